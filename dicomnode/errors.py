@@ -1,0 +1,91 @@
+"""The error tree of the node.
+
+::
+
+    NodeError
+    ├── ConfigError            the configuration file cannot be used          exit 2
+    ├── InputError             what arrived cannot be used as it is           kept, never retried
+    │   ├── NotDicom             the bytes are not a DICOM object
+    │   ├── DamagedHeader        an attribute that is needed is missing or unreadable
+    │   └── UndecodablePixels    the pixel data cannot be decoded
+    ├── StorageError           the disk refused                               the sender keeps the object and retries
+    │   └── DiskLow              free space is under the configured limit
+    ├── StepError              a processing step failed                       retried, then dead-lettered
+    └── DeliveryError          a destination did not take an object
+        ├── Unreachable          no association; nothing was sent             retried for days
+        ├── NoAnswer             sent, but no response arrived: unknown       retried, same UIDs
+        └── Refused              the destination said no to this object       not retried
+
+Each class knows the DIMSE status a C-STORE is answered with and whether trying again can help.
+"""
+
+from typing import ClassVar
+
+
+class NodeError(Exception):
+    """Something the node has a name for went wrong."""
+
+    dimse_status: ClassVar[int] = 0xC000
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n")[0])
+
+
+class ConfigError(NodeError):
+    """The configuration cannot be used."""
+
+
+class InputError(NodeError):
+    """What arrived cannot be used as it is."""
+
+    dimse_status = 0xC000
+
+
+class NotDicom(InputError):
+    """The bytes are not a DICOM object."""
+
+
+class DamagedHeader(InputError):
+    """An attribute that is needed is missing or unreadable."""
+
+
+class UndecodablePixels(InputError):
+    """The pixel data cannot be decoded."""
+
+
+class StorageError(NodeError):
+    """The disk refused; the sender keeps the object."""
+
+    dimse_status = 0xA700
+    retry = True
+
+
+class DiskLow(StorageError):
+    """Free space is under the configured limit; the sender keeps the object."""
+
+
+class StepError(NodeError):
+    """A processing step failed."""
+
+    retry = True
+
+
+class DeliveryError(NodeError):
+    """A destination did not take an object."""
+
+
+class Unreachable(DeliveryError):
+    """No association with the destination could be opened."""
+
+    retry = True
+
+
+class NoAnswer(DeliveryError):
+    """The object was sent but no response arrived, so it is sent again with the same UIDs."""
+
+    retry = True
+
+
+class Refused(DeliveryError):
+    """The destination refused the object."""

@@ -1,0 +1,282 @@
+"""The values that travel from step to step.
+
+Everything here is frozen and knows nothing of files being open, networks or clocks. Lengths are millimetres in the
+patient coordinate system (PS3.3 C.7.6.2), times milliseconds, rates 1/s, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Vector3 = tuple[float, float, float]
+
+
+class Component(StrEnum):
+    """Which part of the complex signal an image holds (PS3.3 C.8.13.3.1.1)."""
+
+    MAGNITUDE = "magnitude"
+    PHASE = "phase"
+    REAL = "real"
+    IMAGINARY = "imaginary"
+    DERIVED = "derived"  # maps, means, subtractions: never an echo
+
+
+class SequenceKind(StrEnum):
+    """What made the echo; only GRADIENT_ECHO decays with T2*."""
+
+    GRADIENT_ECHO = "gradient echo"
+    SPIN_ECHO = "spin echo"
+    TURBO_SPIN_ECHO = "turbo spin echo"
+    ECHO_PLANAR = "echo-planar read-out"
+    DIFFUSION = "diffusion"
+    INVERSION_RECOVERY = "inversion recovery"
+    UNKNOWN = "unknown"
+
+
+class Encoding(StrEnum):
+    """How the instance carries its frames."""
+
+    CLASSIC = "classic"
+    ENHANCED = "enhanced"
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Where an image lies: PS3.3 C.7.6.2 (image plane)."""
+
+    rows: int
+    columns: int
+    position: Vector3  # centre of the first transmitted pixel
+    orientation: tuple[float, float, float, float, float, float]  # row direction, column direction
+    pixel_spacing_mm: tuple[float, float]  # between rows, between columns
+    frame_of_reference_uid: str
+
+    @property
+    def normal(self) -> Vector3:
+        """Unit vector across the plane."""
+        row, column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
+        n = np.cross(row, column)
+        n = n / (np.linalg.norm(n) or 1.0)
+        return (float(n[0]), float(n[1]), float(n[2]))
+
+    @property
+    def location_mm(self) -> float:
+        """Signed distance of the plane from the origin along its normal."""
+        return float(np.dot(self.normal, self.position))
+
+
+@dataclass(frozen=True, slots=True)
+class EchoImage:
+    """One echo of one slice: a classic object, or one frame of an enhanced one. No pixels."""
+
+    path: Path
+    frame: int | None  # index of the frame from 0 in a multi-frame object, None in a single-frame one
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    encoding: Encoding
+    component: Component
+    sequence_kind: SequenceKind
+    echo_time_ms: float | None  # None: the header gives none
+    plane: Plane
+    rescale_slope: float = 1.0
+    rescale_intercept: float = 0.0
+    repetition: int | None = None  # temporal position, where the header numbers them
+    twin: tuple[str, ...] = ()  # facts that keep images apart which look alike: normalised, fat-saturated, ...
+    field_strength_t: float | None = None  # from ImagingFrequency where given: 2.89 and 3.0 differ
+    manufacturer: str = ""
+    model_name: str = ""
+    station_name: str = ""
+    series_description: str = ""
+    series_number: int | None = None
+    instance_number: int | None = None
+    acquisition_number: int | None = None
+    promised_images: int | None = None  # what the header says the acquisition holds, all components together
+    promised_echoes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something was refused, waits or failed: a stable code and a sentence an operator can act on."""
+
+    code: str
+    sentence: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.sentence
+
+
+@dataclass(frozen=True, slots=True)
+class EchoStack:
+    """A full echo × slice grid of magnitude images, ready to fit.
+
+    ``images[slice][echo]``; slices ascend along the normal, echoes ascend in time. ``companions`` holds the phase,
+    real and imaginary images of the same grid where they arrived too. Where magnitude was not sent, ``images`` is
+    empty of magnitudes and ``magnitude_from`` says it is computed from real and imaginary.
+    """
+
+    study_instance_uid: str
+    series_instance_uids: tuple[str, ...]
+    echo_times_ms: tuple[float, ...]
+    images: tuple[tuple[EchoImage, ...], ...]
+    companions: Mapping[Component, tuple[tuple[EchoImage, ...], ...]] = field(default_factory=dict)
+    magnitude_from: Component = Component.MAGNITUDE  # REAL: magnitude = |real + i imaginary|
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Slices, rows K, columns L, echoes M."""
+        first = self.images[0][0].plane
+        return len(self.images), first.rows, first.columns, len(self.echo_times_ms)
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The plane of each slice."""
+        return tuple(echoes[0].plane for echoes in self.images)
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """Every instance that gives a magnitude value, sorted, each once."""
+        used = {image.sop_instance_uid for echoes in self.images for image in echoes}
+        if self.magnitude_from is Component.REAL:
+            used |= {i.sop_instance_uid for echoes in self.companions[Component.IMAGINARY] for i in echoes}
+        return tuple(sorted(used))
+
+    @property
+    def field_strength_t(self) -> float | None:
+        """The field of the first image; every image of a stack has the same."""
+        return self.images[0][0].field_strength_t
+
+
+class GroupStatus(StrEnum):
+    """What can be said of a candidate stack now."""
+
+    COMPLETE = "complete"  # the grid is full and nothing promised is missing
+    INCOMPLETE = "incomplete"  # holes, named in the reason; more images may cure it
+    REFUSED = "refused"  # more images of the same kind cannot cure it
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One candidate stack among the images of a study, and the verdict on it.
+
+    ``group_id`` is stable while images of the group keep arriving and differs between groups of a study.
+    ``partial`` is the stack of the slices that are complete, when some are.
+    """
+
+    group_id: str
+    study_instance_uid: str
+    series_instance_uids: tuple[str, ...]
+    status: GroupStatus
+    reason: Reason | None
+    echo_times_ms: tuple[float, ...]
+    n_slices: int
+    images: tuple[EchoImage, ...]
+    stack: EchoStack | None = None
+    partial: EchoStack | None = None
+    missing: tuple[str, ...] = ()  # "echo 7, slice 12", in the order of the grid
+
+
+@dataclass(frozen=True, slots=True)
+class FitRecord:
+    """Everything needed to say how the maps came about, and to make them again."""
+
+    method: str
+    model: str
+    noise: str
+    converged: bool
+    iterations: int
+    seconds: float
+    verdict: str
+    parameters: Mapping[str, Any]  # JSON values only
+    software_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Fit results of a stack, each (slices, K, L) float32 and 0 where ``valid`` is False."""
+
+    t2star_ms: NDArray[np.float32]
+    r2star_per_s: NDArray[np.float32]
+    s0: NDArray[np.float32]
+    r2star_sd_per_s: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    sigma: tuple[float, ...]  # noise standard deviation in signal units, one value per slice
+    record: FitRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Distribution of one quantity over the valid voxels of a region; sd is the sample standard deviation."""
+
+    mean: float
+    sd: float
+    median: float
+    iqr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """A region: ``mask`` is (slices, K, L) bool."""
+
+    name: str
+    mask: NDArray[np.bool_]
+    finding: str = "liver"  # key into report/codes
+    automatic: bool = True
+    provisional: bool = False  # not (yet) known to be what its name says; the report says so
+
+
+@dataclass(frozen=True, slots=True)
+class RoiMeasurement:
+    """The numbers of one region. A quantity that is not measurable is None and a flag says why."""
+
+    name: str
+    n_voxels: int  # valid voxels that were measured
+    area_mm2: float
+    t2star_ms: Statistics | None
+    r2star_per_s: Statistics | None
+    lic_mg_per_g: float | None
+    calibration: str | None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every UID of a result is derived from, and which result it replaces."""
+
+    key: str  # digest of the source SOP Instance UIDs, the settings and the software version
+    software_version: str
+    supersedes: str | None = None  # key of an earlier result of the same group
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that a report is made from."""
+
+    stack: EchoStack
+    maps: Maps
+    rois: tuple[Roi, ...]
+    measurements: tuple[RoiMeasurement, ...]  # in the order of rois
+    identity: Identity
+    settings: Mapping[str, Any]  # JSON values: every parameter that made the numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A DICOM object that was written."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: Path
