@@ -1,0 +1,42 @@
+"""Fixtures shared by every test: real data and real peers, or a reason why not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def _absent(reason: str) -> None:
+    """A user's machine skips; continuous integration fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real scanner series."""
+    folder = Path(os.environ.get("SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "dicom").is_dir():
+        pytest.skip(f"the real scanner series are not at {folder}; set SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    """Find the program of a real peer: ``peer("storescu")`` is its path."""
+
+    def find(program: str) -> str:
+        # Debian's dcmtk before the scripts of the same name that pynetdicom puts into the virtual environment.
+        path = shutil.which(program, path="/usr/bin:/usr/sbin:/usr/local/bin") or shutil.which(program)
+        if path is None:
+            _absent(f"{program} is not installed (Debian: orthanc, dcmtk, dicom3tools, pixelmed-apps, chromium)")
+        return str(path)
+
+    return find
