@@ -6,11 +6,10 @@ import difflib
 import os
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dicomnode.errors import ConfigError
 
@@ -22,8 +21,6 @@ PRODUCTS = (
     "pictures",
     "pdf",
 )
-CALIBRATIONS = ("hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014", "none")
-METHODS = ("admm", "admm-published", "lm-published", "nls")
 
 
 def _ae_title(text: str) -> str:
@@ -52,7 +49,7 @@ Product = Literal["mr_maps", "parametric_maps", "segmentation", "structured_repo
 class Section(BaseModel):
     """A table of the file: unknown keys are faults, values never change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class NodeSettings(Section):
@@ -162,3 +159,199 @@ class TlsSettings(Section):
 
 class RetentionSettings(Section):
     """How long local files are kept."""
+
+
+class Settings(Section):
+    """The whole file."""
+
+    node: NodeSettings = NodeSettings()
+    receive: ReceiveSettings = ReceiveSettings()
+    scanner: tuple[ScannerSettings, ...] = ()
+    grouping: GroupingSettings = GroupingSettings()
+    fit: FitSettings = FitSettings()
+    measure: MeasureSettings = MeasureSettings()
+    report: ReportSettings = ReportSettings()
+    destination: tuple[DestinationSettings, ...] = ()
+    storage: StorageSettings = StorageSettings()
+    engine: EngineSettings = EngineSettings()
+    web: WebSettings = WebSettings()
+    tls: TlsSettings = TlsSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    def storage_folder(self) -> Path:
+        """Where everything is kept; load() always sets it."""
+        if self.storage.folder is None:
+            raise ConfigError("[storage] folder is not set: load the file with config.load")
+        return self.storage.folder
+
+    def engine_url(self) -> str:
+        """The durable queue's database."""
+        return self.engine.url or f"sqlite:///{self.storage_folder() / 'engine.sqlite'}"
+
+    def result_parameters(self) -> dict[str, Any]:
+        """Every setting that can change a number in a result: part of each result's identity."""
+        fit = self.fit.model_dump(mode="json", include={"method", "noise", "weights"})
+        return {"fit": fit, "measure": self.measure.model_dump(mode="json")}
+
+
+def load(path: Path | None, *, for_serving: bool = False) -> Settings:
+    """Read the file, or the defaults without one.
+
+    Relative paths in it are relative to the file. Raises ConfigError that names every fault with its line.
+    """
+    text, raw = _read(path)
+    lines = _Lines(text)
+    faults = _faults_of_serving(raw, lines) if for_serving else []
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        faults += [_sentence(fault, lines) for fault in error.errors()]
+    if faults:
+        raise ConfigError(_report(path, faults))
+    return _with_folder(settings, path)
+
+
+def _faults_of_serving(raw: dict[str, Any], lines: _Lines) -> list[str]:
+    """What only matters when the node runs: who sends, who receives."""
+    faults = []
+    if not raw.get("scanner") and not raw.get("receive", {}).get("accept_any_scanner"):
+        faults.append(
+            "[[scanner]]: no scanner may send; add one with its ae_title, or [receive] accept_any_scanner = true"
+        )
+    if not raw.get("destination"):
+        faults.append("[[destination]]: no PACS gets results; add one with name, ae_title, host and port")
+    names = [one.get("name") for one in raw.get("destination", ()) if isinstance(one, dict)]
+    faults += [
+        f"{lines.of(('destination', i, 'name'))}[[destination]] name: '{name}' is used twice"
+        for i, name in enumerate(names)
+        if name is not None and name in names[:i]
+    ]
+    tls = raw.get("tls", {})
+    if (tls.get("receive") or tls.get("key")) and not (tls.get("certificate") and tls.get("key")):
+        faults.append(f"{lines.of(('tls',))}[tls]: certificate and key are both needed")
+    return faults
+
+
+def default_path() -> Path | None:
+    """Where the file is looked for when the command line names none."""
+    named = os.environ.get("DICOMNODE_CONFIG")
+    if named:
+        return Path(named)
+    system = Path("/etc/dicomnode/config.toml")
+    return system if system.is_file() else None
+
+
+def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
+    if path is None:
+        return "", {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{path}: cannot be read: {fault}") from fault
+    try:
+        return text, _frozen(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError(f"{path}: not TOML: {fault}") from fault
+
+
+def _frozen(value: Any) -> Any:
+    """Arrays become tuples, as the settings hold them."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
+
+
+def _with_folder(settings: Settings, path: Path | None) -> Settings:
+    """Settle the storage folder: the file's, systemd's StateDirectory, or one beside the file."""
+    base = path.parent.resolve() if path else Path.cwd()
+    folder = settings.storage.folder
+    if folder is None:
+        state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        folder = Path(state) if state else base / "dicomnode-data"
+    storage = settings.storage.model_copy(update={"folder": base / folder})
+    tls = settings.tls.model_copy(
+        update={
+            name: base / value for name in ("certificate", "key", "authority") if (value := getattr(settings.tls, name))
+        }
+    )
+    return settings.model_copy(update={"storage": storage, "tls": tls})
+
+
+def _report(path: Path | None, faults: list[str]) -> str:
+    head = f"{path or 'configuration'}: {len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    return "\n".join([head, *(f"  {fault}" for fault in faults)])
+
+
+_Key = tuple[str | int, ...]
+
+
+class _Lines:
+    """Finds the line of a key; tomllib reports none."""
+
+    _TABLE = re.compile(r"^\s*(\[\[?)\s*([\w.-]+)\s*\]")
+    _ASSIGNMENT = re.compile(r"""^\s*["']?([\w-]+)["']?\s*=""")
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[_Key, int] = {}
+        table: _Key = ()
+        seen: dict[str, int] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if head := self._TABLE.match(line):
+                name = head[2]
+                table = (name,)
+                if head[1] == "[[":
+                    table = (name, seen.get(name, 0))
+                    seen[name] = seen.get(name, 0) + 1
+                self._lines.setdefault(table, number)
+            elif assignment := self._ASSIGNMENT.match(line):
+                self._lines.setdefault((*table, assignment[1]), number)
+
+    def of(self, key: _Key) -> str:
+        """``line 12: `` for the key or the closest table around it; empty when neither is in the file."""
+        while key:
+            if key in self._lines:
+                return f"line {self._lines[key]}: "
+            key = key[:-1]
+        return ""
+
+
+def _name(key: _Key) -> str:
+    """Write a key as it stands in the file: [grouping] quiet_seconds, [[scanner]] 2 address."""
+    match key:
+        case (str(table), int(index), *rest):
+            number = f" {index + 1}" if index else ""
+            return " ".join([f"[[{table}]]{number}", *map(str, rest)])
+        case (str(table), *rest):
+            return " ".join([f"[{table}]", *map(str, rest)])
+    return ".".join(map(str, key))
+
+
+def _known(key: _Key) -> list[str]:
+    """Return the keys that exist where this one was looked for."""
+    model: Any = Settings
+    for part in key[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        model = annotation if isinstance(annotation, type) else annotation.__args__[0]
+    return list(model.model_fields)
+
+
+_ALTERNATIVES = ("tuple[", "literal[")  # pydantic's names for the branches of a union
+
+
+def _sentence(fault: Any, lines: _Lines) -> str:
+    key: _Key = tuple(
+        part for part in fault["loc"] if not (isinstance(part, str) and part.startswith(("tuple", "literal")))
+    )
+    where = lines.of(key) + _name(key)
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(key[-1]), _known(key), 1)
+        return f"{where}: unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
+    if fault["type"] == "missing":
+        return f"{where}: is needed"
+    message = fault["msg"].removeprefix("Value error, ")
+    value = fault["input"]
+    return f"{where}: {message}, not {value!r}" if not isinstance(value, dict) else f"{where}: {message}"
