@@ -1,0 +1,293 @@
+"""The storage SCP: answers Success only when the bytes are durable under their final name."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import uuid
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    MRImageStorage,
+    RLELossless,
+)
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicomnode.errors import InputError, NodeError
+from dicomnode.logs import logger
+from dicomnode.spool import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dicomnode.config import Settings
+    from dicomnode.spool import Spool
+
+_UNCOMPRESSED = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+_COMPRESSED = (
+    RLELossless,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+)
+# What scanners send with a multi-echo series, and what a radiologist's region comes back in. Everything but MR images
+# is kept and said to be no echo; refusing it would make some scanners give up the whole series.
+STORED: Mapping[str, tuple[str, ...]] = {
+    MRImageStorage: _UNCOMPRESSED + _COMPRESSED,
+    EnhancedMRImageStorage: _UNCOMPRESSED + _COMPRESSED,
+    "1.2.840.10008.5.1.4.1.1.4.3": _UNCOMPRESSED + _COMPRESSED,  # Enhanced MR Color Image
+    "1.2.840.10008.5.1.4.1.1.4.4": _UNCOMPRESSED + _COMPRESSED,  # Legacy Converted Enhanced MR Image
+    "1.2.840.10008.5.1.4.1.1.7": _UNCOMPRESSED + _COMPRESSED,  # Secondary Capture Image
+    "1.2.840.10008.5.1.4.1.1.30": _UNCOMPRESSED,  # Parametric Map
+    "1.2.840.10008.5.1.4.1.1.66": _UNCOMPRESSED,  # Raw Data
+    "1.2.840.10008.5.1.4.1.1.66.4": (*_UNCOMPRESSED, RLELossless),  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7": (*_UNCOMPRESSED, RLELossless),  # Label Map Segmentation
+    "1.2.840.10008.5.1.4.1.1.481.3": _UNCOMPRESSED,  # RT Structure Set
+    "1.2.840.10008.5.1.4.1.1.11.1": _UNCOMPRESSED,  # Grayscale Softcopy Presentation State
+    "1.2.840.10008.5.1.4.1.1.88.11": _UNCOMPRESSED,  # Basic Text SR
+    "1.2.840.10008.5.1.4.1.1.88.22": _UNCOMPRESSED,  # Enhanced SR
+    "1.2.840.10008.5.1.4.1.1.88.33": _UNCOMPRESSED,  # Comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.88.34": _UNCOMPRESSED,  # Comprehensive 3D SR
+    "1.3.12.2.1107.5.9.1": _UNCOMPRESSED,  # Siemens CSA non-image
+}
+
+_SUCCESS = 0x0000
+_CANNOT_UNDERSTAND = 0xC000
+_DATA_SET_DOES_NOT_MATCH = 0xA900
+
+
+class BoundedServer(ThreadedAssociationServer):
+    """Association server in which no peer can hold up another.
+
+    pynetdicom 3.0.4 does the TLS handshake in its accept loop, so one silent client would block every other; here it
+    is done in the worker thread. No single read or write may take longer than ``io_seconds``: a peer that sends half
+    a PDU frees its slot. TCP_NODELAY, because answers are small and one waits for each.
+    """
+
+    request_queue_size = 128
+    daemon_threads = True
+    io_seconds = 60.0
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection without speaking to it."""
+        connection, address = self.socket.accept()
+        connection.settimeout(self.io_seconds)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.ssl_context:
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Speak TLS, then DICOM, in the thread of this connection."""
+        if isinstance(request, ssl.SSLSocket):
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Say which peer failed before there was an association."""
+        logger("receive").warning("connection_failed", peer=client_address[0], exc_info=True)
+
+
+class Receiver:
+    """The storage SCP of the node.
+
+    ``arrived(study_uid)`` is called after an instance became durable and after an association ended: a hint to look.
+    """
+
+    def __init__(self, settings: Settings, spool: Spool, arrived: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._arrived = arrived
+        self._log = logger("receive")
+        self._lock = threading.Lock()
+        self._open: dict[Any, dict[str, list[str]]] = {}  # association -> study -> SOP Instance UIDs it brought
+        self._server: ThreadedAssociationServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; the operating system's choice when none was set."""
+        if self._server is None:
+            raise NodeError("the receiver is not started")
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Listen; raises NodeError with the address when that is not possible."""
+        _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
+        _config.UNRESTRICTED_STORAGE_SERVICE = False
+        node = self._settings.node
+        entity = self._entity()
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_C_ECHO, lambda _: _SUCCESS),
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_RELEASED, self._on_released),
+            (evt.EVT_ABORTED, self._on_lost),
+            (evt.EVT_CONN_CLOSE, self._on_lost),
+        ]
+        server_class = type("Server", (BoundedServer,), {"io_seconds": self._settings.receive.network_timeout_seconds})
+        try:
+            server = entity.make_server(
+                (node.host, node.port),
+                evt_handlers=handlers,
+                ssl_context=self._tls(),
+                server_class=server_class,
+            )
+        except OSError as fault:
+            raise NodeError(f"cannot listen on {node.host}:{node.port}: {fault.strerror or fault}") from fault
+        entity._servers.append(server)  # noqa: SLF001  shutdown() removes it there
+        threading.Thread(target=server.serve_forever, name="receive", daemon=True).start()
+        self._server = server
+        self._log.info("listening", ae_title=node.ae_title, host=node.host, port=self.port)
+
+    def stop(self) -> None:
+        """Stop listening and end what is open."""
+        if self._server is not None:
+            for association in self._server.active_associations:
+                association.abort()
+            self._server.shutdown()
+            self._server = None
+
+    def is_receiving(self, study_uid: str) -> bool:
+        """Whether an association that brought images of the study is still open."""
+        with self._lock:
+            return any(study_uid in studies for studies in self._open.values())
+
+    def _entity(self) -> AE:
+        receive = self._settings.receive
+        entity = AE(self._settings.node.ae_title)
+        entity.maximum_pdu_size = 0
+        entity.maximum_associations = receive.maximum_associations
+        entity.network_timeout = receive.network_timeout_seconds
+        entity.require_calling_aet = (
+            [] if receive.accept_any_scanner else [scanner.ae_title for scanner in self._settings.scanner]
+        )
+        entity.add_supported_context(Verification)
+        for sop_class, syntaxes in STORED.items():
+            entity.add_supported_context(sop_class, list(syntaxes))
+        return entity
+
+    def _tls(self) -> ssl.SSLContext | None:
+        tls = self._settings.tls
+        if not tls.receive or tls.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.authority)
+        context.load_cert_chain(tls.certificate, tls.key)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls.authority:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _on_requested(self, event: Any) -> None:
+        """Refuse a known AE title that calls from an unknown address."""
+        calling = event.assoc.requestor.primitive.calling_ae_title
+        address = event.assoc.requestor.address
+        allowed = {scanner.address for scanner in self._settings.scanner if scanner.ae_title == calling}
+        if None in allowed or not allowed or address in {_resolved(name) for name in allowed if name}:
+            return
+        self._log.warning("association_rejected", calling=calling, peer=address, reason="address not allowed")
+        event.assoc.acse.send_reject(
+            0x01, 0x01, 0x03
+        )  # permanent, by the service user, calling AE title not recognised
+        event.assoc.kill()
+
+    def _on_store(self, event: Any) -> int:
+        """Keep one instance; every answer but Success leaves the object with its sender."""
+        content = event.encoded_dataset()
+        requested_uid = str(event.request.AffectedSOPInstanceUID)
+        try:
+            study_uid, sop_uid = _identify(content)
+            if sop_uid != requested_uid:
+                return self._refuse(content, _DATA_SET_DOES_NOT_MATCH, "SOPInstanceUID differs from the request's")
+            received = self._spool.store(study_uid, sop_uid, content)
+        except InputError as fault:
+            return self._refuse(content, fault.dimse_status, str(fault))
+        except NodeError as fault:
+            self._log.error("store_failed", reason=str(fault))
+            return fault.dimse_status
+        if received.conflict:
+            self._log.warning("instance_conflict", study=study_uid, instance=sop_uid, kept_as=received.path.name)
+        with self._lock:
+            self._open.setdefault(event.assoc, {}).setdefault(study_uid, []).append(sop_uid)
+        self._arrived(study_uid)
+        return _SUCCESS
+
+    def _refuse(self, content: bytes, status: int, reason: str) -> int:
+        self._log.warning("instance_refused", reason=reason, digest=digest(content))
+        try:
+            self._spool.refuse(content, "unreadable", reason)
+        except NodeError as fault:
+            self._log.error("store_failed", reason=str(fault))
+            return fault.dimse_status
+        return status
+
+    def _on_released(self, event: Any) -> None:
+        """Mark what a cleanly ended association brought: its sender believes it has sent all it wanted."""
+        studies = self._forget(event.assoc)
+        for study_uid, sop_uids in studies.items():
+            try:
+                self._spool.release(study_uid, uuid.uuid4().hex, sop_uids)
+            except NodeError as fault:
+                self._log.error("store_failed", reason=str(fault))
+            self._log.info("association_released", study=study_uid, instances=len(sop_uids))
+            self._arrived(study_uid)
+
+    def _on_lost(self, event: Any) -> None:
+        for study_uid, sop_uids in self._forget(event.assoc).items():
+            self._log.warning("association_lost", study=study_uid, instances=len(sop_uids))
+            self._arrived(study_uid)
+
+    def _forget(self, association: Any) -> dict[str, list[str]]:
+        with self._lock:
+            return self._open.pop(association, {})
+
+
+def _identify(content: bytes) -> tuple[str, str]:
+    """Study and SOP Instance UID of an encoded object, its pixels untouched; raises InputError."""
+    try:
+        header = pydicom.dcmread(
+            BytesIO(content),
+            stop_before_pixels=True,
+            specific_tags=["StudyInstanceUID", "SOPInstanceUID"],
+        )
+        return str(header["StudyInstanceUID"].value), str(header["SOPInstanceUID"].value)
+    except KeyError as fault:
+        raise InputError(f"{fault.args[0]} is missing") from fault
+    except (InvalidDicomError, EOFError, ValueError, TypeError, AttributeError, NotImplementedError, OSError) as fault:
+        raise InputError(f"the data set cannot be read: {type(fault).__name__}") from fault
+
+
+def _resolved(name: str) -> str:
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return name
