@@ -252,6 +252,17 @@ class RoiMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class DecayCurve:
+    """The median signal of a region over the echoes and the decay that describes it, for the report's figure."""
+
+    echo_times_ms: tuple[float, ...]
+    signal: tuple[float, ...]  # median over the region's valid voxels, one value per echo
+    noise_floor: float  # expected magnitude where nothing is left of the signal, same unit
+    s0: float | None = None
+    r2star_per_s: float | None = None  # None: no decay was measurable
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What every UID of a result is derived from, and which result it replaces."""
 
@@ -270,6 +281,7 @@ class Result:
     measurements: tuple[RoiMeasurement, ...]  # in the order of rois
     identity: Identity
     settings: Mapping[str, Any]  # JSON values: every parameter that made the numbers
+    decays: tuple[DecayCurve | None, ...] = ()  # in the order of rois; empty: the report draws no decay
 
 
 @dataclass(frozen=True, slots=True)
