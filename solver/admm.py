@@ -1,0 +1,156 @@
+"""Penalised likelihood of the amplitude and rate maps of one slice, by splitting voxels from neighbours."""
+# ruff: noqa: PLR0917  kernels take their arrays one by one
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solver.noise import sample_terms
+from solver.total_variation import solve_coupled, weighted_variation
+from solver.vector_math import fast_exp, kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One slice in noise units: minimise sum -ln p(s | a exp(-r t)) + sum w_0 |D a| + sum w_1 |D r|."""
+
+    s: NDArray[Any]  # (M, K, L) signal / sigma
+    t: NDArray[Any]  # (M,) echo times, order 1
+    order: float  # N - 1 of the noise, or noise.GAUSSIAN
+    weights: NDArray[Any]  # (2, K, L), 0 where a voxel does not take part
+    free: NDArray[np.bool_]  # (K, L), False where a and r are held
+    least: float  # bounds of r
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Maps, and what is known of their quality."""
+
+    x: NDArray[Any]  # (2, K, L): a, r
+    objective: tuple[float, ...]
+    iterations: int
+    converged: bool
+    verdict: str
+
+
+@kernel
+def _sample_block(s: Any, tm: Any, order: Any, a: Any, r: Any, e: Any, g: Any, k: Any, value: Any) -> None:
+    for j in range(a.size):
+        e[j] = fast_exp(-r[j] * tm)
+    for j in range(a.size):
+        v, slope, curvature = sample_terms(s[j], a[j] * e[j], order)
+        value[j] += v
+        g[j] = slope
+        k[j] = curvature
+
+
+@kernel
+def _add_block(tm: Any, a: Any, e: Any, g: Any, k: Any, terms: Any, start: int) -> None:
+    n = a.size
+    g0, g1 = terms[1][start : start + n], terms[2][start : start + n]
+    h0, h1, h2 = terms[3][start : start + n], terms[4][start : start + n], terms[5][start : start + n]
+    for j in range(n):
+        g0[j] += g[j] * e[j]
+        h0[j] += k[j] * e[j] * e[j]
+    for j in range(n):
+        slope = -tm * a[j] * e[j]
+        g1[j] += g[j] * slope
+        h1[j] += k[j] * e[j] * slope
+        h2[j] += k[j] * slope * slope
+
+
+@kernel
+def voxel_terms(s: Any, t: Any, order: Any, a: Any, r: Any, terms: Any) -> None:
+    """Write -ln p, its gradient (a, r) and curvature (aa, ar, rr) of every voxel; s (M, n), terms (6, n)."""
+    terms[:] = s.dtype.type(0)
+    e, g, k = np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype)
+    for start in range(0, s.shape[1], BLOCK):
+        stop = min(start + BLOCK, s.shape[1])
+        n = stop - start
+        for m in range(t.size):
+            part = s[m][start:stop]
+            _sample_block(part, t[m], order, a[start:stop], r[start:stop], e[:n], g[:n], k[:n], terms[0][start:stop])
+            _add_block(t[m], a[start:stop], e[:n], g[:n], k[:n], terms, start)
+
+
+@kernel
+def _newton_point(terms: Any, damping: Any, free: Any, x: Any, floor: Any, u: Any, c: Any) -> None:
+    """C = (H + damping diag H)^-1 and u = x - C g; voxels that are not free get C = 0, u = x."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    for j in range(free.size):
+        up = one + damping[j]
+        haa, har, hrr = terms[3, j] * up + floor, terms[4, j], terms[5, j] * up + floor
+        inverse = one / (haa * hrr - har * har) if free[j] else zero
+        c[0, j], c[1, j], c[2, j] = hrr * inverse, -har * inverse, haa * inverse
+        u[0, j] = x[0, j] - c[0, j] * terms[1, j] - c[1, j] * terms[2, j]
+        u[1, j] = x[1, j] - c[1, j] * terms[1, j] - c[2, j] * terms[2, j]
+
+
+@kernel
+def _judge(old: Any, new: Any, x: Any, y: Any, damping: Any) -> None:
+    """Raise a voxel's damping where its quadratic model promised more than the likelihood gave, else lower it."""
+    f = x.dtype.type
+    half, slack = f(0.5), f(1e-3)
+    for j in range(damping.size):
+        d0, d1 = y[0, j] - x[0, j], y[1, j] - x[1, j]
+        up = f(1) + damping[j]
+        square = old[3, j] * up * d0 * d0 + f(2) * old[4, j] * d0 * d1 + old[5, j] * up * d1 * d1
+        promised = old[1, j] * d0 + old[2, j] * d1 + half * square
+        gained = new[0, j] - old[0, j]
+        damping[j] = f(4) * damping[j] + f(0.1) if gained > promised + slack else damping[j] * f(0.3)
+
+
+def step(
+    problem: Problem, x: NDArray[Any], terms: NDArray[Any], damping: NDArray[Any], p: NDArray[Any], gap: float
+) -> NDArray[Any]:
+    """One outer step: quadratic models of all voxels, then the coupled TV problem they make to the given gap."""
+    shape, n = x.shape, x[0].size
+    u, c = np.empty((2, n), x.dtype), np.empty((3, n), x.dtype)
+    _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), x.dtype.type(1e-6), u, c)
+    y = solve_coupled(u.reshape(shape), c.reshape(3, *shape[1:]), problem.weights, p, gap, 300)[0]
+    np.clip(y[0], 0, None, out=y[0])
+    np.clip(y[1], problem.least, problem.most, out=y[1])
+    return y
+
+
+def _evaluate(problem: Problem, x: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Voxel terms at x and the whole objective."""
+    n = x[0].size
+    terms = np.empty((6, n), x.dtype)
+    s = problem.s.reshape(problem.t.size, n)
+    voxel_terms(s, problem.t, x.dtype.type(problem.order), x[0].reshape(n), x[1].reshape(n), terms)
+    likelihood = float(np.sum(terms[0], where=problem.free.reshape(n), dtype=np.float64))
+    return terms, likelihood + weighted_variation(x, problem.weights)
+
+
+def minimise(problem: Problem, start: NDArray[Any], tolerance: float = 1e-5, most: int = 60) -> Solution:
+    """Repeat ``step`` until an accepted step gains less than ``tolerance`` of the objective's natural size."""
+    x = start
+    damping = np.zeros(x[0].size, x.dtype)
+    p = np.zeros((4, *x.shape[1:]), x.dtype)
+    terms, value = _evaluate(problem, x)
+    history = [value]
+    size = max(0.5 * problem.t.size * float(problem.free.sum()), 1.0)
+    for iteration in range(1, most + 1):
+        y = step(problem, x, terms, damping, p, 0.1 * tolerance * size)
+        new_terms, new_value = _evaluate(problem, y)
+        if not np.isfinite(new_value):
+            return Solution(x, tuple(history), iteration, False, "stopped: an iterate was not finite")
+        _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
+        if new_value > value + 1e-6 * size:
+            continue
+        gain = value - new_value
+        x, terms, value = y, new_terms, new_value
+        history.append(value)
+        if gain < tolerance * size:
+            return Solution(x, tuple(history), iteration, True, "converged")
+    return Solution(x, tuple(history), most, False, "stopped: the largest number of iterations was reached")
