@@ -104,6 +104,8 @@ class EchoImage:
     acquisition_number: int | None = None
     promised_images: int | None = None  # what the header says the acquisition holds, all components together
     promised_echoes: int | None = None
+    protocol: tuple[str, ...] = ()  # what the series of one scan have in common: name, sequence, TR, flip angle
+    scan: str = ""  # names the scan where the scanner is known to send one series per echo
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ class Group:
     stack: EchoStack | None = None
     partial: EchoStack | None = None
     missing: tuple[str, ...] = ()  # "echo 7, slice 12", in the order of the grid
+    left_out: tuple[str, ...] = ()  # what of the images is not in the stack, and why
 
 
 @dataclass(frozen=True, slots=True)

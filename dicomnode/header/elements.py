@@ -1,0 +1,207 @@
+"""Typed access to the undecoded elements of a data set, with a fault that names tag, keyword and value."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.sequence import Sequence as DicomSequence
+
+from dicomnode.errors import DamagedHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydicom.dataset import Dataset
+
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
+# PS3.5 6.1.2.5.3: these end an escape sequence's reach.
+_DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C}
+_PRIVATE_BLOCKS = range(0x10, 0x16)  # creators sit in the first blocks; a sixth creator of one group was never seen
+
+
+class Private(NamedTuple):
+    """A private element: ``element`` is its low byte inside the block that ``creator`` reserved (PS3.5 7.8)."""
+
+    group: int
+    creator: str
+    element: int
+    vr: str
+    name: str
+
+    def tags(self) -> tuple[int, ...]:
+        """Every tag the element can have, with the tags of the creators."""
+        creators = tuple(self.group << 16 | block for block in _PRIVATE_BLOCKS)
+        return creators + tuple(self.group << 16 | block << 8 | self.element for block in _PRIVATE_BLOCKS)
+
+
+@cache
+def _public(keyword: str) -> tuple[int, str]:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    return tag, dictionary_VR(tag)
+
+
+class Elements:
+    """The elements of one data set or sequence item. Values are decoded here and not by pydicom, which warns."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def has(self, keyword: str) -> bool:
+        """Tell whether the element is there and not empty."""
+        raw = self._raw(*_public(keyword))
+        return raw is not None and raw[0] not in (b"", None)
+
+    def items(self, keyword: str) -> tuple[Elements, ...]:
+        """Items of a sequence; none where it is absent or not a sequence."""
+        tag, _ = _public(keyword)
+        return self._items(tag)
+
+    def private_items(self, private: Private) -> tuple[Elements, ...]:
+        """Items of a private sequence."""
+        tag = self._private_tag(private)
+        return () if tag is None else self._items(tag)
+
+    def texts(self, name: str | Private) -> tuple[str, ...]:
+        """Values of a text element, stripped; none where it is absent, empty or not text."""
+        value = self._value(name)
+        if isinstance(value, bytes):
+            return (
+                tuple(part.strip(" \0") for part in value.decode("latin-1").split("\\")) if value.strip(b" \0") else ()
+            )
+        return tuple(f"{part:g}" for part in value)
+
+    def text(self, name: str | Private) -> str:
+        """Return the whole text, stripped."""
+        return "\\".join(self.texts(name))
+
+    def words(self, keyword: str, character_sets: Sequence[str]) -> str:
+        """Human text in the data set's own character sets (PS3.3 C.12.1.1.2); what cannot be decoded shows as �."""
+        value = self._value(keyword)
+        if not isinstance(value, bytes):
+            return ""
+        if value.isascii() and b"\x1b" not in value:
+            return value.decode("ascii").strip(" \0")
+        try:
+            encodings = convert_encodings(list(character_sets) or None)
+            return decode_bytes(value, encodings, _DELIMITERS).strip(" \0")
+        except (LookupError, UnicodeError, ValueError):
+            return value.decode("ascii", "replace").strip(" \0")
+
+    def numbers(self, name: str | Private) -> tuple[float, ...]:
+        """Finite numbers; none where the element is absent or empty.
+
+        Raises DamagedHeader for anything that is not a finite number.
+        """
+        value = self._value(name)
+        if not isinstance(value, bytes):
+            numbers = value
+        elif not value.strip(b" \0\\"):
+            return ()
+        else:
+            numbers = tuple(self._parsed(part, name) for part in value.split(b"\\"))
+        if not all(map(math.isfinite, numbers)):
+            raise self.damage(name)
+        return numbers
+
+    def number(self, name: str | Private) -> float | None:
+        """Return the first number, None where there is none. Raises DamagedHeader when it is not a number."""
+        numbers = self.numbers(name)
+        return numbers[0] if numbers else None
+
+    def lenient(self, name: str | Private) -> float | None:
+        """Return the first number, None where there is none or it cannot be read: for what is good to know only."""
+        try:
+            return self.number(name)
+        except DamagedHeader:
+            return None
+
+    def whole(self, name: str | Private) -> int | None:
+        """Return the first number when it is a whole one of plausible size, else None."""
+        number = self.lenient(name)
+        return int(number) if number is not None and number == int(number) and abs(number) < 2**31 else None
+
+    def damage(self, name: str | Private, wanted: str = "") -> DamagedHeader:
+        """Build the fault that names an element and what it holds; the values of these elements are not identity."""
+        tag, keyword = (_public(name)[0], name) if isinstance(name, str) else (self._private_tag(name) or 0, name.name)
+        raw = self._raw(tag, "")
+        where = f"({tag >> 16:04x},{tag & 0xFFFF:04x}) {keyword}"
+        if raw is None or raw[0] in (b"", None):
+            return DamagedHeader(f"{where} is {'missing' if raw is None else 'empty'}{wanted and f', {wanted}'}")
+        shown = raw[0][:40].decode("ascii", "replace").strip(" \0") if isinstance(raw[0], bytes) else "a sequence"
+        return DamagedHeader(f"{where} is {shown!r}{wanted and f', {wanted}'}")
+
+    def _items(self, tag: int) -> tuple[Elements, ...]:
+        if tag not in self._dataset:
+            return ()
+        value = self._dataset[tag].value
+        return tuple(Elements(item) for item in value) if isinstance(value, DicomSequence) else ()
+
+    def _private_tag(self, private: Private) -> int | None:
+        for block in _PRIVATE_BLOCKS:
+            creator = self._raw(private.group << 16 | block, "LO")
+            if (
+                creator is not None
+                and isinstance(creator[0], bytes)
+                and creator[0].strip(b" \0") == private.creator.encode()
+            ):
+                return private.group << 16 | block << 8 | private.element
+        return None
+
+    def _value(self, name: str | Private) -> bytes | tuple[float, ...]:
+        """Bytes of text, or the numbers of a binary element. The file's VR counts, else the dictionary's."""
+        if isinstance(name, str):
+            tag, known = _public(name)
+        else:
+            private_tag = self._private_tag(name)
+            if private_tag is None:
+                return b""
+            tag, known = private_tag, name.vr
+        raw = self._raw(tag, known)
+        if raw is None or raw[0] is None:
+            return b""
+        value, vr, little = raw
+        if not isinstance(value, bytes):
+            raise self.damage(name, "a number or a text was expected")
+        return value if vr not in _BINARY else self._unpacked(value, vr, little=little, name=name)
+
+    def _unpacked(self, value: bytes, vr: str, *, little: bool, name: str | Private) -> tuple[float, ...]:
+        size = struct.calcsize("=" + _BINARY[vr])
+        if len(value) % size:
+            raise self.damage(name, f"{len(value)} bytes do not fit {vr}")
+        return struct.unpack(f"{'<' if little else '>'}{len(value) // size}{_BINARY[vr]}", value)
+
+    def _parsed(self, part: bytes, name: str | Private) -> float:
+        try:
+            return float(part.strip(b" \0").decode("ascii")) if b"_" not in part else math.nan
+        except ValueError as fault:
+            raise self.damage(name) from fault
+
+    def _raw(self, tag: int, known: str) -> tuple[Any, str, bool] | None:
+        """Value, VR and byte order, undecoded. Raises DamagedHeader when the file ends inside the value."""
+        if tag not in self._dataset:
+            return None
+        element: Any = self._dataset.get_item(tag)
+        if not isinstance(element, RawDataElement):
+            return (_undecoded(element.value), str(element.VR), True)
+        if element.value is not None and element.length not in (len(element.value), 0xFFFFFFFF):
+            raise DamagedHeader(f"the file ends inside ({tag >> 16:04x},{tag & 0xFFFF:04x})")
+        vr = element.VR if element.VR in _BINARY or element.VR in _TEXT else known
+        return (element.value, vr, element.is_little_endian)
+
+
+def _undecoded(value: Any) -> Any:
+    """Bytes of a text that pydicom decoded while reading (the character set is); a sequence stays what it is."""
+    texts = (value,) if isinstance(value, str) else value
+    if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
+        return "\\".join(texts).encode("ascii", "replace")
+    return value

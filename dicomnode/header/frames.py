@@ -1,0 +1,342 @@
+"""The image attributes of a parsed MR object -> one EchoImage per frame."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dicomnode.header.vendors import COMPONENT_WORDS, DERIVED_WORDS, TWIN_WORDS, Vendor, vendor_of
+from dicomnode.model import Component, EchoImage, Encoding, Plane, SequenceKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicomnode.header.elements import Elements, Private
+
+# Where an enhanced object keeps what a classic one has at the top (PS3.3 C.7.6.16, C.8.13.5).
+_FUNCTIONAL_GROUP = {
+    "EffectiveEchoTime": "MREchoSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "FrameType": "MRImageFrameTypeSequence",
+    "ComplexImageComponent": "MRImageFrameTypeSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "FrameAcquisitionNumber": "FrameContentSequence",
+    "TransmitterFrequency": "MRImagingModifierSequence",
+    "RepetitionTime": "MRTimingAndRelatedParametersSequence",
+    "FlipAngle": "MRTimingAndRelatedParametersSequence",
+    "RFEchoTrainLength": "MRTimingAndRelatedParametersSequence",
+    "SpectrallySelectedSuppression": "MRModifierSequence",
+    "InversionRecovery": "MRModifierSequence",
+    "DiffusionBValue": "MRDiffusionSequence",
+}
+# A legacy converted object keeps unmoved attributes here (PS3.3 C.7.6.16.2.24).
+_UNASSIGNED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+
+_EPI_NAME = re.compile(r"^ep|epi|mosaic")
+_TURBO_NAME = re.compile(r"tse|fse|haste|spc|rare|grase|fast_?spin|propeller|blade|fase")
+_SPIN_NAME = re.compile(r"^se\d?d?|spin_?echo")
+_GRADIENT_NAME = re.compile(r"^(fl|fm|tfl|fi|fgre|gre|ffe|t1ffe|t2ffe|fe)|gre|ffe|field_?echo|flash|spgr")
+_DIFFUSION_NAME = re.compile(r"^ep_b\d|dwi|dti|diff")
+_LARMOR_MHZ_PER_T = 42.577478
+_LONGEST_ECHO_MS = 10_000.0
+
+
+class Scope:
+    """One frame's view of an object: its own functional groups, then the shared ones, then the top."""
+
+    def __init__(self, top: Elements, layers: tuple[Elements, ...] = ()) -> None:
+        self.top = top
+        self._layers = layers
+
+    def of(self, keyword: str) -> Elements:
+        """Return the data set or item that holds the attribute for this frame; the top where none does."""
+        group = _FUNCTIONAL_GROUP.get(keyword)
+        for layer in self._layers if group else ():
+            item = next(iter(layer.items(group or "")), None)
+            if item is not None and item.has(keyword):
+                return item
+        return self.top if self.top.has(keyword) else self._unassigned(keyword)
+
+    def _unassigned(self, keyword: str) -> Elements:
+        items = (item for layer in self._layers for name in _UNASSIGNED for item in layer.items(name))
+        return next((item for item in items if item.has(keyword)), self.top)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is known of the object before its images are looked at."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    encoding: Encoding
+
+
+def images_of(subject: Subject, top: Elements) -> tuple[EchoImage, ...]:
+    """Return the images of an object in frame order. Raises DamagedHeader."""
+    if subject.encoding is Encoding.CLASSIC:
+        if (top.whole("NumberOfFrames") or 1) != 1:
+            raise top.damage("NumberOfFrames", "a classic MR object has one frame")
+        return (_image(subject, Scope(top), None, _common(subject, Scope(top))),)
+    frames = top.items("PerFrameFunctionalGroupsSequence")
+    if not frames or len(frames) != (top.whole("NumberOfFrames") or 1):
+        raise top.damage("NumberOfFrames", f"{len(frames)} per-frame functional groups are there")
+    shared = top.items("SharedFunctionalGroupsSequence")[:1]
+    scopes = [Scope(top, (frame, *shared)) for frame in frames]
+    common = _common(subject, scopes[0])
+    return tuple(_image(subject, scope, index, common) for index, scope in enumerate(scopes))
+
+
+def _common(subject: Subject, scope: Scope) -> EchoImage:
+    """Build the first frame's image: what all frames share is read once and copied from it."""
+    top = scope.top
+    sets = top.texts("SpecificCharacterSet")
+    vendor = vendor_of(top.words("Manufacturer", sets))
+    words = _words(top, "ImageType")
+    return EchoImage(
+        path=subject.path,
+        frame=None,
+        sop_class_uid=subject.sop_class_uid,
+        sop_instance_uid=subject.sop_instance_uid,
+        series_instance_uid=subject.series_instance_uid,
+        study_instance_uid=subject.study_instance_uid,
+        encoding=subject.encoding,
+        component=Component.DERIVED,
+        sequence_kind=sequence_kind(scope, vendor, words),
+        echo_time_ms=None,
+        plane=_plane(scope),
+        field_strength_t=_field_strength(scope),
+        manufacturer=top.words("Manufacturer", sets),
+        model_name=top.words("ManufacturerModelName", sets),
+        station_name=top.words("StationName", sets),
+        series_description=top.words("SeriesDescription", sets),
+        series_number=top.whole("SeriesNumber"),
+        instance_number=top.whole("InstanceNumber"),
+        acquisition_number=top.whole("AcquisitionNumber"),
+        promised_images=_count(top.whole("ImagesInAcquisition")),
+        promised_echoes=next(filter(None, (_count(top.whole(place)) for place in vendor.echo_count)), None),
+        protocol=_protocol(scope, sets),
+        scan=_scan(top, vendor, words),
+    )
+
+
+def _image(subject: Subject, scope: Scope, index: int | None, common: EchoImage) -> EchoImage:
+    vendor = vendor_of(common.manufacturer)
+    words = _words(scope.of("FrameType"), "FrameType") or _words(scope.top, "ImageType")
+    slope = scope.of("RescaleSlope").number("RescaleSlope")
+    intercept = scope.of("RescaleIntercept").number("RescaleIntercept")
+    if slope == 0:
+        raise scope.of("RescaleSlope").damage("RescaleSlope")
+    return replace(
+        common,
+        frame=index,
+        component=component(scope, vendor, words, subject.encoding),
+        echo_time_ms=_echo_time(scope),
+        plane=_plane(scope),
+        rescale_slope=1.0 if slope is None else slope,
+        rescale_intercept=0.0 if intercept is None else intercept,
+        repetition=_repetition(scope),
+        twin=_twin(scope, vendor, words),
+    )
+
+
+def _words(elements: Elements, keyword: str) -> tuple[str, ...]:
+    return tuple(word.upper() for word in elements.texts(keyword))
+
+
+def component(scope: Scope, vendor: Vendor, words: tuple[str, ...], encoding: Encoding) -> Component:
+    """Decide which part of the signal an image holds; a map, a mean or what cannot be said is DERIVED."""
+    if _is_derived(words, encoding) or scope.top.whole("SamplesPerPixel") not in (1, None):
+        return Component.DERIVED
+    if vendor.component_private and (number := scope.top.whole(vendor.component_private)) is not None:
+        return vendor.component_numbers.get(number, Component.DERIVED)
+    stated = COMPONENT_WORDS.get(scope.of("ComplexImageComponent").text("ComplexImageComponent").upper())
+    if stated is not None:
+        return stated
+    if vendor.component_at is not None and len(words) > vendor.component_at:
+        return COMPONENT_WORDS.get(words[vendor.component_at], Component.DERIVED)
+    found = {COMPONENT_WORDS[word] for word in words[2:] if word in COMPONENT_WORDS}
+    if len(found) > 1:
+        return Component.DERIVED
+    return found.pop() if found else Component.MAGNITUDE
+
+
+def _is_derived(words: tuple[str, ...], encoding: Encoding) -> bool:
+    if encoding is Encoding.CLASSIC:
+        return not DERIVED_WORDS.isdisjoint(words)
+    # Value 3 of Frame Type is the contrast (T2_STAR there is a weighting), value 4 the derived contrast (there a map).
+    named_map = len(words) > 2 and words[2].endswith("MAP") and words[2] not in COMPONENT_WORDS
+    derived = DERIVED_WORDS | {"T1", "T2", "ADDITION", "DIVISION", "MULTIPLICATION", "STD_DEVIATION", "MTR", "TRACE"}
+    return named_map or not derived.isdisjoint(words[:2] + words[3:])
+
+
+def sequence_kind(scope: Scope, vendor: Vendor, words: tuple[str, ...]) -> SequenceKind:
+    """Decide what made the echo, from the strongest evidence to the weakest."""
+    top = scope.top
+    name = _sequence_name(top, vendor)
+    scanning = set(_words(top, "ScanningSequence"))
+    pulse = top.text("EchoPulseSequence").upper()
+    if _is_diffusion(scope, vendor, words, name):
+        return SequenceKind.DIFFUSION
+    if _is_echo_planar(top, vendor, words, name, scanning):
+        return SequenceKind.ECHO_PLANAR
+    inversion = scope.of("InversionRecovery").text("InversionRecovery").upper()
+    if "IR" in scanning or inversion == "YES" or name.startswith("ir"):
+        return SequenceKind.INVERSION_RECOVERY
+    if "SE" in scanning or pulse in ("SPIN", "BOTH"):
+        return _spin_echo_kind(scope, name)
+    if scanning & vendor.gradient_words or pulse == "GRADIENT":
+        return SequenceKind.GRADIENT_ECHO
+    return _kind_by_name(name)
+
+
+def _kind_by_name(name: str) -> SequenceKind:
+    if _TURBO_NAME.search(name):
+        return SequenceKind.TURBO_SPIN_ECHO
+    if _GRADIENT_NAME.search(name):
+        return SequenceKind.GRADIENT_ECHO
+    return SequenceKind.SPIN_ECHO if _SPIN_NAME.search(name) else SequenceKind.UNKNOWN
+
+
+def _sequence_name(top: Elements, vendor: Vendor) -> str:
+    places: tuple[str | Private, ...] = ("SequenceName", "PulseSequenceName", *vendor.sequence_name)
+    names = (top.text(place) for place in places)
+    return next((name.strip("*").lower() for name in names if name), "")
+
+
+def _is_diffusion(scope: Scope, vendor: Vendor, words: tuple[str, ...], name: str) -> bool:
+    b_value = scope.of("DiffusionBValue").lenient("DiffusionBValue") or 0.0
+    private = scope.top.lenient(vendor.diffusion_b) if vendor.diffusion_b else None
+    stated = {"DIFFUSION", scope.top.text("AcquisitionContrast").upper()} == {"DIFFUSION"}
+    return b_value > 0 or (private or 0.0) > 0 or stated or "DIFFUSION" in words or bool(_DIFFUSION_NAME.search(name))
+
+
+def _is_echo_planar(top: Elements, vendor: Vendor, words: tuple[str, ...], name: str, scanning: set[str]) -> bool:
+    factor = top.lenient(vendor.epi_factor) if vendor.epi_factor else None
+    planar = top.text("EchoPlanarPulseSequence").upper() == "YES"
+    options = any(option.startswith("EPI") for option in _words(top, "ScanOptions"))
+    mosaic = "MOSAIC" in words or "VFRAME" in words
+    return "EP" in scanning or planar or options or mosaic or (factor or 1) > 1 or bool(_EPI_NAME.search(name))
+
+
+def _spin_echo_kind(scope: Scope, name: str) -> SequenceKind:
+    segmented = "SK" in _words(scope.top, "SequenceVariant") and (scope.top.whole("EchoTrainLength") or 0) > 1
+    train = (scope.of("RFEchoTrainLength").whole("RFEchoTrainLength") or 0) > 1
+    turbo = bool(_TURBO_NAME.search(name)) or segmented or train
+    return SequenceKind.TURBO_SPIN_ECHO if turbo else SequenceKind.SPIN_ECHO
+
+
+def _echo_time(scope: Scope) -> float | None:
+    """Milliseconds; None where no place gives one or all say 0, which maps do."""
+    for keyword in ("EffectiveEchoTime", "EchoTime"):
+        place = scope.of(keyword)
+        echo_time = place.number(keyword)
+        if echo_time is None or echo_time == 0:
+            continue
+        if not 0 < echo_time <= _LONGEST_ECHO_MS:
+            raise place.damage(keyword, "milliseconds were expected")
+        return echo_time
+    return None
+
+
+def _plane(scope: Scope) -> Plane:
+    position = _vector(scope, "ImagePositionPatient", 3, 1e5)
+    orientation = _vector(scope, "ImageOrientationPatient", 6, 1.1)
+    spacing = _vector(scope, "PixelSpacing", 2, 1e3)
+    row, column = orientation[:3], orientation[3:]
+    lengths_and_angle = (
+        math.hypot(*row) - 1,
+        math.hypot(*column) - 1,
+        sum(a * b for a, b in zip(row, column, strict=True)),
+    )
+    if max(map(abs, lengths_and_angle)) > 0.01:
+        place = scope.of("ImageOrientationPatient")
+        raise place.damage("ImageOrientationPatient", "two perpendicular unit vectors were expected")
+    if min(spacing) <= 0:
+        raise scope.of("PixelSpacing").damage("PixelSpacing", "positive millimetres were expected")
+    return Plane(
+        rows=_size(scope.top, "Rows"),
+        columns=_size(scope.top, "Columns"),
+        position=(position[0], position[1], position[2]),
+        orientation=(orientation[0], orientation[1], orientation[2], orientation[3], orientation[4], orientation[5]),
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+        frame_of_reference_uid=scope.top.text("FrameOfReferenceUID"),
+    )
+
+
+def _vector(scope: Scope, keyword: str, length: int, largest: float) -> tuple[float, ...]:
+    place = scope.of(keyword)
+    numbers = place.numbers(keyword)
+    if len(numbers) != length or max(map(abs, numbers)) > largest:
+        raise place.damage(keyword, f"{length} numbers of plausible size were expected")
+    return numbers
+
+
+def _size(top: Elements, keyword: str) -> int:
+    size = top.whole(keyword)
+    if size is None or not 0 < size <= 65535:
+        raise top.damage(keyword)
+    return size
+
+
+def _field_strength(scope: Scope) -> float | None:
+    """Tesla from the proton frequency; None where that and the stated field contradict each other."""
+    stated = scope.top.lenient("MagneticFieldStrength")
+    if stated is not None and stated > 100:
+        stated /= 10_000  # gauss
+    megahertz = scope.of("TransmitterFrequency").lenient("TransmitterFrequency") or scope.top.lenient(
+        "ImagingFrequency"
+    )
+    nucleus = scope.top.text("ImagedNucleus") or scope.top.text("ResonantNucleus")
+    if megahertz is None or not 1 < megahertz < 1000 or nucleus not in ("1H", "H1", "H", ""):
+        return stated if stated and 0 < stated < 25 else None
+    measured = megahertz / _LARMOR_MHZ_PER_T
+    return None if stated and abs(stated - measured) > 0.15 * measured else measured
+
+
+def _repetition(scope: Scope) -> int | None:
+    index = scope.of("TemporalPositionIndex").whole("TemporalPositionIndex")
+    return index if index is not None else scope.top.whole("TemporalPositionIdentifier")
+
+
+def _twin(scope: Scope, vendor: Vendor, words: tuple[str, ...]) -> tuple[str, ...]:
+    facts = {TWIN_WORDS[word] for word in words if word in TWIN_WORDS}
+    options = set(_words(scope.top, "ScanOptions"))
+    suppression = scope.of("SpectrallySelectedSuppression").text("SpectrallySelectedSuppression").upper()
+    spir = bool(vendor.fat_saturation) and scope.top.text(vendor.fat_saturation or "").upper() == "Y"
+    if options & {"FS", "SFS", "FATSAT", "FAT_SAT"} or suppression in ("FAT", "FAT_AND_WATER") or spir:
+        facts.add("fat saturated")
+    if suppression == "WATER" or options & {"WS"}:
+        facts.add("water saturated")
+    if "MT" in _words(scope.top, "SequenceVariant"):
+        facts.add("magnetisation transfer")
+    return tuple(sorted(facts))
+
+
+def _protocol(scope: Scope, sets: tuple[str, ...]) -> tuple[str, ...]:
+    """Facts that the series of one scan have in common; rounded, because objects of one scan differ in digits."""
+    top = scope.top
+    numbers = (scope.of(k).lenient(k) for k in ("RepetitionTime", "FlipAngle"))
+    rounded = tuple("" if number is None else f"{number:.1f}" for number in numbers)
+    name = (top.text("SequenceName") or top.text("PulseSequenceName")).strip("*").lower()
+    return (top.words("ProtocolName", sets), name, top.text("MRAcquisitionType"), *rounded)
+
+
+def _scan(top: Elements, vendor: Vendor, words: tuple[str, ...]) -> str:
+    """Name of the scan an image belongs to where the scanner split it into one series per echo, else nothing."""
+    number = top.whole("SeriesNumber")
+    if vendor.split_word is None or vendor.split_word not in words or number is None or number < 1000:
+        return ""
+    return str(number // 1000)  # series 9 is sent as 9001, 9002, ...
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is not None and number > 0 else None
