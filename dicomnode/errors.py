@@ -13,8 +13,7 @@
     ├── StepError              a processing step failed                       retried, then dead-lettered
     └── DeliveryError          a destination did not take an object
         ├── Unreachable          no association; nothing was sent             retried for days
-        ├── NoAnswer             sent, but no response arrived: unknown       retried, same UIDs
-        └── Refused              the destination said no to this object       not retried
+        └── NoAnswer             sent, but no response arrived: unknown       retried, same UIDs
 
 Each class knows the DIMSE status a C-STORE is answered with and whether trying again can help.
 """
@@ -85,7 +84,3 @@ class NoAnswer(DeliveryError):
     """The object was sent but no response arrived, so it is sent again with the same UIDs."""
 
     retry = True
-
-
-class Refused(DeliveryError):
-    """The destination refused the object."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import uuid
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +98,8 @@ class BoundedServer(ThreadedAssociationServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection without speaking to it."""
+        if self.socket is None:
+            raise OSError("the server is closed")
         connection, address = self.socket.accept()
         connection.settimeout(self.io_seconds)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -255,7 +256,7 @@ class Receiver:
         studies = self._forget(event.assoc)
         for study_uid, sop_uids in studies.items():
             try:
-                self._spool.release(study_uid, uuid.uuid4().hex, sop_uids)
+                self._spool.release(study_uid, sop_uids)
             except NodeError as fault:
                 self._log.error("store_failed", reason=str(fault))
             self._log.info("association_released", study=study_uid, instances=len(sop_uids))

@@ -4,6 +4,7 @@
 
     incoming/<study uid>/<sop instance uid>.dcm     an instance, as it was received
     incoming/<study uid>/released-<id>.json         the instances of an association that ended well
+    incoming/<study uid>/taken-<id>.json            the instances of files that were dropped whole
     incoming/<study uid>/conflict-<digest>.dcm      other bytes that came under a SOP Instance UID we hold
     drop/                                           files put here are taken in
     refused/<digest>.dcm, .json                     what could not be taken in, and why
@@ -23,6 +24,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -126,8 +128,8 @@ class Job:
         return read_json(self.folder / "state.json") or {"status": "queued", "reason": None}
 
     def say(self, status: str, reason: str | None = None, **more: Any) -> None:
-        """Record the state of the job."""
-        write_json(self.folder / "state.json", {**more, "status": status, "reason": reason})
+        """Record the state of the job; what else was said of it before stays."""
+        write_json(self.folder / "state.json", {**self.state, **more, "status": status, "reason": reason})
 
     @property
     def outputs(self) -> list[dict[str, str]] | None:
@@ -212,9 +214,10 @@ class Spool:
         write_json(path.with_suffix(".json"), {"code": code, "reason": sentence})
         return path
 
-    def release(self, study_uid: str, association: str, sop_uids: list[str]) -> None:
-        """Record that an association ended well, and what it brought to a study."""
-        write_json(self.study_folder(study_uid) / f"released-{association}.json", sop_uids)
+    def release(self, study_uid: str, sop_uids: list[str], *, dropped: bool = False) -> None:
+        """Record what an association brought to a study before it ended well, or what came as whole files."""
+        name = f"{'taken' if dropped else 'released'}-{uuid.uuid4().hex}.json"
+        write_json(self.study_folder(study_uid) / name, sop_uids)
 
     def job(self, key: str) -> Job:
         """The folder of a result."""

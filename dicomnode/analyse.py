@@ -1,0 +1,143 @@
+"""A stack -> its maps, regions and numbers, free of files and queues."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicomnode import fit as fitting
+from dicomnode import pixels
+from dicomnode.measure import iron, quality, regions
+from dicomnode.model import DecayCurve, EchoStack, Group, Maps, Output, Result, Roi, RoiMeasurement, Statistics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicomnode.config import FitSettings, MeasureSettings
+
+Measurement = tuple[tuple[Roi, ...], tuple[RoiMeasurement, ...], tuple[DecayCurve | None, ...]]
+
+
+def fit_stack(stack: EchoStack, settings: FitSettings) -> tuple[NDArray[np.float32], Maps]:
+    """Load the pixels of a stack and fit them."""
+    signal = pixels.load(stack)
+    return signal, fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
+
+
+def measure_stack(stack: EchoStack, signal: NDArray[np.float32], maps: Maps, settings: MeasureSettings) -> Measurement:
+    """Find the regions of a stack and measure them."""
+    rois = regions.find(signal, maps, stack.planes)
+    measured = [_measure_roi(roi, stack, signal, maps, settings) for roi in rois]
+    return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
+
+
+def _measure_roi(
+    roi: Roi,
+    stack: EchoStack,
+    signal: NDArray[np.float32],
+    maps: Maps,
+    settings: MeasureSettings,
+) -> tuple[RoiMeasurement, DecayCurve | None]:
+    region = roi.mask & maps.valid
+    row_mm, column_mm = stack.planes[0].pixel_spacing_mm
+    area = float(region.sum()) * row_mm * column_mm
+    if not region.any():
+        nothing = (f"{quality.NOT_MEASURABLE}: the region holds no voxel with a valid fit",)
+        return RoiMeasurement(roi.name, 0, area, None, None, None, None, nothing), None
+    sigma = float(np.median(maps.sigma))
+    decay, plain = fitting.decay(signal, stack.echo_times_ms, region, sigma)
+    invalid = 1.0 - region.sum() / roi.mask.sum()
+    trust = quality.judge(decay, sigma=sigma, plain_r2star_per_s=plain, invalid_fraction=float(invalid))
+    flags = ("provisional region: not confirmed to be liver",) * roi.provisional + trust.flags
+    if not maps.record.converged:
+        flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
+    if not trust.measurable:
+        return RoiMeasurement(roi.name, int(region.sum()), area, None, None, None, None, flags), decay
+    r2star = statistics(maps.r2star_per_s[region])
+    lic, name, more = _iron(roi, r2star.median, stack.field_strength_t, settings)
+    t2star = statistics(maps.t2star_ms[region])
+    return RoiMeasurement(roi.name, int(region.sum()), area, t2star, r2star, lic, name, flags + more), decay
+
+
+def _iron(
+    roi: Roi, r2star_per_s: float, field_t: float | None, settings: MeasureSettings
+) -> tuple[float | None, str | None, tuple[str, ...]]:
+    """LIC of a region's median R2*, the calibration used, and why there is none where there is none."""
+    if settings.calibration == "none" or roi.finding == "body":
+        return None, None, ()
+    line = iron.calibration(settings.calibration, field_t)
+    if line is None:
+        field = "an unknown field" if field_t is None else f"{field_t:.2f} T"
+        return None, None, (f"LIC not given: {settings.calibration} has no calibration at {field}",)
+    lic = iron.lic_mg_per_g(r2star_per_s, line)
+    below = () if lic is not None else (f"LIC < {iron.SMALLEST_MG_PER_G} mg/g",)
+    return lic, f"{line.name}: {line.formula} at {field_t:.2f} T ({line.source})", below
+
+
+def statistics(values: NDArray[np.float32]) -> Statistics:
+    """Mean, sample standard deviation, median and interquartile range."""
+    data = values.astype(np.float64)
+    low, median, high = np.percentile(data, [25.0, 50.0, 75.0])
+    sd = float(np.std(data, ddof=1)) if data.size > 1 else 0.0
+    return Statistics(float(data.mean()), sd, float(median), float(high - low))
+
+
+def summary_of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
+    """What ``summary.json`` says of a series that was processed."""
+    stack, record = result.stack, result.maps.record
+    slices, rows, columns, _ = stack.shape
+    return {
+        "series_instance_uid": stack.series_instance_uids[0],
+        "series_instance_uids": list(stack.series_instance_uids),
+        "status": "done",
+        "reason": None,
+        "code": None,
+        "echo_times_ms": list(stack.echo_times_ms),
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "field_strength_t": stack.field_strength_t,
+        "method": record.method,
+        "converged": record.converged,
+        "iterations": record.iterations,
+        "verdict": record.verdict,
+        "seconds": round(record.seconds, 3),
+        "sigma": list(result.maps.sigma),
+        "key": result.identity.key,
+        "supersedes": result.identity.supersedes,
+        "software_version": result.identity.software_version,
+        "settings": dict(result.settings),
+        "rois": [_roi_summary(one) for one in result.measurements],
+        "outputs": [{**dataclasses.asdict(output), "path": str(output.path)} for output in outputs],
+    }
+
+
+def summary_without_result(candidate: Group, status: str, reason: str | None, code: str | None) -> dict[str, Any]:
+    """What ``summary.json`` says of a series that gave no result."""
+    plane = candidate.images[0].plane
+    return {
+        "series_instance_uid": candidate.series_instance_uids[0],
+        "series_instance_uids": list(candidate.series_instance_uids),
+        "status": status,
+        "reason": reason,
+        "code": code,
+        "echo_times_ms": list(candidate.echo_times_ms),
+        "slices": candidate.n_slices,
+        "rows": plane.rows,
+        "columns": plane.columns,
+        "field_strength_t": candidate.images[0].field_strength_t,
+        "method": None,
+        "converged": None,
+        "iterations": None,
+        "seconds": None,
+        "rois": [],
+        "outputs": [],
+    }
+
+
+def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
+    entry = dataclasses.asdict(one)
+    entry["flags"] = list(one.flags)
+    return entry

@@ -1,0 +1,83 @@
+"""A stack's signal -> maps; the only importer of the solver."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import dicomnode
+from dicomnode.model import DecayCurve, FitRecord, Maps
+from solver import fit_t2star
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicomnode.config import FitSettings
+
+
+def fit(
+    signal: NDArray[np.float32],
+    echo_times_ms: tuple[float, ...],
+    pixel_spacing_mm: tuple[float, float],
+    settings: FitSettings,
+) -> Maps:
+    """Fit a stack: ``signal`` is (slices, K, L, M), echo times ascend."""
+    started = time.perf_counter()
+    result = fit_t2star(
+        signal,
+        np.asarray(echo_times_ms),
+        method=settings.method,
+        noise=settings.noise,
+        weights=settings.weights,
+        spacing=pixel_spacing_mm,
+    )
+    valid = np.asarray(result.valid, bool)
+    sigma = np.broadcast_to(np.asarray(result.sigma, float).reshape(-1), (len(signal),))
+    return Maps(
+        t2star_ms=_map(result.t2star_ms, valid),
+        r2star_per_s=_map(result.r2star_per_s, valid),
+        s0=_map(result.s0, valid),
+        r2star_sd_per_s=_map(result.r2star_sd_per_s, valid),
+        valid=valid,
+        sigma=tuple(float(value) for value in sigma),
+        record=FitRecord(
+            method=settings.method,
+            model="mono-exponential",
+            noise=settings.noise,
+            converged=bool(result.converged),
+            iterations=int(result.iterations),
+            seconds=time.perf_counter() - started,
+            verdict=str(result.verdict),
+            parameters=dict(result.parameters),
+            software_version=dicomnode.__version__,
+        ),
+    )
+
+
+def decay(
+    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], sigma: float
+) -> tuple[DecayCurve, float | None]:
+    """The median decay of a region and its plain least-squares R2* in 1/s, for judging the maps without regularisation.
+
+    ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty.
+    """
+    median = np.median(signal[region].astype(np.float64), axis=0)
+    # The median of many voxels carries their bias from the noise floor, not their spread.
+    corrected = fit_t2star(median[None, None, :], np.asarray(echo_times_ms), method="nls", noise="rician", sigma=sigma)
+    plain = fit_t2star(median[None, None, :], np.asarray(echo_times_ms), method="nls", noise="gaussian", sigma=sigma)
+    valid = bool(np.all(corrected.valid))
+    curve = DecayCurve(
+        echo_times_ms=echo_times_ms,
+        signal=tuple(float(value) for value in median),
+        noise_floor=float(np.sqrt(np.pi / 2.0) * sigma),
+        s0=float(np.ravel(corrected.s0)[0]) if valid else None,
+        r2star_per_s=float(np.ravel(corrected.r2star_per_s)[0]) if valid else None,
+    )
+    return curve, float(np.ravel(plain.r2star_per_s)[0]) if bool(np.all(plain.valid)) else None
+
+
+def _map(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Write 0 where nothing is valid; what is invalid is told by ``valid``, 0 only keeps NaN out of the objects."""
+    return np.where(valid, values, 0.0).astype(np.float32)

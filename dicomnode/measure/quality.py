@@ -1,0 +1,56 @@
+"""Says how far a region's decay can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicomnode.model import DecayCurve
+
+NOT_MEASURABLE = "not measurable"
+LOW_CONFIDENCE = "low confidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A verdict on a decay: the flags a report prints, and whether a number may be given at all."""
+
+    flags: tuple[str, ...]
+    measurable: bool
+
+
+def judge(decay: DecayCurve, *, sigma: float, plain_r2star_per_s: float | None, invalid_fraction: float) -> Trust:
+    """Apply the rules for a region's median decay.
+
+    ``sigma`` is the noise standard deviation in signal units, ``plain_r2star_per_s`` the least-squares rate without
+    noise correction, ``invalid_fraction`` the share of the region's voxels without a valid fit.
+    """
+    above = sum(value > 2.0 * decay.noise_floor for value in decay.signal)
+    if decay.r2star_per_s is None or above < 2:
+        limit = measurable_limit_per_s(decay, sigma)
+        at_least = f": R2* > {limit:.0f}/s" if limit is not None else ""
+        return Trust((f"{NOT_MEASURABLE}: {above} of {len(decay.signal)} echoes above the noise{at_least}",), False)
+    flags = []
+    if above < 3:
+        flags.append(f"{LOW_CONFIDENCE}: {above} echoes above the noise")
+    if decay.signal[0] < 5.0 * sigma:
+        flags.append(f"{LOW_CONFIDENCE}: first echo {decay.signal[0] / sigma:.1f} times the noise")
+    if plain_r2star_per_s is not None and _differ(plain_r2star_per_s, decay.r2star_per_s, 0.10):
+        flags.append(f"noise correction moves R2* by more than 10 % (plain fit {plain_r2star_per_s:.0f}/s)")
+    if invalid_fraction > 0.10:
+        flags.append(f"{LOW_CONFIDENCE}: {invalid_fraction:.0%} of the region has no valid fit")
+    return Trust(tuple(flags), True)
+
+
+def measurable_limit_per_s(decay: DecayCurve, sigma: float) -> float | None:
+    """The R2* beyond which two echoes no longer rise from the noise: ln(S0 / 3σ) / TE2."""
+    if len(decay.echo_times_ms) < 2 or sigma <= 0.0:
+        return None
+    s0 = max(decay.s0 or 0.0, decay.signal[0])
+    return max(0.0, math.log(s0 / (3.0 * sigma))) / (decay.echo_times_ms[1] * 1e-3) if s0 > 0.0 else None
+
+
+def _differ(one: float, other: float, fraction: float) -> bool:
+    return abs(one - other) > fraction * max(abs(other), 1e-9)

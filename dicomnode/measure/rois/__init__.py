@@ -1,0 +1,113 @@
+"""Reads the regions that a person drew in a viewer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from dicomnode.errors import DamagedHeader, NotDicom
+from dicomnode.measure.rois import presentation_state, segmentation, structure_set, structured_report
+from dicomnode.measure.rois.canvas import Canvas
+from dicomnode.model import Reason, Roi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    Reader = Callable[[Dataset, Canvas], Iterator[Roi | Reason]]
+
+__all__ = ["READERS", "Canvas", "Drawing", "read", "referenced_uids"]
+
+READERS: Mapping[str, Reader] = {
+    "1.2.840.10008.5.1.4.1.1.66.4": segmentation.regions,
+    "1.2.840.10008.5.1.4.1.1.66.7": segmentation.regions,  # Label Map
+    "1.2.840.10008.5.1.4.1.1.481.3": structure_set.regions,
+    "1.2.840.10008.5.1.4.1.1.88.22": structured_report.regions,  # Enhanced
+    "1.2.840.10008.5.1.4.1.1.88.33": structured_report.regions,  # Comprehensive
+    "1.2.840.10008.5.1.4.1.1.88.34": structured_report.regions,  # Comprehensive 3D
+    "1.2.840.10008.5.1.4.1.1.11.1": presentation_state.regions,  # Grayscale
+    "1.2.840.10008.5.1.4.1.1.11.2": presentation_state.regions,  # Color
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What one object holds: regions on the slices of the maps, and a reason for each that cannot be used."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    author: str | None  # the person as the object names them; never for a log
+    made_with: str  # manufacturer and model of the software
+    rois: tuple[Roi, ...]
+    refused: tuple[Reason, ...]
+
+
+def read(path: Path, canvas: Canvas) -> Drawing:
+    """Read the regions of a drawing as masks (slices, K, L) on the geometry of ``canvas``.
+
+    Raises NotDicom, DamagedHeader or UndecodablePixels where the object itself is at fault, and ValueError for an
+    object of a class that holds no drawing (see ``READERS``).
+    """
+    dataset = _open(path)
+    reader = READERS.get(str(dataset.get("SOPClassUID")))
+    if reader is None:
+        raise ValueError(f"{dataset.get('SOPClassUID')} is not the class of a drawing")
+    try:
+        found = tuple(reader(dataset, canvas))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
+        raise DamagedHeader(f"the drawing cannot be understood: {type(fault).__name__}") from fault
+    rois = [one for one in found if isinstance(one, Roi)]
+    return Drawing(
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
+        study_instance_uid=str(dataset.get("StudyInstanceUID", "")),
+        author=_author(dataset),
+        made_with=" ".join(str(dataset.get(k) or "") for k in ("Manufacturer", "ManufacturerModelName")).strip(),
+        rois=tuple(_told_apart(rois)),
+        refused=tuple(one for one in found if isinstance(one, Reason)),
+    )
+
+
+def referenced_uids(path: Path) -> frozenset[str]:
+    """Every SOP Instance UID that a drawing refers to: by these the node finds the result it was drawn on."""
+    return frozenset(_references(_open(path)))
+
+
+def _open(path: Path) -> Dataset:
+    try:
+        return dcmread(path)
+    except InvalidDicomError as fault:
+        raise NotDicom from fault
+
+
+def _references(dataset: Dataset) -> Iterator[str]:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _references(item)
+        elif element.keyword == "ReferencedSOPInstanceUID":
+            yield str(element.value)
+
+
+def _told_apart(rois: list[Roi]) -> Iterator[Roi]:
+    """Number the regions of equal names."""
+    total = Counter(roi.name for roi in rois)
+    so_far: Counter[str] = Counter()
+    for roi in rois:
+        so_far[roi.name] += 1
+        yield roi if total[roi.name] == 1 else replace(roi, name=f"{roi.name} {so_far[roi.name]}")
+
+
+def _author(dataset: Dataset) -> str | None:
+    """Who drew, wherever this kind of object says so; None where it does not."""
+    candidates: list[Any] = [dataset.get("ContentCreatorName")]
+    candidates += [item.get("PersonName") for item in dataset.get("AuthorObserverSequence", [])]
+    candidates += [item.get("ROIInterpreter") for item in dataset.get("RTROIObservationsSequence", [])]
+    candidates += structured_report.observers(dataset)
+    candidates += [dataset.get("OperatorsName")]
+    return next((str(name) for name in candidates if name), None)

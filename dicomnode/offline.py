@@ -1,0 +1,119 @@
+"""The same pipeline on files and folders, without a network or a queue."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import dicomnode
+from dicomnode import analyse, group, header, report
+from dicomnode.errors import InputError, NodeError
+from dicomnode.model import GroupStatus, Identity, Result
+from dicomnode.report import identity
+from dicomnode.spool import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from dicomnode.config import Settings
+    from dicomnode.model import EchoImage, EchoStack, Group
+
+
+def process(
+    inputs: Iterable[Path], output: Path, settings: Settings, *, created: datetime, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Process every series found under the inputs; write results and ``summary.json`` into ``output``.
+
+    Returns the summary. A series that fails does not hold back the others. Raises InputError where there is no
+    DICOM object at all.
+    """
+    studies, others = _read(list(_files(inputs)), progress)
+    if not studies and not others:
+        raise InputError("no DICOM object was found in the input")
+    output.mkdir(parents=True, exist_ok=True)
+    series = [
+        _series(candidate, output, settings, created, progress)
+        for images in studies.values()
+        for candidate in group.assemble(images, settings.grouping)
+    ]
+    summary = {"software_version": dicomnode.__version__, "series": series, "others": others}
+    write_json(output / "summary.json", summary)
+    return summary
+
+
+def _files(inputs: Iterable[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_dir():
+            yield from sorted(child for child in path.rglob("*") if child.is_file())
+        else:
+            yield path
+
+
+def _read(
+    files: list[Path], progress: Callable[[str], None]
+) -> tuple[dict[str, list[EchoImage]], list[dict[str, Any]]]:
+    """Sort what the files hold: echo images by study, and what is none by reason."""
+    studies: dict[str, list[EchoImage]] = defaultdict(list)
+    others: dict[tuple[str, str], int] = defaultdict(int)
+    for number, path in enumerate(files, 1):
+        found = header.read(path)
+        for image in found.images:
+            studies[image.study_instance_uid].append(image)
+        if found.reason is not None:
+            others[found.reason.code, found.reason.sentence] += 1
+        if number % 100 == 0 or number == len(files):
+            progress(f"read {number} of {len(files)} files")
+    counted = [{"code": code, "reason": reason, "count": count} for (code, reason), count in sorted(others.items())]
+    return dict(studies), counted
+
+
+def _series(
+    candidate: Group, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    name = f"series {candidate.images[0].series_number or candidate.series_instance_uids[0]}"
+    stack = candidate.stack
+    if candidate.status is GroupStatus.INCOMPLETE and settings.grouping.when_given_up == "process_complete_slices":
+        stack = candidate.partial
+    if stack is None:
+        status = {GroupStatus.REFUSED: "refused"}.get(candidate.status, "incomplete")
+        progress(f"{name}: {status}: {candidate.reason}")
+        reason = candidate.reason
+        return analyse.summary_without_result(
+            candidate, status, reason.sentence if reason else None, reason.code if reason else None
+        )
+    try:
+        return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
+    except NodeError as fault:
+        progress(f"{name}: failed: {fault}")
+        return analyse.summary_without_result(candidate, "failed", str(fault), type(fault).__name__)
+
+
+def _result(
+    stack: EchoStack, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    slices, rows, columns, echoes = stack.shape
+    progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
+    signal, maps = analyse.fit_stack(stack, settings.fit)
+    progress(f"measuring ({maps.record.verdict})")
+    rois, measurements, decays = analyse.measure_stack(stack, signal, maps, settings.measure)
+    parameters = settings.result_parameters()
+    key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
+    result = Result(
+        stack=stack,
+        maps=maps,
+        rois=rois,
+        measurements=measurements,
+        decays=decays,
+        identity=Identity(key, dicomnode.__version__),
+        settings=parameters,
+    )
+    folder = output / key[:16]
+    folder.mkdir(exist_ok=True)
+    progress("writing results")
+    outputs = report.write(result, folder, created=created, settings=settings.report)
+    local = tuple(dataclasses.replace(one, path=one.path.relative_to(output)) for one in outputs)
+    progress(f"done: {len(outputs)} objects")
+    return analyse.summary_of(result, local)

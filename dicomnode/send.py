@@ -1,0 +1,166 @@
+"""C-STORE of results to the destinations."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from dicomnode.errors import NoAnswer, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pynetdicom.association import Association
+
+    from dicomnode.config import DestinationSettings, TlsSettings
+
+_UNCOMPRESSED = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
+_MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: identifiers are odd numbers up to 255
+
+
+class Outcome(StrEnum):
+    """What became of one object."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"  # for good: sending it again cannot help
+    LATER = "later"  # the destination is short of something, or its answer was lost
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The outcome for one object and what the destination said."""
+
+    sop_instance_uid: str
+    outcome: Outcome
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Negotiated:
+    """What a destination says to a SOP class before anything is sent."""
+
+    sop_class_uid: str
+    accepted: bool
+
+
+class Sender:
+    """The storage SCU of the node."""
+
+    def __init__(self, calling_ae_title: str, tls: TlsSettings) -> None:
+        self._calling = calling_ae_title
+        self._tls = tls
+        _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
+
+    def send(self, destination: DestinationSettings, files: list[Path]) -> Iterator[Sent]:
+        """Send files on one association, yielding after each; a refused object does not hold back the next.
+
+        Raises Unreachable when no association can be opened, NoAnswer when it was lost on the way: the peer may or
+        may not have the object then, so it is sent again with the same UIDs.
+        """
+        headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]) for file in files]
+        contexts = {(str(h.file_meta.MediaStorageSOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers}
+        association = self._associate(destination, sorted(contexts))
+        try:
+            for file in files:
+                yield self._store(association, destination, file)
+        finally:
+            if association.is_established:
+                association.release()
+
+    def echo(self, destination: DestinationSettings) -> None:
+        """Verify that the destination answers; raises Unreachable or NoAnswer."""
+        association = self._associate(destination, [(str(Verification), str(ImplicitVRLittleEndian))])
+        status = association.send_c_echo()
+        association.release()
+        if status.get("Status") != 0x0000:
+            raise NoAnswer(f"{destination.name} did not answer C-ECHO")
+
+    def negotiate(self, destination: DestinationSettings, sop_classes: list[str]) -> list[Negotiated]:
+        """Ask which SOP classes the destination would take, sending nothing; raises Unreachable."""
+        syntax = str(ExplicitVRLittleEndian)
+        association = self._associate(destination, [(sop_class, syntax) for sop_class in sop_classes])
+        accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+        association.release()
+        return [Negotiated(sop_class, sop_class in accepted) for sop_class in sop_classes]
+
+    def _associate(self, destination: DestinationSettings, contexts: list[tuple[str, str]]) -> Association:
+        entity = AE(self._calling)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_seconds
+        entity.connection_timeout = destination.timeout_seconds
+        proposals = [build_context(sop_class, _offered(syntax)) for sop_class, syntax in contexts]
+        association = entity.associate(
+            destination.host,
+            destination.port,
+            contexts=proposals[:_MOST_CONTEXTS],
+            ae_title=destination.ae_title,
+            max_pdu=0,
+            tls_args=(self._tls_context(), destination.host) if destination.tls else None,
+        )
+        if not association.is_established:
+            raise Unreachable(_why_not(association, destination))
+        _answer_at_once(association)
+        return association
+
+    def _store(self, association: Association, destination: DestinationSettings, file: Path) -> Sent:
+        data_set = pydicom.dcmread(file)
+        uid = str(data_set.SOPInstanceUID)
+        try:
+            status = association.send_c_store(data_set)
+        except ValueError as fault:  # pynetdicom: no accepted presentation context
+            if association.is_established:
+                return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {data_set.SOPClassUID.name}")
+            raise NoAnswer(f"{destination.name} closed the association") from fault
+        except RuntimeError as fault:  # pynetdicom: the association is gone
+            raise NoAnswer(f"{destination.name} closed the association") from fault
+        if "Status" not in status:
+            raise NoAnswer(f"{destination.name} did not answer within {destination.timeout_seconds:g} s")
+        return Sent(uid, *_judge(int(status.Status), status.get("ErrorComment", "")))
+
+    def _tls_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self._tls.authority)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._tls.certificate:
+            context.load_cert_chain(self._tls.certificate, self._tls.key)
+        return context
+
+
+def _offered(syntax: str) -> list[str]:
+    """Uncompressed objects are re-encoded by pynetdicom to whichever of the two the peer takes."""
+    return sorted(_UNCOMPRESSED) if syntax in _UNCOMPRESSED else [syntax]
+
+
+def _judge(status: int, comment: str) -> tuple[Outcome, str | None]:
+    """PS3.4 B.2.3: success and warnings mean the object is stored; out of resources is worth another try."""
+    if status == 0x0000 or 0xB000 <= status <= 0xBFFF or status in (0x0001, 0x0107, 0x0116):
+        return Outcome.DELIVERED, None if status == 0x0000 else f"with warning 0x{status:04X}"
+    said = f"status 0x{status:04X}" + (f" ({comment})" if comment else "")
+    if 0xA700 <= status <= 0xA7FF or status in (0x0110, 0x0213):
+        return Outcome.LATER, said
+    return Outcome.REFUSED, said
+
+
+def _why_not(association: Association, destination: DestinationSettings) -> str:
+    peer = f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+    if association.is_rejected:
+        answer: Any = association.acceptor.primitive
+        return f"{peer} rejected the association: {getattr(answer, 'reason_str', 'no reason given')}"
+    if association.is_aborted:
+        return f"{peer} aborted the association or cannot be reached"
+    return f"{peer} accepts none of the presentation contexts, or cannot be reached"
+
+
+def _answer_at_once(association: Association) -> None:
+    """Without TCP_NODELAY each small request waits for the peer's delayed acknowledgement: 20 images a second."""
+    connection = association.dul.socket.socket if association.dul.socket else None
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,58 @@
+"""What is waiting, done, refused or failed, and why: read from the files, whether or not a node is running."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.spool import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dicomnode.spool import Spool
+
+
+def overview(spool: Spool) -> list[dict[str, Any]]:
+    """One entry a series, oldest study first: where it stands and why."""
+    return [entry for record in _records(spool) for entry in _entries(spool, record)]
+
+
+def find(spool: Spool, wanted: str) -> list[dict[str, Any]]:
+    """The entries of a study UID, series UID, accession number or result key."""
+    return [entry for entry in overview(spool) if wanted and wanted in _names(entry)]
+
+
+def _names(entry: dict[str, Any]) -> set[str]:
+    names = {entry["study_instance_uid"], entry["accession_number"], entry["key"], *entry["series_instance_uids"]}
+    return {name for name in names if name}
+
+
+def _records(spool: Spool) -> Iterator[dict[str, Any]]:
+    paths = sorted(spool.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    yield from (record for path in paths if (record := read_json(path)) is not None)
+
+
+def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    study = {name: record[name] for name in ("study_instance_uid", "accession_number")}
+    for other in record["others"]:
+        empty = {"series_instance_uids": [], "missing": [], "echo_times_ms": [], "slices": 0, "key": None}
+        yield {**study, **empty, "status": "not an echo", **other, "images": other["count"], "deliveries": {}}
+    for group in record["groups"].values():
+        entry = {**study, **{name: value for name, value in group.items() if name != "sources"}, "deliveries": {}}
+        if group["key"] and group["status"] == "ready":
+            job = spool.job(group["key"])
+            state = job.state
+            receipts = sorted((job.folder / "receipts").glob("*.json"))
+            entry.update(status=state["status"], reason=state["reason"])
+            entry["deliveries"] = {path.stem: read_json(path) for path in receipts}
+        yield entry
+
+
+def request_retry(spool: Spool, entries: list[dict[str, Any]]) -> None:
+    """Ask the running node, or the next one, to try these again; the request is durable."""
+    request = {
+        "keys": sorted({entry["key"] for entry in entries if entry["key"]}),
+        "studies": sorted({entry["study_instance_uid"] for entry in entries}),
+    }
+    write_json(spool.requests / f"{uuid.uuid4().hex}.json", request)

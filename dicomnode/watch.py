@@ -1,0 +1,420 @@
+"""Decides by content when a series is complete, and starts its job.
+
+Events (watchdog's, the receiver's) only wake a look; a full rescan at the start and on a timer must be enough alone,
+because events may be lost and files may not. All state is on disk: the instances, the markers of associations that
+ended well, and one record a study.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from dicomnode import group, header
+from dicomnode.errors import InputError, NodeError
+from dicomnode.logs import logger
+from dicomnode.model import Group, GroupStatus, Reason
+from dicomnode.spool import digest, read_json, sync_folder, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dicomnode.config import GroupingSettings
+    from dicomnode.header import Header
+    from dicomnode.model import EchoImage
+    from dicomnode.spool import Spool
+
+_DROPPED_QUIET_SECONDS = 2.0  # a file being copied in changes within this time
+_BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
+_SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp
+
+
+class Verdict(StrEnum):
+    """What the watcher does with a group now."""
+
+    WAIT = "waiting"
+    READY = "ready"
+    REFUSED = "refused"
+    INCOMPLETE = "incomplete"  # given up waiting for what is missing
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """How the images of a group came in, as far as it tells whether more are on their way."""
+
+    newest: float  # time the last one became durable, seconds
+    receiving: bool  # an association that brought images of the study is open
+    whole: bool  # one association brought all of them and was released
+    clean: bool  # all came on released associations, or as files
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict, its reason, and when to look again if nothing happens."""
+
+    verdict: Verdict
+    reason: Reason | None = None
+    again_at: float | None = None
+    partial: bool = False  # READY with the complete slices only
+
+
+def decide(candidate: Group, arrival: Arrival, rules: GroupingSettings, now: float) -> Decision:
+    """Apply the rule of completeness: by content, with silence only as its confirmation.
+
+    A full grid goes when the one association that brought it was released, or after a short quiet time. A grid with
+    holes waits for them up to ``give_up_after``. A refusal is spoken only once nothing more seems to come.
+    """
+    quiet = rules.quiet_seconds if arrival.clean or arrival.receiving else rules.unreleased_quiet_seconds
+    settled_at = arrival.newest + (0.0 if arrival.whole and not arrival.receiving else quiet)
+    if candidate.status is GroupStatus.INCOMPLETE:
+        give_up_at = arrival.newest + rules.give_up_after
+        if now < give_up_at:
+            return Decision(Verdict.WAIT, candidate.reason, again_at=give_up_at)
+        if candidate.partial is not None and _may_go_without(candidate, rules):
+            return Decision(Verdict.READY, candidate.reason, partial=True)
+        return Decision(Verdict.INCOMPLETE, candidate.reason)
+    if now < settled_at:
+        return Decision(Verdict.WAIT, Reason("arriving", "images are still arriving"), again_at=settled_at)
+    if candidate.status is GroupStatus.REFUSED:
+        return Decision(Verdict.REFUSED, candidate.reason)
+    return Decision(Verdict.READY)
+
+
+def _may_go_without(candidate: Group, rules: GroupingSettings) -> bool:
+    """Complete slices go when the policy says so; a full grid that only lacks announced images always does."""
+    return rules.when_given_up == "process_complete_slices" or not candidate.missing
+
+
+@dataclass
+class _Study:
+    """What is known of one study folder; can be forgotten and read again at any time."""
+
+    headers: dict[str, Header] = field(default_factory=dict)  # by file name
+    times: dict[str, float] = field(default_factory=dict)  # by file name: when it became durable
+    changed_ns: int = 0  # time stamp of the folder at the last look
+    look_at: float | None = None
+
+
+class Watcher:
+    """Keeps a record of every study and hands complete series to ``start(manifest)``.
+
+    ``start`` makes the job durable before it returns; starting a job that exists does nothing.
+    """
+
+    def __init__(
+        self,
+        rules: GroupingSettings,
+        spool: Spool,
+        *,
+        parameters: dict[str, Any],
+        software_version: str,
+        is_receiving: Callable[[str], bool],
+        start: Callable[[dict[str, Any]], str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules
+        self._spool = spool
+        self._parameters = parameters
+        self._version = software_version
+        self._is_receiving = is_receiving
+        self._start = start
+        self._clock = clock
+        self._log = logger("watch")
+        self._studies: dict[str, _Study] = {}
+        self._due: set[str] = set()
+        self._drop_due = True
+        self._due_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._next_rescan = 0.0
+        self._dropped: dict[Path, tuple[int, int, float]] = {}  # size, change time, first seen like that
+        self._observer: Any = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Watch in a thread of its own."""
+        self._observer = Observer()
+        self._observer.schedule(_Waker(self.look_at_drop), str(self._spool.drop), recursive=True)
+        self._observer.start()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its turn."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+
+    def wake(self, study_uid: str) -> None:
+        """Ask for a look at a study."""
+        with self._due_lock:
+            self._due.add(study_uid)
+        self._wake.set()
+
+    def look_at_drop(self) -> None:
+        """Ask for a look at the drop folder."""
+        self._drop_due = True
+        self._wake.set()
+
+    def turn(self, now: float) -> float:
+        """Look once at whatever may have changed; return the time of the next look if nothing happens."""
+        if now >= self._next_rescan:
+            self._next_rescan = now + self._rules.rescan_seconds
+            self._drop_due = True
+            self._mark_changed()
+        if self._drop_due:
+            self._drop_due = False
+            self._take_dropped(now)
+        with self._due_lock:
+            due, self._due = self._due, set()
+        due |= {uid for uid, study in self._studies.items() if study.look_at is not None and study.look_at <= now}
+        for study_uid in sorted(due):
+            self._look_safely(study_uid, now)
+        deadlines = [study.look_at for study in self._studies.values() if study.look_at is not None]
+        return min([self._next_rescan, *deadlines])
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                next_look = self.turn(self._clock())
+            except Exception:  # noqa: BLE001  the edge of a turn
+                self._log.exception("turn_failed")
+                next_look = self._clock() + self._rules.rescan_seconds
+            self._stop.wait(_BATCH_SECONDS)
+            self._wake.wait(max(0.0, min(next_look - self._clock(), self._rules.rescan_seconds)))
+
+    def _mark_changed(self) -> None:
+        """Find study folders that changed since they were last looked at: one stat a study."""
+        for entry in self._spool.incoming.iterdir():
+            if entry.name not in self._studies:
+                record = self._record(entry.name)
+                self._studies[entry.name] = _Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
+            known = self._studies[entry.name]
+            changed = entry.stat().st_mtime_ns
+            if changed != known.changed_ns:
+                with self._due_lock:
+                    self._due.add(entry.name)
+
+    def _look_safely(self, study_uid: str, now: float) -> None:
+        """One study that cannot be looked at must not hold back the others; the next rescan tries it again."""
+        try:
+            self._look(study_uid, now)
+        except Exception:  # noqa: BLE001  the edge of a look
+            self._log.exception("look_failed", study=study_uid)
+
+    def _look(self, study_uid: str, now: float) -> None:
+        """Read what is new in a study, judge its groups, start what is ready, write down the rest."""
+        folder = self._spool.study_folder(study_uid)
+        if not folder.is_dir():
+            return
+        study = self._studies.setdefault(study_uid, _Study())
+        stamp = folder.stat().st_mtime_ns
+        self._read_new(folder, study)
+        markers = _Markers.read(folder)
+        receiving = self._is_receiving(study_uid)
+        old = self._record(study_uid)
+        groups: dict[str, Any] = {}
+        deadlines = []
+        for candidate in group.assemble(_images(study), self._rules):
+            arrival = _arrival(candidate, study, markers, receiving=receiving)
+            decision = decide(candidate, arrival, self._rules, now)
+            if decision.again_at is not None:
+                deadlines.append(decision.again_at)
+            groups[candidate.group_id] = self._act(candidate, decision, old["groups"].get(candidate.group_id) or {})
+        study.look_at = min(deadlines, default=None)
+        study.changed_ns = stamp if time.time_ns() - stamp > _SAME_TICK_NS else 0
+        record = {
+            "study_instance_uid": study_uid,
+            "groups": groups,
+            "others": _others(study),
+            "settled_ns": study.changed_ns,
+            "look_at": study.look_at,
+            **_labels(study),
+        }
+        if record != old:
+            write_json(self._spool.studies / f"{study_uid}.json", record)
+        if study.look_at is None and not receiving:
+            markers.remove_older_than(now - self._rules.unreleased_quiet_seconds)
+            study.headers.clear()
+
+    def _record(self, study_uid: str) -> dict[str, Any]:
+        """What was written down of a study at the last look, also by an earlier run of the node."""
+        nothing = {"groups": {}, "settled_ns": 0, "look_at": None}
+        return read_json(self._spool.studies / f"{study_uid}.json") or nothing
+
+    def _read_new(self, folder: Path, study: _Study) -> None:
+        """Read the headers that are not known yet."""
+        for path in sorted(folder.glob("[0-9]*.dcm")):
+            if path.name not in study.headers:
+                study.headers[path.name] = header.read(path)
+                study.times[path.stem] = path.stat().st_mtime
+
+    def _act(self, candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
+        """Start the job of a group that is ready; return what is to be remembered of the group."""
+        entry = _entry(candidate, decision, before.get("key"))
+        settled = before.get("sources") == entry["sources"] and before.get("key") is not None
+        if decision.verdict is Verdict.READY and not settled:
+            entry["key"] = self._start(self._manifest(candidate, decision, before.get("key")))
+        if (before.get("status"), before.get("reason")) != (entry["status"], entry["reason"]):
+            self._log.info(
+                f"series_{entry['status']}",
+                study=candidate.study_instance_uid,
+                series=entry["series_instance_uids"],
+                code=entry["code"],
+                reason=entry["reason"],
+                key=entry["key"],
+            )
+        return entry
+
+    def _manifest(self, candidate: Group, decision: Decision, earlier_key: str | None) -> dict[str, Any]:
+        """Everything a job is made from, so that it can be run again from this alone."""
+        stack = candidate.partial if decision.partial else candidate.stack
+        if stack is None:
+            raise NodeError(f"group {candidate.group_id} is {candidate.status} and has no stack")
+        return {
+            "group_id": candidate.group_id,
+            "study_instance_uid": candidate.study_instance_uid,
+            "series_instance_uids": list(candidate.series_instance_uids),
+            "instances": {
+                image.sop_instance_uid: str(image.path.relative_to(self._spool.folder)) for image in candidate.images
+            },
+            "sources": list(stack.sop_instance_uids),
+            "partial": decision.partial,
+            "grouping": self._rules.model_dump(mode="json"),
+            "parameters": self._parameters,
+            "software_version": self._version,
+            "supersedes": earlier_key,
+        }
+
+    def _take_dropped(self, now: float) -> None:
+        """Take in files that were put into the drop folder and have stopped changing."""
+        seen = {}
+        taken: dict[str, list[str]] = {}
+        for path in sorted(path for path in self._spool.drop.rglob("*") if path.is_file()):
+            stat = path.stat()
+            shape = (stat.st_size, stat.st_mtime_ns)
+            *before, since = self._dropped.get(path, (-1, -1, now))
+            if tuple(before) != shape:
+                since = now
+            if now - since < _DROPPED_QUIET_SECONDS:
+                seen[path] = (*shape, since)
+            elif stored := self._take(path):
+                taken.setdefault(stored[0], []).append(stored[1])
+        self._dropped = seen
+        if seen:
+            self._next_rescan = min(self._next_rescan, now + _DROPPED_QUIET_SECONDS)
+        for study_uid, sop_uids in taken.items():
+            self._spool.release(study_uid, sop_uids, dropped=True)
+            self.wake(study_uid)
+
+    def _take(self, path: Path) -> tuple[str, str] | None:
+        """Move one file to where it belongs: into its study, or to what was refused; return its study and instance."""
+        content = path.read_bytes()
+        found = header.read(path)
+        stored: tuple[str, str] | None = None
+        try:
+            self._spool.store(found.study_instance_uid, found.sop_instance_uid, content)
+            stored = found.study_instance_uid, found.sop_instance_uid
+        except InputError as fault:
+            reason = str(found.reason or fault)
+            self._spool.refuse(content, "unreadable", reason)
+            self._log.warning("file_refused", reason=reason, digest=digest(content))
+        except NodeError as fault:
+            self._log.error("store_failed", reason=str(fault))
+            return None  # it stays where it is until there is room
+        path.unlink()
+        sync_folder(path.parent)
+        return stored
+
+
+class _Waker(FileSystemEventHandler):
+    """Every event is the same hint; what happened is read from the disk."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Wake the watcher for what came to stay."""
+        if event.event_type in {"created", "moved", "modified", "closed"}:
+            self._look()
+
+
+@dataclass(frozen=True)
+class _Markers:
+    """What was recorded of how the instances of a study came in."""
+
+    releases: tuple[frozenset[str], ...]  # SOP Instance UIDs, per association that ended well
+    taken: frozenset[str]  # came as whole files
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Markers:
+        released, taken = sorted(folder.glob("released-*.json")), sorted(folder.glob("taken-*.json"))
+        return cls(
+            tuple(frozenset(read_json(path) or ()) for path in released),
+            frozenset(uid for path in taken for uid in read_json(path) or ()),
+            (*released, *taken),
+        )
+
+    def remove_older_than(self, moment: float) -> None:
+        """They only matter while images are fresh."""
+        for path in self.paths:
+            if path.stat().st_mtime < moment:
+                path.unlink()
+
+
+def _images(study: _Study) -> list[EchoImage]:
+    return [image for found in study.headers.values() for image in found.images]
+
+
+def _arrival(candidate: Group, study: _Study, markers: _Markers, *, receiving: bool) -> Arrival:
+    uids = {image.sop_instance_uid for image in candidate.images}
+    return Arrival(
+        newest=max(study.times[image.path.stem] for image in candidate.images),
+        receiving=receiving,
+        whole=any(uids <= release for release in markers.releases),
+        clean=uids <= markers.taken.union(*markers.releases),
+    )
+
+
+def _entry(candidate: Group, decision: Decision, key: str | None) -> dict[str, Any]:
+    """What the study's record says of a group."""
+    sources = sorted({image.sop_instance_uid for image in candidate.images})
+    return {
+        "series_instance_uids": list(candidate.series_instance_uids),
+        "status": str(decision.verdict),
+        "code": decision.reason.code if decision.reason else None,
+        "reason": decision.reason.sentence if decision.reason else None,
+        "missing": list(candidate.missing),
+        "echo_times_ms": list(candidate.echo_times_ms),
+        "slices": candidate.n_slices,
+        "images": len(candidate.images),
+        "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
+        "key": key,
+    }
+
+
+def _others(study: _Study) -> list[dict[str, Any]]:
+    """What arrived that is no echo image, by reason."""
+    reasons = Counter(found.reason for found in study.headers.values() if found.reason and not found.images)
+    ordered = sorted(reasons.items(), key=lambda item: item[0].code)
+    return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
+
+
+def _labels(study: _Study) -> dict[str, Any]:
+    """By what else a study is asked for."""
+    return {"accession_number": next((f.accession_number for f in study.headers.values() if f.accession_number), "")}
