@@ -1,0 +1,108 @@
+"""The coded concepts that results are written in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodeContentItem, CodedConcept
+from pydicom.sr.coding import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# No standard code exists for some concepts; this scheme is declared in every object (PS3.3 C.12.1.1.5).
+SCHEME = "99LIVERIRON"
+SCHEME_VERSION = "1"
+
+
+def private(value: str, meaning: str) -> Code:
+    """Return a concept of this node's own scheme; ``value`` has at most 16 characters, ``meaning`` at most 64."""
+    return Code(value, SCHEME, meaning, SCHEME_VERSION)
+
+
+T2STAR = Code("113064", "DCM", "T2*")
+R2STAR = Code("126395", "DCM", "R2*")
+LIC = private("LIC", "Liver iron concentration, dry weight")
+VOXELS = private("NVOX", "Number of measured voxels")
+AREA = Code("42798000", "SCT", "Area")
+
+MILLISECOND = Code("ms", "UCUM", "ms")
+PER_SECOND = Code("/s", "UCUM", "/s")
+SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
+VOXEL_COUNT = Code("{voxels}", "UCUM", "voxels")
+MILLIGRAM_PER_GRAM_DRY = Code("mg/g{DryWeight}", "UCUM", "mg/g dry weight")
+
+MEAN = Code("373098007", "SCT", "Mean")
+STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
+MEDIAN = Code("373099004", "SCT", "Median")
+INTERQUARTILE_RANGE = Code("WR0O", "IBSI", "Interquartile range")
+
+QUANTITY = Code("246205007", "SCT", "Quantity")
+MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
+R2STAR_FIT = private("R2S-FIT", "R2* from multi-echo gradient-echo magnitude")
+LIC_CALIBRATION = private("LIC-R2S", "LIC from R2* by published calibration")
+
+MEASUREMENT_FAILURE = Code("114006", "DCM", "Measurement failure")
+
+SOURCE_FOR_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
+ALTERNATE_INSTANCE = Code("121326", "DCM", "Alternate SOP Class instance")
+SEGMENTATION = Code("113076", "DCM", "Segmentation")
+AUTOMATIC_FAMILY = Code("123107", "DCM", "Cluster Analysis")
+MANUAL_FAMILY = Code("123109", "DCM", "Manual Processing")
+ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+
+DEVICE = Code("121007", "DCM", "Device")
+MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+MRI = Code("25056-3", "LN", "MRI unspecified body region")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+LIMITATION = private("LIMITS", "Limits of use")
+PROVENANCE = private("PROVENANCE", "How the result came about")
+REMARK = private("REMARK", "Remark on a region")
+QUALITY = private("QUALITY", "Quality of the measurement")
+NO_FLAG = private("NO-FLAG", "Nothing speaks against the numbers")
+FLAGGED = private("FLAGGED", "Flagged: read the remarks before the numbers")
+REGION = private("REGION", "How the region was drawn")
+AUTOMATIC = private("AUTOMATIC", "Automatic")
+MANUAL = private("MANUAL", "Drawn by hand")
+PROVISIONAL = private("PROVISIONAL", "Automatic, provisional: not known to be what its name says")
+
+ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+TISSUE = Code("85756007", "SCT", "Body tissue structure")
+LIVER = Code("10200004", "SCT", "Liver")
+
+_FINDINGS: Mapping[str, Code] = {
+    "liver": LIVER,
+    "spleen": Code("78961009", "SCT", "Spleen"),
+    "kidney": Code("64033007", "SCT", "Kidney"),
+    "heart": Code("80891009", "SCT", "Heart"),
+    "vessel": Code("59820001", "SCT", "Blood vessel"),
+    "body": Code("38266002", "SCT", "Entire body"),
+    "tissue": TISSUE,
+}
+
+
+def finding(key: str) -> Code:
+    """Return what a region is of; an unknown ``Roi.finding`` claims no more than tissue."""
+    return _FINDINGS.get(key, TISSUE)
+
+
+def concept(code: Code) -> CodedConcept:
+    """Return ``code`` as an item of a code sequence."""
+    return CodedConcept.from_code(code)
+
+
+def quantity(what: Code, method: Code) -> list[CodeContentItem]:
+    """Return the Quantity Definition Sequence of a real world value mapping (PS3.3 C.7.6.16.2.11)."""
+    return [CodeContentItem(name=QUANTITY, value=what), CodeContentItem(name=MEASUREMENT_METHOD, value=method)]
+
+
+def scheme_identification() -> CodingSchemeIdentificationItem:
+    """Declare the private scheme."""
+    return CodingSchemeIdentificationItem(
+        designator=SCHEME,
+        name="Liver Iron Node codes",
+        version=SCHEME_VERSION,
+        responsible_organization="Liver Iron Node",
+    )

@@ -1,0 +1,168 @@
+"""What every result instance carries besides its own content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicomnode.report.codes import PROCESSING_EQUIPMENT, concept, scheme_identification
+from dicomnode.report.identity import uid
+from dicomnode.report.source import UTF8
+
+if TYPE_CHECKING:
+    from dicomnode.config import ReportSettings
+    from dicomnode.model import Result
+    from dicomnode.report.source import Source
+
+MODEL_NAME = "Liver Iron Node"
+# Of the software that writes the files, not of a result (PS3.10 7.1).
+IMPLEMENTATION_CLASS_UID = uid("liver-iron-node", "implementation class")
+NOT_FOR_DIAGNOSIS = (
+    "For research and clinical evaluation. Not a cleared medical device: no diagnosis, no treatment advice, "
+    "not validated against biopsy by this software."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of result object; each kind is a series of its own."""
+
+    name: str
+    product: str  # the group of kinds a destination may ask for: config.PRODUCTS
+    sop_class_uid: str
+    modality: str
+    rank: int  # 1 to 9: the last digit of the series number
+    title: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("mr_map_r2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 1, "R2* map [1/s]"),
+        Kind("mr_map_t2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 2, "T2* map [us; 1000 = 1 ms]"),
+        Kind("parametric_map_t2star", "parametric_maps", "1.2.840.10008.5.1.4.1.1.30", "MR", 3, "T2* map [ms] float"),
+        Kind("parametric_map_r2star", "parametric_maps", "1.2.840.10008.5.1.4.1.1.30", "MR", 4, "R2* map [1/s] float"),
+        Kind("segmentation", "segmentation", "1.2.840.10008.5.1.4.1.1.66.4", "SEG", 5, "Measured regions"),
+        Kind("structured_report", "structured_report", "1.2.840.10008.5.1.4.1.1.88.33", "SR", 6, "Liver iron report"),
+        Kind("picture", "pictures", "1.2.840.10008.5.1.4.1.1.7", "OT", 7, "Liver iron pages [ms, 1/s, mg/g]"),
+        Kind("pdf", "pdf", "1.2.840.10008.5.1.4.1.1.104.1", "DOC", 8, "Liver iron report PDF"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One result on its way to becoming DICOM objects."""
+
+    result: Result
+    source: Source
+    settings: ReportSettings
+    created: datetime  # aware
+
+    @property
+    def key(self) -> str:
+        """The digest every UID follows from."""
+        return self.result.identity.key
+
+    @property
+    def software_version(self) -> str:
+        """The version of this software that made the numbers."""
+        return self.result.identity.software_version
+
+    @property
+    def local_time(self) -> datetime:
+        """``created`` in the time zone of the source's dates, which the results share (PS3.3 C.12.1.1.8)."""
+        zone = _zone(str(self.source.identity.get("TimezoneOffsetFromUTC") or ""))
+        return self.created if zone is None else self.created.astimezone(zone)
+
+    def earlier(self) -> Draft | None:
+        """Return the result this one replaces, as far as UIDs go."""
+        superseded = self.result.identity.supersedes
+        if superseded is None:
+            return None
+        identity = replace(self.result.identity, key=superseded, supersedes=None)
+        return replace(self, result=replace(self.result, identity=identity))
+
+    def series_uid(self, kind: str) -> str:
+        """Return the series UID of a kind of result."""
+        return uid(self.key, f"{kind}/series")
+
+    def instance_uid(self, kind: str, number: int = 1) -> str:
+        """Return the UID of the instance ``number``, from 1, of a kind of result."""
+        return uid(self.key, f"{kind}/{number}")
+
+    def series_number(self, kind: str) -> int:
+        """Return a number that sorts behind the source, and beside it where a study has several."""
+        return self.settings.series_number_offset + 10 * self.source.series_number + KINDS[kind].rank
+
+    def description(self, kind: str) -> str:
+        """Return the Series Description: what, in which unit, by which version."""
+        return f"{KINDS[kind].title} | {MODEL_NAME} {self.software_version}"[:64]
+
+
+def _zone(offset: str) -> timezone | None:
+    """Read "+0100" (PS3.3 C.12.1.1.8); None where there is nothing to read."""
+    if len(offset) != 5 or not offset[1:].isdigit():
+        return None
+    minutes = int(offset[1:3]) * 60 + int(offset[3:])
+    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+
+
+def stamp(instance: Dataset, draft: Draft, kind: str, number: int = 1) -> None:
+    """Write patient, study, series, equipment and SOP Common over whatever ``instance`` holds of them."""
+    instance.update(draft.source.identity)
+    _sop_common(instance, draft, kind, number)
+    _series(instance, draft, kind)
+    _equipment(instance, draft)
+    _file_meta(instance)
+
+
+def _sop_common(instance: Dataset, draft: Draft, kind: str, number: int) -> None:
+    instance.SpecificCharacterSet = UTF8
+    instance.StudyInstanceUID = draft.source.study_instance_uid
+    instance.SOPClassUID = KINDS[kind].sop_class_uid
+    instance.SOPInstanceUID = draft.instance_uid(kind, number)
+    instance.InstanceNumber = number
+    instance.CodingSchemeIdentificationSequence = [scheme_identification()]
+    date, time = f"{draft.local_time:%Y%m%d}", f"{draft.local_time:%H%M%S}"
+    instance.InstanceCreationDate = instance.ContentDate = date
+    instance.InstanceCreationTime = instance.ContentTime = time
+
+
+def _series(instance: Dataset, draft: Draft, kind: str) -> None:
+    instance.Modality = KINDS[kind].modality
+    instance.SeriesInstanceUID = draft.series_uid(kind)
+    instance.SeriesNumber = draft.series_number(kind)
+    instance.SeriesDescription = draft.description(kind)
+    instance.SeriesDate, instance.SeriesTime = instance.ContentDate, instance.ContentTime
+
+
+def _equipment(instance: Dataset, draft: Draft) -> None:
+    instance.Manufacturer = draft.settings.manufacturer
+    instance.ManufacturerModelName = MODEL_NAME
+    instance.DeviceSerialNumber = draft.settings.device_serial_number
+    instance.SoftwareVersions = draft.software_version
+    node = Dataset()
+    node.PurposeOfReferenceCodeSequence = [concept(PROCESSING_EQUIPMENT)]
+    node.Manufacturer = draft.settings.manufacturer
+    node.ManufacturerModelName = MODEL_NAME
+    node.DeviceSerialNumber = draft.settings.device_serial_number
+    node.SoftwareVersions = draft.software_version
+    node.ContributionDateTime = f"{draft.created:%Y%m%d%H%M%S%z}"
+    node.ContributionDescription = "Fitted T2*/R2*, measured regions, wrote this object"
+    instance.ContributingEquipmentSequence = [draft.source.scanner, node]
+
+
+def _file_meta(instance: Dataset) -> None:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = UID(instance.SOPClassUID)
+    meta.MediaStorageSOPInstanceUID = UID(instance.SOPInstanceUID)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = "LIVER_IRON_NODE"
+    instance.file_meta = meta

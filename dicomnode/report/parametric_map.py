@@ -1,0 +1,143 @@
+"""T2* and R2* as float Parametric Maps: the archive of the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicomnode.report import codes
+from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
+from dicomnode.report.provenance import derivation
+from dicomnode.report.references import image_item, rewire, series_items, to
+from dicomnode.report.source import UTF8, stand_ins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from pydicom.sr.coding import Code
+
+    from dicomnode.model import Maps
+    from dicomnode.report.instance import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class MapContent:
+    """What one Parametric Map says it holds."""
+
+    kind: str
+    shown_on: str  # the kind of MR map that viewers lay it over
+    quantity: Code
+    unit: Code
+    label: str
+    content_label: str  # A-Z, 0-9, space, underscore
+    explanation: str
+    window: tuple[float, float]
+
+
+T2STAR = MapContent(
+    "parametric_map_t2star",
+    "mr_map_t2star",
+    codes.T2STAR,
+    codes.MILLISECOND,
+    "T2* ms",
+    "T2STAR",
+    "T2* relaxation time in ms",
+    (15.0, 30.0),
+)
+R2STAR = MapContent(
+    "parametric_map_r2star",
+    "mr_map_r2star",
+    codes.R2STAR,
+    codes.PER_SECOND,
+    "R2* 1/s",
+    "R2STAR",
+    "R2* relaxation rate in 1/s",
+    (250.0, 500.0),
+)
+
+
+def build(draft: Draft, content: MapContent, shown_on: Sequence[Dataset]) -> Dataset:
+    """Return the map; ``shown_on`` is its MR map series, empty where that is not written.
+
+    Invalid voxels hold 0, which is declared as padding: NaN makes viewers draw nothing.
+    """
+    sources = stand_ins(draft.source, draft.key)
+    values = np.where(draft.result.maps.valid, _values(draft.result.maps, content), np.float32(0)).astype(np.float32)
+    image = _map(draft, content, sources, np.ascontiguousarray(values))
+    rewire(image, sources, [slice_.echoes for slice_ in draft.source.slices], codes.R2STAR_FIT)
+    stamp(image, draft, content.kind)
+    _describe(image, draft, content)
+    if shown_on:
+        _lay_over(image, shown_on)
+    return image
+
+
+def _values(maps: Maps, content: MapContent) -> NDArray[np.float32]:
+    return maps.t2star_ms if content is T2STAR else maps.r2star_per_s
+
+
+def _map(draft: Draft, content: MapContent, sources: list[Dataset], values: NDArray[np.float32]) -> Dataset:
+    mapping = hd.pm.RealWorldValueMapping(
+        lut_label=content.label,
+        lut_explanation=content.explanation,
+        unit=content.unit,
+        value_range=(0.0, float(np.ceil(values.max())) or 1.0),
+    )
+    mapping.QuantityDefinitionSequence = codes.quantity(content.quantity, codes.R2STAR_FIT)
+    centre, width = content.window
+    return hd.pm.ParametricMap(
+        source_images=sources,
+        pixel_array=values,
+        series_instance_uid=draft.series_uid(content.kind),
+        series_number=KINDS[content.kind].rank,
+        sop_instance_uid=draft.instance_uid(content.kind),
+        instance_number=1,
+        manufacturer=draft.settings.manufacturer,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=draft.software_version,
+        device_serial_number=draft.settings.device_serial_number,
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[mapping],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=centre, window_width=width)],
+        image_flavor="T2_STAR",
+        derived_pixel_contrast="QUANTITY",
+        content_qualification="RESEARCH",
+        content_label=content.content_label,
+        content_description=content.explanation,
+        derivation=codes.R2STAR_FIT,
+        specific_character_set=UTF8,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+
+
+def _describe(image: Dataset, draft: Draft, content: MapContent) -> None:
+    image.BodyPartExamined = "LIVER"
+    image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = 0.0
+    image.DerivationDescription = derivation(draft, f"{content.explanation}.")
+    shared = image.SharedFunctionalGroupsSequence[0]
+    anatomy = Dataset()
+    anatomy.FrameLaterality = "U"
+    anatomy.AnatomicRegionSequence = [codes.concept(codes.LIVER)]
+    shared.FrameAnatomySequence = [anatomy]
+    organise(image, draft, content.kind)
+
+
+def organise(image: Dataset, draft: Draft, kind: str) -> None:
+    """Give the Multi-frame Dimension module a UID that a rerun gives again."""
+    dimension = draft.series_uid(f"{kind}/dimensions")
+    image.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
+    for index in image.DimensionIndexSequence:
+        index.DimensionOrganizationUID = dimension
+
+
+def _lay_over(image: Dataset, shown_on: Sequence[Dataset]) -> None:
+    """Name the MR map series first: viewers overlay a Parametric Map on its first referenced series."""
+    maps = [to(instance) for instance in shown_on]
+    image.ReferencedSeriesSequence = [*series_items(maps), *image.ReferencedSeriesSequence]
+    image.ReferencedImageSequence = [image_item(reference, codes.ALTERNATE_INSTANCE) for reference in maps]

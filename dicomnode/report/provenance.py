@@ -1,0 +1,71 @@
+"""Everything that is needed to make the same numbers again, in words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dicomnode.model import Result
+    from dicomnode.report.instance import Draft
+
+ALGORITHM = "Liver Iron Node R2* fit"
+
+
+def parameters(draft: Draft) -> tuple[str, ...]:
+    """Return every parameter of a result as ``name=value``, values as JSON."""
+    result = draft.result
+    facts: dict[str, Any] = {
+        "result": draft.key,
+        "software_version": draft.software_version,
+        "source_series": list(result.stack.series_instance_uids),
+        "echo_times_ms": list(result.stack.echo_times_ms),
+        "field_strength_t": result.stack.field_strength_t,
+        "magnitude_from": result.stack.magnitude_from.value,
+        "noise_sigma_per_slice": [float(sigma) for sigma in result.maps.sigma],
+        "fit": _fit(result),
+        "settings": result.settings,
+    }
+    if result.identity.supersedes:
+        facts["supersedes"] = result.identity.supersedes
+    return tuple(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in _flat(facts))
+
+
+def _fit(result: Result) -> dict[str, Any]:
+    record = result.maps.record
+    return {
+        "method": record.method,
+        "model": record.model,
+        "noise": record.noise,
+        "converged": record.converged,
+        "iterations": record.iterations,
+        "verdict": record.verdict,
+        "parameters": record.parameters,
+        "software_version": record.software_version,
+    }
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def derivation(draft: Draft, what: str) -> str:
+    """Return a Derivation Description: what was done, how to ask for it again; at most 1024 characters."""
+    record = draft.result.maps.record
+    echoes = ", ".join(f"{t:g}" for t in draft.result.stack.echo_times_ms)
+    sentences = [
+        f"{what} {record.method}, model {record.model}, noise {record.noise}, echoes {echoes} ms,",
+        f"software {draft.software_version}, result {draft.key}.",
+        "0 = no valid fit.",
+    ]
+    if not record.converged:
+        sentences.append(f"The fit did not converge: {record.verdict}.")
+    if draft.result.identity.supersedes:
+        sentences.append(f"Supersedes result {draft.result.identity.supersedes}.")
+    return " ".join(sentences)[:1024]

@@ -1,0 +1,64 @@
+"""Measured regions as names, outlines and the images they are drawn on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes
+from skimage.measure import find_contours
+
+from dicomnode.report.references import to
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+    from dicomnode.model import Roi
+    from dicomnode.report.instance import Draft
+    from dicomnode.report.references import Reference
+
+
+def name(roi: Roi) -> str:
+    """Return what a reader sees; a region that is not known to be what its name says is called provisional."""
+    if roi.provisional and "provisional" not in roi.name.lower():
+        return f"{roi.name} (provisional)"
+    return roi.name
+
+
+def anchors(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Reference, ...]:
+    """Return the image each slice's regions are drawn on: the T2* map, or the first echo where none is written.
+
+    Viewers take a multi-echo series for a four-dimensional volume and draw nothing on it.
+    """
+    if "mr_map_t2star" in written:
+        return tuple(to(instance) for instance in written["mr_map_t2star"])
+    return tuple(slice_.echoes[0] for slice_ in draft.source.slices)
+
+
+def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
+    """Return the closed outer outlines of a (K, L) mask, largest first, each (points, 2) as column, row.
+
+    The corner of the first pixel is 0, 0 and its centre 0.5, 0.5 (PS3.3 C.18.6.1.2). Filling by pixel centres
+    gives the mask back, except that what an outline encloses belongs to it: excluded vessels are the
+    segmentation's to show.
+    """
+    padded = np.pad(binary_fill_holes(mask), 1).astype(np.float32)
+    traced: list[NDArray[np.float64]] = find_contours(padded, 0.5)  # type: ignore[no-untyped-call]
+    found = [_straightened(points - 0.5) for points in traced]
+    return sorted((points[:, ::-1].astype(np.float32) for points in found), key=_area, reverse=True)
+
+
+def _straightened(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Drop the points in the middle of straight stretches; the first and last point stay and are the same."""
+    before, after = np.diff(points[:-1], axis=0), np.diff(points[1:], axis=0)
+    corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    kept: NDArray[np.float64] = points[np.concatenate(([True], corner, [True]))]
+    return kept
+
+
+def _area(points: NDArray[np.float32]) -> float:
+    x, y = points[:, 0].astype(float), points[:, 1].astype(float)
+    return abs(float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))) / 2

@@ -1,0 +1,90 @@
+"""The measured regions as a binary Segmentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+import numpy as np
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicomnode.report import codes
+from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
+from dicomnode.report.parametric_map import organise
+from dicomnode.report.provenance import ALGORITHM
+from dicomnode.report.references import rewire
+from dicomnode.report.regions import anchors, name
+from dicomnode.report.source import UTF8, stand_ins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydicom.dataset import Dataset
+
+    from dicomnode.model import Roi
+    from dicomnode.report.instance import Draft
+
+KIND = "segmentation"
+
+
+def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
+    """Return one Segmentation with a segment per region that has voxels, or nothing where no region has any."""
+    if not any(roi.mask.any() for roi in draft.result.rois):
+        return ()
+    sources = stand_ins(draft.source, draft.key)
+    image = _image(draft, sources)
+    rewire(image, sources, [[reference] for reference in anchors(draft, written)], codes.SEGMENTATION)
+    stamp(image, draft, KIND)
+    image.BodyPartExamined = "LIVER"
+    organise(image, draft, KIND)
+    return (image,)
+
+
+def tracking_uid(draft: Draft, index: int) -> str:
+    """Return the UID by which segmentation and report name the same region."""
+    return draft.instance_uid("region", index + 1)
+
+
+def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
+    drawn = [(index, roi) for index, roi in enumerate(draft.result.rois) if roi.mask.any()]
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=np.stack([roi.mask for _, roi in drawn], axis=-1).astype(np.uint8),
+        segmentation_type="BINARY",
+        segment_descriptions=[_segment(draft, number, *region) for number, region in enumerate(drawn, 1)],
+        series_instance_uid=draft.series_uid(KIND),
+        series_number=KINDS[KIND].rank,
+        sop_instance_uid=draft.instance_uid(KIND),
+        instance_number=1,
+        manufacturer=draft.settings.manufacturer,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=draft.software_version,
+        device_serial_number=draft.settings.device_serial_number,
+        content_label="LIVER_IRON_ROI",
+        content_description=_content(draft),
+        content_creator_name=MODEL_NAME.replace(" ", "^", 1),
+        specific_character_set=UTF8,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+
+
+def _content(draft: Draft) -> str:
+    superseded = draft.result.identity.supersedes
+    return "Regions measured for liver iron" + (f", replaces {superseded[:12]}" if superseded else "")
+
+
+def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentDescription:
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name(roi)[:64],
+        segmented_property_category=codes.ANATOMY,
+        segmented_property_type=codes.finding(roi.finding),
+        algorithm_type="AUTOMATIC" if roi.automatic else "MANUAL",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=ALGORITHM,
+            family=codes.AUTOMATIC_FAMILY if roi.automatic else codes.MANUAL_FAMILY,
+            version=draft.software_version,
+        ),
+        tracking_uid=tracking_uid(draft, index),
+        tracking_id=name(roi)[:64],
+    )

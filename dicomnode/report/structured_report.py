@@ -1,0 +1,272 @@
+"""The numbers of every region as a Comprehensive SR (TID 1500)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.valuerep import DSfloat
+
+from dicomnode.report import codes, wording
+from dicomnode.report.identity import uid
+from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
+from dicomnode.report.provenance import ALGORITHM, parameters
+from dicomnode.report.references import Reference, merged, to
+from dicomnode.report.regions import anchors, name, outlines
+from dicomnode.report.segmentation import tracking_uid
+from dicomnode.report.source import ALWAYS, UTF8
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from pydicom.sr.coding import Code
+
+    from dicomnode.model import Roi, RoiMeasurement, Statistics
+    from dicomnode.report.instance import Draft
+
+    Written = Mapping[str, tuple[Dataset, ...]]
+    Group = (
+        sr.MeasurementsAndQualitativeEvaluations
+        | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+        | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    )
+
+KIND = "structured_report"
+# A region of many islands stays readable; the segmentation holds all of them.
+MOST_OUTLINES = 50
+
+
+def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
+    """Return the report: one measurement group per region, drawn on the T2* map where there is one."""
+    shown_on = anchors(draft, written)
+    groups = [_group(draft, index, shown_on, written) for index in range(len(draft.result.rois))]
+    report = _document(draft, groups or [_nothing_drawn(draft)], shown_on, written)
+    report.ContentSequence.append(_remarks(draft))
+    stamp(report, draft, KIND)
+    return (report,)
+
+
+# ---- measurement groups
+
+
+def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Written) -> Group:
+    """Return TID 1410 for one outline, TID 1411 for several, TID 1501 for a region without voxels."""
+    roi, numbers = draft.result.rois[index], draft.result.measurements[index]
+    regions = [_outline(points, shown_on[k]) for k, points in _drawn(roi)[:MOST_OUTLINES]]
+    content: dict[str, Any] = {
+        "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft, index), identifier=name(roi)),
+        "finding_type": codes.finding(roi.finding),
+        "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding))],
+        "algorithm_id": sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft)),
+        "measurements": _measurements(numbers, written),
+        "qualitative_evaluations": _evaluations(roi, numbers),
+    }
+    if not regions:
+        return sr.MeasurementsAndQualitativeEvaluations(**content)
+    if len(regions) == 1:
+        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=regions[0], **content)
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **content)
+
+
+def _drawn(roi: Roi) -> list[tuple[int, NDArray[np.float32]]]:
+    """Return every outline of a region with the index of its slice."""
+    return [(k, points) for k, mask in enumerate(roi.mask) for points in outlines(mask)]
+
+
+def _outline(points: NDArray[np.float32], image: Reference) -> sr.ImageRegion:
+    source = sr.SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid, list(image.frames) or None)
+    return sr.ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=source)
+
+
+def _measurements(numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:
+    """Put first what viewers that show five lines should show."""
+    t2star = _Quantity(codes.T2STAR, codes.MILLISECOND, numbers.t2star_ms, written.get("parametric_map_t2star", ()))
+    r2star = _Quantity(codes.R2STAR, codes.PER_SECOND, numbers.r2star_per_s, written.get("parametric_map_r2star", ()))
+    return [
+        *t2star.item("mean", codes.MEAN),
+        *r2star.item("mean", codes.MEAN),
+        *_lic(numbers),
+        _printed(sr.Measurement(name=codes.AREA, value=float(numbers.area_mm2), unit=codes.SQUARE_MILLIMETRE)),
+        _printed(sr.Measurement(name=codes.VOXELS, value=int(numbers.n_voxels), unit=codes.VOXEL_COUNT)),
+        *t2star.item("sd", codes.STANDARD_DEVIATION),
+        *r2star.item("sd", codes.STANDARD_DEVIATION),
+        *t2star.item("median", codes.MEDIAN),
+        *r2star.item("median", codes.MEDIAN),
+        *t2star.item("iqr", codes.INTERQUARTILE_RANGE),
+        *r2star.item("iqr", codes.INTERQUARTILE_RANGE),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """One quantity of a region and the map it was read from."""
+
+    name: Code
+    unit: Code
+    values: Statistics | None
+    read_from: tuple[Dataset, ...]
+
+    def item(self, field: str, derivation: Code) -> list[sr.Measurement]:
+        """Return one figure of the distribution, or nothing where it could not be measured."""
+        value = math.nan if self.values is None else float(getattr(self.values, field))
+        if not math.isfinite(value):
+            return []
+        images = [sr.SourceImageForMeasurement(str(i.SOPClassUID), str(i.SOPInstanceUID)) for i in self.read_from]
+        item = sr.Measurement(
+            name=self.name,
+            value=value,
+            unit=self.unit,
+            derivation=derivation,
+            method=codes.R2STAR_FIT,
+            referenced_images=images,
+        )
+        return [_printed(item)]
+
+
+def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
+    """Return the concentration; where there is none, words say so among the remarks."""
+    if numbers.lic_mg_per_g is None or wording.is_under_range(numbers):
+        return []
+    value, unit = float(numbers.lic_mg_per_g), codes.MILLIGRAM_PER_GRAM_DRY
+    return [_printed(sr.Measurement(name=codes.LIC, value=value, unit=unit, method=codes.LIC_CALIBRATION))]
+
+
+def _printed(item: sr.Measurement) -> sr.Measurement:
+    """Print six significant digits; the floating point value beside them stays exact (PS3.3 C.18.1)."""
+    measured = item[0].MeasuredValueSequence[0]
+    exact = measured.get("FloatingPointValue", measured.NumericValue)
+    measured.NumericValue = DSfloat(f"{float(exact):.6g}")
+    return item
+
+
+def _evaluations(roi: Roi, numbers: RoiMeasurement) -> list[sr.QualitativeEvaluation]:
+    """Say in codes what is no number.
+
+    What failed is named with the standard's qualifier (CID 42) as an evaluation: a measurement without a value
+    is an error to validators and to highdicom, and any number in its place would be read as one.
+    """
+    region = codes.PROVISIONAL if roi.provisional else codes.AUTOMATIC if roi.automatic else codes.MANUAL
+    facts = [(codes.REGION, region), (codes.QUALITY, codes.FLAGGED if numbers.flags else codes.NO_FLAG)]
+    if numbers.t2star_ms is None:
+        facts.append((codes.T2STAR, codes.MEASUREMENT_FAILURE))
+    if numbers.r2star_per_s is None:
+        facts.append((codes.R2STAR, codes.MEASUREMENT_FAILURE))
+    return [sr.QualitativeEvaluation(name=fact, value=value) for fact, value in facts]
+
+
+def _nothing_drawn(draft: Draft) -> Group:
+    """Return a group that says no region was measured: a report may not be silent about it."""
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(draft, 0), identifier="No region"),
+        algorithm_id=sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft)),
+        qualitative_evaluations=[sr.QualitativeEvaluation(name=codes.R2STAR, value=codes.MEASUREMENT_FAILURE)],
+    )
+
+
+# ---- the document around them
+
+
+def _remarks(draft: Draft) -> sr.ContainerContentItem:
+    """Return everything that takes words (TID 1500, Qualitative Evaluations)."""
+    sentences = [(codes.LIMITATION, NOT_FOR_DIAGNOSIS)]
+    sentences += [(codes.REMARK, sentence) for sentence in remarks(draft)]
+    container = sr.ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type="CONTAINS")
+    container.ContentSequence = sr.ContentSequence(
+        [sr.TextContentItem(name=what, value=words, relationship_type="CONTAINS") for what, words in sentences]
+    )
+    return container
+
+
+def remarks(draft: Draft) -> list[str]:
+    """Return flags, the concentration in words and what an outline does not show, region by region."""
+    result = draft.result
+    found = [] if result.rois else ["No region was found or drawn; only maps were made"]
+    for roi, numbers in zip(result.rois, result.measurements, strict=True):
+        found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(numbers))]
+        if len(_drawn(roi)) > MOST_OUTLINES:
+            found.append(f"{name(roi)}: the {MOST_OUTLINES} first outlines are drawn; the segmentation holds all")
+    if not result.maps.record.converged:
+        found.append(f"The fit did not converge: {result.maps.record.verdict}")
+    if result.identity.supersedes:
+        found.append(f"Replaces result {result.identity.supersedes}")
+    return found
+
+
+def _lic_words(numbers: RoiMeasurement) -> list[str]:
+    if numbers.r2star_per_s is None:
+        return []
+    words = (wording.lic(numbers), wording.band(numbers), numbers.calibration or "no calibration applies")
+    return ["liver iron concentration " + "; ".join(word for word in words if word)]
+
+
+def _document(
+    draft: Draft,
+    groups: list[Group],
+    shown_on: Sequence[Reference],
+    written: Written,
+) -> sr.ComprehensiveSR:
+    library = [_evidence_item(draft, reference) for reference in merged(shown_on)]
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(draft)),
+        procedure_reported=codes.MRI,
+        imaging_measurements=groups,
+        title=codes.MEASUREMENT_REPORT,
+        referenced_images=library,
+    )
+    earlier = draft.earlier()
+    return sr.ComprehensiveSR(
+        evidence=[*library, *_evidence(draft, written)],
+        content=content,
+        series_instance_uid=draft.series_uid(KIND),
+        series_number=KINDS[KIND].rank,
+        sop_instance_uid=draft.instance_uid(KIND),
+        instance_number=1,
+        manufacturer=draft.settings.manufacturer,
+        is_complete=True,
+        previous_versions=None if earlier is None else [_predecessor(earlier)],
+        specific_character_set=UTF8,
+    )
+
+
+def _observer(draft: Draft) -> sr.ObserverContext:
+    maker, serial = draft.settings.manufacturer, draft.settings.device_serial_number
+    attributes = sr.DeviceObserverIdentifyingAttributes(
+        uid=uid("observer", f"{maker}/{serial}"),
+        name=MODEL_NAME,
+        manufacturer_name=maker,
+        model_name=MODEL_NAME,
+        serial_number=serial,
+    )
+    return sr.ObserverContext(observer_type=codes.concept(codes.DEVICE), observer_identifying_attributes=attributes)
+
+
+def _evidence(draft: Draft, written: Written) -> list[Dataset]:
+    """Name every other result and every source image."""
+    results = [to(instance) for instances in written.values() for instance in instances]
+    return [_evidence_item(draft, reference) for reference in merged((*results, *draft.source.references))]
+
+
+def _evidence_item(draft: Draft, reference: Reference) -> Dataset:
+    """Return what highdicom asks of an instance to name it."""
+    item = Dataset()
+    for keyword in ALWAYS:
+        setattr(item, keyword, None)
+    item.StudyInstanceUID = draft.source.study_instance_uid
+    item.SeriesInstanceUID = reference.series_instance_uid
+    item.SOPInstanceUID = reference.sop_instance_uid
+    item.SOPClassUID = reference.sop_class_uid
+    item.FrameOfReferenceUID = draft.source.frame_of_reference_uid
+    plane = draft.source.slices[0].plane
+    item.Rows, item.Columns = plane.rows, plane.columns
+    item.Modality = ""  # or the library would print each image's geometry, twelve numbers that nobody measured
+    return item
+
+
+def _predecessor(earlier: Draft) -> Dataset:
+    report = Reference(KINDS[KIND].sop_class_uid, earlier.instance_uid(KIND), earlier.series_uid(KIND))
+    return _evidence_item(earlier, report)

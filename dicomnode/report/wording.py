@@ -1,0 +1,50 @@
+"""What a reader is told of a number, the same in report, pictures and PDF."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicomnode.model import RoiMeasurement, Statistics
+
+# mg Fe per g dry weight (Reeder et al., Radiology 2023): lower limit, upper limit, the scheme's own word.
+BANDS = (
+    (float("-inf"), 1.8, "normal"),
+    (1.8, 3.2, "borderline"),
+    (3.2, 7.0, "mild"),
+    (7.0, 15.0, "moderate"),
+    (15.0, float("inf"), "severe"),
+)
+BAND_SCHEME = "Reeder 2023"
+LIC_UNIT = "mg/g dry weight"
+
+
+def is_under_range(measurement: RoiMeasurement) -> bool:
+    """Say whether a calibration applied but cannot tell the concentration from nothing."""
+    value, applied = measurement.lic_mg_per_g, measurement.calibration is not None
+    return applied and measurement.r2star_per_s is not None and (value is None or value < 0)
+
+
+def lic(measurement: RoiMeasurement) -> str:
+    """Return the concentration to one decimal; under the calibration's reach it is "< 0.5", otherwise not given."""
+    if is_under_range(measurement):
+        return f"< 0.5 {LIC_UNIT}"
+    value = measurement.lic_mg_per_g
+    return "not given" if value is None else f"{value:.1f} {LIC_UNIT}"
+
+
+def band(measurement: RoiMeasurement) -> str:
+    """Return the published range the concentration lies in with its limits, or nothing. It is no diagnosis."""
+    value = 0.0 if is_under_range(measurement) else measurement.lic_mg_per_g
+    if value is None:
+        return ""
+    low, high, word = next(entry for entry in BANDS if value < entry[1])
+    limits = f"< {high:g}" if low < 0 else f"> {low:g}" if high > 1e9 else f"{low:g} to {high:g}"
+    return f"{BAND_SCHEME} range {limits} mg/g: {word}"
+
+
+def statistics(values: Statistics | None, unit: str, digits: int = 1) -> str:
+    """Return mean, standard deviation and median, or that there is nothing to return."""
+    if values is None:
+        return "not measurable"
+    return f"{values.mean:.{digits}f} ± {values.sd:.{digits}f} {unit} (median {values.median:.{digits}f})"
