@@ -209,22 +209,30 @@ def fit_levenberg_marquardt(
     """
     s, t = _checked(signal, echo_times_ms)
     _check_positive(eta=eta, maximum_iterations=maximum_iterations)
-    state = lm_start(s, t, start, eta)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _run_lm(s, t, lm_start(s, t, start, eta), tolerance, maximum_iterations)
+
+
+def _run_lm(s: Array, t: Array, state: LmState, tolerance: float, maximum_iterations: int) -> PublishedFit:
+    """Repeat ``lm_step`` on the voxels that still move."""
+    x = np.stack([state.a, state.r, state.eta, state.loss])
+    moving = np.ones(s.shape[:-1], dtype=bool)
     objective: list[float] = []
     residual: list[float] = []
     verdict = f"stopped after {maximum_iterations} iterations"
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for _ in range(maximum_iterations):
-            state, moved = lm_step(s, t, state)
-            objective.append(float(state.loss.sum()))
-            residual.append(moved)
-            if not np.isfinite(objective[-1]):
-                verdict = "diverged: an iterate is not finite"
-                break
-            if moved <= tolerance:
-                verdict = "converged"
-                break
-    return _result(state.a, state.r, objective, residual, verdict)
+    for _ in range(maximum_iterations):
+        new, moved = lm_step(s[moving], t, LmState(*x[:, moving]))
+        x[:, moving] = new.a, new.r, new.eta, new.loss
+        moving[moving] = ~(moved <= tolerance)
+        objective.append(float(x[3].sum()))
+        residual.append(float(moved.max()))
+        if not np.isfinite(objective[-1]):
+            verdict = "diverged: an iterate is not finite"
+            break
+        if not moving.any():
+            verdict = "converged"
+            break
+    return _result(x[0], x[1], objective, residual, verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +257,14 @@ def lm_loss(s: Array, t: Array, a: Array, r: Array) -> Array:
     return 0.5 * _over_echoes(misfit, misfit)
 
 
-def lm_step(s: Array, t: Array, old: LmState) -> tuple[LmState, float]:
-    """Try eqs 15–16 once, keep the voxels that improve; also the largest relative step that was tried."""
+def lm_step(s: Array, t: Array, old: LmState) -> tuple[LmState, Array]:
+    """Try eqs 15–16 once and keep the voxels that improve; also the relative step that was tried."""
     a, r = lm_update(s, t, old)
     loss = lm_loss(s, t, a, r)
     better = loss <= old.loss
     eta = np.clip(np.where(better, old.eta / 10, old.eta * 10), 1e-30, 1e30)
-    moved = float(np.max(np.abs(a - old.a) / (np.abs(old.a) + 1e-12) + np.abs(r - old.r) / (np.abs(old.r) + 1e-12)))
-    kept = LmState(np.where(better, a, old.a), np.where(better, r, old.r), eta, np.where(better, loss, old.loss))
-    return kept, moved
+    moved = np.abs(a - old.a) / (np.abs(old.a) + 1e-12) + np.abs(r - old.r) / (np.abs(old.r) + 1e-12)
+    return LmState(np.where(better, a, old.a), np.where(better, r, old.r), eta, np.where(better, loss, old.loss)), moved
 
 
 def lm_update(s: Array, t: Array, old: LmState) -> tuple[Array, Array]:
