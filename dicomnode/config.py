@@ -145,7 +145,7 @@ class EngineSettings(Section):
 
 
 class WebSettings(Section):
-    """The status page."""
+    """The status page; nothing to set yet."""
 
 
 class TlsSettings(Section):
@@ -158,7 +158,7 @@ class TlsSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long local files are kept."""
+    """How long local files are kept: for ever; nothing to set yet."""
 
 
 class Settings(Section):

@@ -1,0 +1,113 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from dicomnode import config
+from dicomnode.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[3]
+SERVING = """
+[[scanner]]
+ae_title = "MR1"
+[[destination]]
+name = "pacs"
+ae_title = "PACS"
+host = "pacs.example"
+port = 104
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def faults(folder: Path, text: str, **options: bool) -> str:
+    with pytest.raises(ConfigError) as raised:
+        config.load(write(folder, text), **options)
+    return str(raised.value)
+
+
+def test_no_file_gives_the_documented_defaults():
+    settings = config.load(None)
+    assert settings.grouping.minimum_echoes == 3
+    assert settings.grouping.quiet_seconds == 5
+    assert settings.fit.method == "admm"
+
+
+def test_every_fault_is_reported_at_once_with_its_line(tmp_path):
+    said = faults(
+        tmp_path,
+        '[node]\nport = "x"\n[grouping]\nminimum_echos = 2\n[[scanner]]\nae_title = "A"\n[[scanner]]\naddress = "b"\n',
+        for_serving=True,
+    )
+    assert "line 2: [node] port" in said
+    assert "line 4: [grouping] minimum_echos: unknown key; did you mean 'minimum_echoes'?" in said
+    assert "[[scanner]] 2 ae_title: is needed" in said
+    assert "[[destination]]" in said
+    assert said.splitlines()[0].endswith("4 faults")
+
+
+def test_an_ae_title_longer_than_16_characters_is_refused(tmp_path):
+    assert "1 to 16 printable" in faults(tmp_path, '[node]\nae_title = "ABCDEFGHIJKLMNOPQ"\n')
+
+
+def test_serving_needs_scanners_and_destinations(tmp_path):
+    said = faults(tmp_path, "", for_serving=True)
+    assert "[[scanner]]" in said
+    assert "[[destination]]" in said
+    assert config.load(write(tmp_path, SERVING), for_serving=True).destination[0].port == 104
+
+
+def test_a_destination_named_twice_is_a_fault(tmp_path):
+    said = faults(
+        tmp_path,
+        SERVING + SERVING.split("[[destination]]")[0] + "[[destination]]\nname = 'pacs'\n"
+        "ae_title = 'B'\nhost = 'h'\nport = 1\n",
+        for_serving=True,
+    )
+    assert "'pacs' is used twice" in said
+
+
+def test_an_unknown_product_names_the_ones_that_exist(tmp_path):
+    assert "'mr_maps'" in faults(tmp_path, SERVING + 'products = ["map"]\n')
+
+
+def test_broken_toml_names_the_line(tmp_path):
+    assert "line 2" in faults(tmp_path, "[node]\nport = = 3\n")
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path / "none.toml")
+
+
+def test_the_storage_folder_is_beside_the_file_or_systemds(tmp_path, monkeypatch):
+    path = write(tmp_path, SERVING)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert config.load(path).storage_folder() == tmp_path / "dicomnode-data"
+    monkeypatch.setenv("STATE_DIRECTORY", os.fspath(tmp_path / "state"))
+    assert config.load(path).storage_folder() == tmp_path / "state"
+
+
+def test_the_example_is_valid_and_documents_every_key():
+    path = REPOSITORY / "deploy" / "config.example.toml"
+    settings = config.load(path, for_serving=True)
+    text = path.read_text()
+    for section, field in config.Settings.model_fields.items():
+        model = field.annotation if isinstance(field.annotation, type) else field.annotation.__args__[0]
+        assert f"[{section}]" in text or f"[[{section}]]" in text, section
+        for key in model.model_fields:
+            assert f"{key} =" in text, f"[{section}] {key}"
+    assert settings.scanner
+
+
+def test_settings_that_cannot_change_a_number_do_not_change_the_results_identity(tmp_path):
+    plain = config.load(write(tmp_path, "")).result_parameters()
+    assert (
+        config.load(write(tmp_path, "[node]\nport = 104\n[grouping]\nquiet_seconds = 1.0\n")).result_parameters()
+        == plain
+    )
+    assert config.load(write(tmp_path, '[fit]\nmethod = "nls"\n')).result_parameters() != plain
