@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.measure.rois import presentation_state, segmentation, structure_set, structured_report
@@ -86,12 +88,13 @@ def _open(path: Path) -> Dataset:
 
 
 def _references(dataset: Dataset) -> Iterator[str]:
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
+    """Look into public sequences only, and decode nothing else: what is malformed elsewhere does not matter here."""
+    for tag in list(dataset.keys()):
+        if dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ":
+            for item in dataset[tag].value:
                 yield from _references(item)
-        elif element.keyword == "ReferencedSOPInstanceUID":
-            yield str(element.value)
+    if "ReferencedSOPInstanceUID" in dataset:
+        yield str(dataset.ReferencedSOPInstanceUID)
 
 
 def _told_apart(rois: list[Roi]) -> Iterator[Roi]:
@@ -109,5 +112,6 @@ def _author(dataset: Dataset) -> str | None:
     candidates += [item.get("PersonName") for item in dataset.get("AuthorObserverSequence", [])]
     candidates += [item.get("ROIInterpreter") for item in dataset.get("RTROIObservationsSequence", [])]
     candidates += structured_report.observers(dataset)
-    candidates += [dataset.get("OperatorsName")]
-    return next((str(name) for name in candidates if name), None)
+    candidates += [dataset.get("OperatorsName")] if "StructureSetROISequence" in dataset else []
+    named = (name[0] if isinstance(name, MultiValue) else name for name in candidates if name)
+    return next((str(name) for name in named), None)

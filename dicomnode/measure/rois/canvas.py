@@ -88,7 +88,7 @@ class Canvas:
         )
 
     def on_a_slice(self, points_mm: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]] | None:
-        """Project points (n, 3) of the patient to (column, row) of the slice they all lie on, pixel centres at integers."""
+        """Return the slice that points (n, 3) of the patient all lie on, and their (column, row) in it."""
         for index, plane in enumerate(self.planes):
             row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
             away = points_mm - np.array(plane.position)

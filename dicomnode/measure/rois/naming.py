@@ -30,9 +30,16 @@ LONGEST_NAME = 64  # of a LO, where results write it
 
 def finding(label: str, codes: Iterable[Dataset] = ()) -> str:
     """Return what the codes, or else the words of a label, say the region is of; nothing said is tissue."""
-    coded = (ORGANS.get(str(code.get("CodeValue", ""))) for code in codes)
+    coded = (ORGANS.get(code_value(code)) for code in codes)
     named = (organ for organ in dict.fromkeys(ORGANS.values()) if organ in label.lower())
     return next((organ for organ in (*coded, *named) if organ), UNKNOWN)
+
+
+def code_value(code: Dataset) -> str:
+    """Return a Code Value as it stands: viewers write longer ones than a SH may be, and pydicom would warn of each."""
+    element = code.get_item("CodeValue")
+    value = b"" if element is None or element.value is None else element.value
+    return value.decode("ascii", "replace").strip() if isinstance(value, bytes) else str(value)
 
 
 def drawn(label: str, number: int, organ: str, mask: NDArray[np.bool_]) -> Roi | Reason:

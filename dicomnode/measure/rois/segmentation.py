@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dicomnode.model import Roi
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+BACKGROUND = 0  # only a label map describes it as a segment
 HALF = 0.5  # of the maximum of a fractional segmentation
 
 
@@ -30,6 +31,8 @@ def regions(dataset: Dataset, canvas: Canvas) -> Iterator[Roi | Reason]:
     frames = [_Frame(dataset, index) for index in range(len(pixels))]
     for segment in dataset.SegmentSequence:
         number = int(segment.SegmentNumber)
+        if number == BACKGROUND:
+            continue
         mask = _mask(canvas, number, [(frame, frame.of_segment(number, pixels[frame.index])) for frame in frames])
         yield mask if isinstance(mask, Reason) else _region(segment, number, mask)
 
@@ -53,12 +56,12 @@ class _Frame:
 
     def __init__(self, dataset: Dataset, index: int) -> None:
         self.index = index
-        self._dataset = dataset
+        self.dataset = dataset
         self._group = dataset.PerFrameFunctionalGroupsSequence[index]
 
     def macro(self, keyword: str) -> Dataset | None:
         """Return the item of a functional group, of this frame or shared by all."""
-        shared = self._dataset.get("SharedFunctionalGroupsSequence") or ()
+        shared = self.dataset.get("SharedFunctionalGroupsSequence") or ()
         for holder in (self._group, *shared):
             if holder.get(keyword):
                 item: Dataset = holder[keyword].value[0]
@@ -67,13 +70,13 @@ class _Frame:
 
     def of_segment(self, number: int, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Return the pixels (K, L) of a segment in this frame."""
-        if str(self._dataset.SOPClassUID) == LABEL_MAP or self._dataset.get("SegmentationType") == "LABELMAP":
+        if str(self.dataset.SOPClassUID) == LABEL_MAP or self.dataset.get("SegmentationType") == "LABELMAP":
             return np.asarray(stored == number)
         identification = self.macro("SegmentIdentificationSequence")
         if identification is None or int(identification.ReferencedSegmentNumber) != number:
             return np.zeros(stored.shape, dtype=bool)
-        if self._dataset.SegmentationType == "FRACTIONAL":
-            return np.asarray(stored >= HALF * float(self._dataset.MaximumFractionalValue))
+        if self.dataset.SegmentationType == "FRACTIONAL":
+            return np.asarray(stored >= HALF * float(self.dataset.MaximumFractionalValue))
         return np.asarray(stored > 0)
 
 
@@ -97,7 +100,7 @@ def _slice(canvas: Canvas, frame: _Frame, shape: tuple[int, ...]) -> int | None:
         frame.macro(keyword)
         for keyword in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
     )
-    reference = frame._dataset.get("FrameOfReferenceUID")
+    reference = frame.dataset.get("FrameOfReferenceUID")
     if position is None or orientation is None or measures is None:
         return None
     if reference is not None and str(reference) != canvas.planes[0].frame_of_reference_uid:

@@ -1,6 +1,6 @@
 """Which pixels a drawn outline covers.
 
-Points are (n, 2): column and row, with pixel centres at integers. An outline covers the pixels whose centre it encloses.
+Points are (n, 2): column and row, with pixel centres at integers. An outline covers the pixels whose centre is inside.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def cover(graphic_type: str, points: Points, shape: tuple[int, int], region: str
         return polygon(points, shape)
     return Reason(
         "not-an-area",
-        f"{region} is a {graphic_type.lower()} of {len(points)} points and not an area; draw a circle, an ellipse or a closed outline",
+        f"{region} is a {graphic_type.lower()} of {len(points)} points and not an area; "
+        "draw a circle, an ellipse or a closed outline",
     )
 
 
@@ -78,21 +79,35 @@ def _circle(points: Points, shape: tuple[int, int]) -> Mask:
 def polygon(points: Points, shape: tuple[int, int]) -> Mask:
     """Return the pixels whose centre is inside by the even-odd rule; the outline closes itself."""
     inside = np.zeros(shape, dtype=bool)
-    columns, rows = np.moveaxis(_grid(shape), -1, 0)
+    columns = np.arange(shape[1])
     for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        if y1 != y2:
-            spans = (rows < max(y1, y2)) & (rows >= min(y1, y2))
-            inside ^= spans & (columns < x1 + (rows - y1) * (x2 - x1) / (y2 - y1))
+        crossed = _span(min(y1, y2), max(y1, y2), shape[0])
+        if len(crossed):
+            crossing = x1 + (crossed - y1) * (x2 - x1) / (y2 - y1)
+            inside[crossed] ^= columns < crossing[:, None]
     return inside
 
 
 def edge(points: Points, shape: tuple[int, int]) -> Mask:
     """Return the pixels whose centre the closed outline runs through."""
-    grid = _grid(shape)
     touched = np.zeros(shape, dtype=bool)
     for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
-        along = end - start
-        length2 = float(along @ along)
-        t = np.clip((grid - start) @ along / length2, 0.0, 1.0) if length2 > 0 else np.zeros(shape)
-        touched |= np.hypot(*np.moveaxis(grid - start - t[..., None] * along, -1, 0)) <= ON_EDGE
+        (left, top), (right, bottom) = np.minimum(start, end) - ON_EDGE, np.maximum(start, end) + ON_EDGE
+        rows, columns = _span(top, bottom, shape[0])[:, None], _span(left, right, shape[1])
+        touched[rows, columns] |= _distance(columns, rows, start, end) <= ON_EDGE
     return touched
+
+
+def _span(low: float, high: float, size: int) -> NDArray[np.intp]:
+    """Return the rows or columns n of an image with low ≤ n < high."""
+    return np.arange(max(int(np.ceil(low)), 0), min(int(np.ceil(high)), size))
+
+
+def _distance(columns: NDArray[np.intp], rows: NDArray[np.intp], start: Points, end: Points) -> Points:
+    """Return the distance of each pixel centre (K, L) from the stretch between two points."""
+    x, y = columns - start[0], rows - start[1]
+    along = end - start
+    length2 = float(along @ along)
+    t = np.clip((x * along[0] + y * along[1]) / length2, 0.0, 1.0) if length2 > 0 else 0.0
+    away: Points = np.hypot(x - t * along[0], y - t * along[1])
+    return away

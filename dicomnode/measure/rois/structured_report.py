@@ -9,7 +9,7 @@ import numpy as np
 
 from dicomnode.measure.rois import shapes
 from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
-from dicomnode.measure.rois.naming import drawn, finding
+from dicomnode.measure.rois.naming import code_value, drawn, finding
 from dicomnode.model import Reason
 
 if TYPE_CHECKING:
@@ -73,19 +73,24 @@ def _described(children: Any, outer: _Group) -> _Group:
     """Add what these content items say to what the items around them said."""
     group = outer
     for child in children:
-        if _concept(child) == TRACKING_IDENTIFIER and not group.label:
-            group = replace(group, label=str(child.get("TextValue", "")).rpartition(":")[2])
+        if _concept(child) == TRACKING_IDENTIFIER:
+            group = replace(group, label=_without_tool(str(child.get("TextValue", ""))))
     for child in children:
         if _concept(child) in (FINDING, *FINDING_SITES) and child.get("ConceptCodeSequence"):
             code = child.ConceptCodeSequence[0]
-            label = str(code.get("CodeMeaning", "")) if code.get("CodeValue") == FREE_TEXT else group.label
+            label = str(code.get("CodeMeaning", "")) if code_value(code) == FREE_TEXT else group.label
             group = _Group(label, (*group.codes, code))
     return group
 
 
+def _without_tool(identifier: str) -> str:
+    """OHIF tracks by the program before the colon, its version, and the tool after it."""
+    return identifier.rpartition(":")[2] if identifier.lower().startswith("cornerstone") else identifier
+
+
 def _concept(item: Dataset) -> str:
     names = item.get("ConceptNameCodeSequence")
-    return str(names[0].get("CodeValue", "")) if names else ""
+    return code_value(names[0]) if names else ""
 
 
 def _image(root: Dataset, graphic: Dataset) -> Dataset | None:
