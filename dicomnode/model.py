@@ -104,6 +104,7 @@ class EchoImage:
     acquisition_number: int | None = None
     promised_images: int | None = None  # what the header says the acquisition holds, all components together
     promised_echoes: int | None = None
+    echo_number: int | None = None  # how the scanner counts this echo; may be absent, 0 or the same on all
     protocol: tuple[str, ...] = ()  # what the series of one scan have in common: name, sequence, TR, flip angle
     scan: str = ""  # names the scan where the scanner is known to send one series per echo
 

@@ -144,6 +144,7 @@ def _image(subject: Subject, scope: Scope, index: int | None, common: EchoImage)
         rescale_slope=1.0 if slope is None else slope,
         rescale_intercept=0.0 if intercept is None else intercept,
         repetition=_repetition(scope),
+        echo_number=scope.top.whole("EchoNumbers"),
         twin=_twin(scope, vendor, words),
     )
 

@@ -1,0 +1,76 @@
+"""The pixels of a stack, decoded and scaled to what the scanner means by them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom.pixels import iter_pixels
+
+from dicomnode.errors import UndecodablePixels
+from dicomnode.model import Component
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dicomnode.model import EchoImage, EchoStack
+
+__all__ = ["load", "load_companion"]
+
+_Cell = tuple[int, int]  # slice, echo
+
+
+def load(stack: EchoStack) -> NDArray[np.float32]:
+    """Return the magnitudes, (slices, K, L, M) with the echo axis last, in the scanner's signal units.
+
+    Where the scanner sent no magnitude it is |real + i imaginary|. Raises UndecodablePixels.
+    """
+    if stack.magnitude_from is Component.MAGNITUDE:
+        return _load(stack.images, stack.shape)
+    real, imaginary = (load_companion(stack, part) for part in (Component.REAL, Component.IMAGINARY))
+    return np.hypot(real, imaginary)
+
+
+def load_companion(stack: EchoStack, component: Component) -> NDArray[np.float32]:
+    """Return the phase, real or imaginary images that came with a stack, shaped like it, rescaled.
+
+    Raises KeyError when the stack has none, UndecodablePixels.
+    """
+    return _load(stack.companions[component], stack.shape)
+
+
+def _load(images: Sequence[Sequence[EchoImage]], shape: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    """Open every file once, however many of its frames are needed."""
+    cells: dict[Path, list[tuple[EchoImage, _Cell]]] = defaultdict(list)
+    for s, echoes in enumerate(images):
+        for e, image in enumerate(echoes):
+            cells[image.path].append((image, (s, e)))
+    values = np.empty(shape, np.float32)
+    for path, wanted in cells.items():
+        _fill(values, path, sorted(wanted, key=lambda cell: cell[0].frame or 0))
+    return values
+
+
+def _fill(values: NDArray[np.float32], path: Path, wanted: Sequence[tuple[EchoImage, _Cell]]) -> None:
+    frames = [image.frame for image, _ in wanted if image.frame is not None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape of what comes out is checked
+        decoded = iter_pixels(path, indices=frames or None, raw=True)
+        for image, (s, e) in wanted:
+            try:
+                frame = next(decoded)
+            except Exception as fault:  # the decoders raise anything
+                raise _undecodable(image, s, e, f"{type(fault).__name__}: {fault}") from fault
+            if frame.shape != values.shape[1:3]:
+                raise _undecodable(image, s, e, f"decoded to {frame.shape}, the header says {values.shape[1:3]}")
+            values[s, :, :, e] = frame * image.rescale_slope + image.rescale_intercept
+
+
+def _undecodable(image: EchoImage, s: int, e: int, why: str) -> UndecodablePixels:
+    where = f"echo {e + 1}, slice {s + 1}"
+    return UndecodablePixels(f"{where} (SOP Instance UID {image.sop_instance_uid}) cannot be decoded: {why}")
