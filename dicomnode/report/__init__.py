@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dicomnode.model import Output
-from dicomnode.report import mr_maps, parametric_map, segmentation, source, structured_report
+from dicomnode.report import mr_maps, parametric_map, pdf, pictures, segmentation, source, structured_report
 from dicomnode.report.instance import KINDS, Draft
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _BUILDERS: dict[str, Builder] = {
     "parametric_map_r2star": lambda draft, written: _parametric_map(draft, parametric_map.R2STAR, written),
     "segmentation": segmentation.build,
     "structured_report": structured_report.build,
+    "picture": pictures.build,
+    "pdf": pdf.build,
 }
 
 

@@ -48,7 +48,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     padded = np.pad(binary_fill_holes(mask), 1).astype(np.float32)
     traced: list[NDArray[np.float64]] = find_contours(padded, 0.5)  # type: ignore[no-untyped-call]
     found = [_straightened(points - 0.5) for points in traced]
-    return sorted((points[:, ::-1].astype(np.float32) for points in found), key=_area, reverse=True)
+    return sorted((points[:, ::-1].astype(np.float32) for points in found), key=area, reverse=True)
 
 
 def _straightened(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -59,6 +59,7 @@ def _straightened(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return kept
 
 
-def _area(points: NDArray[np.float32]) -> float:
+def area(points: NDArray[np.float32]) -> float:
+    """Return what a closed outline encloses, in pixels."""
     x, y = points[:, 0].astype(float), points[:, 1].astype(float)
     return abs(float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))) / 2

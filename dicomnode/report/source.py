@@ -97,7 +97,7 @@ class Source:
         gaps = np.diff([slice_.plane.location_mm for slice_ in self.slices])
         if len(gaps) == 0 or not np.allclose(gaps, gaps[0], atol=0.01):
             return None
-        return float(gaps.mean())
+        return abs(float(gaps.mean()))
 
 
 def read(stack: EchoStack) -> Source:

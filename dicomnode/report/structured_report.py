@@ -15,7 +15,7 @@ from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, parameters
 from dicomnode.report.references import Reference, merged, to
-from dicomnode.report.regions import anchors, name, outlines
+from dicomnode.report.regions import anchors, area, name, outlines
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.report.source import ALWAYS, UTF8
 
@@ -74,8 +74,9 @@ def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Wri
 
 
 def _drawn(roi: Roi) -> list[tuple[int, NDArray[np.float32]]]:
-    """Return every outline of a region with the index of its slice."""
-    return [(k, points) for k, mask in enumerate(roi.mask) for points in outlines(mask)]
+    """Return every outline of a region with the index of its slice, largest first."""
+    found = [(k, points) for k, mask in enumerate(roi.mask) for points in outlines(mask)]
+    return sorted(found, key=lambda outline: -area(outline[1]))
 
 
 def _outline(points: NDArray[np.float32], image: Reference) -> sr.ImageRegion:
@@ -174,7 +175,7 @@ def _nothing_drawn(draft: Draft) -> Group:
 def _remarks(draft: Draft) -> sr.ContainerContentItem:
     """Return everything that takes words (TID 1500, Qualitative Evaluations)."""
     sentences = [(codes.LIMITATION, NOT_FOR_DIAGNOSIS)]
-    sentences += [(codes.REMARK, sentence) for sentence in remarks(draft)]
+    sentences += [(codes.REMARK, sentence) for sentence in (*wording.remarks(draft.result), *_undrawn(draft))]
     container = sr.ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence(
         [sr.TextContentItem(name=what, value=words, relationship_type="CONTAINS") for what, words in sentences]
@@ -182,26 +183,10 @@ def _remarks(draft: Draft) -> sr.ContainerContentItem:
     return container
 
 
-def remarks(draft: Draft) -> list[str]:
-    """Return flags, the concentration in words and what an outline does not show, region by region."""
-    result = draft.result
-    found = [] if result.rois else ["No region was found or drawn; only maps were made"]
-    for roi, numbers in zip(result.rois, result.measurements, strict=True):
-        found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(numbers))]
-        if len(_drawn(roi)) > MOST_OUTLINES:
-            found.append(f"{name(roi)}: the {MOST_OUTLINES} first outlines are drawn; the segmentation holds all")
-    if not result.maps.record.converged:
-        found.append(f"The fit did not converge: {result.maps.record.verdict}")
-    if result.identity.supersedes:
-        found.append(f"Replaces result {result.identity.supersedes}")
-    return found
-
-
-def _lic_words(numbers: RoiMeasurement) -> list[str]:
-    if numbers.r2star_per_s is None:
-        return []
-    words = (wording.lic(numbers), wording.band(numbers), numbers.calibration or "no calibration applies")
-    return ["liver iron concentration " + "; ".join(word for word in words if word)]
+def _undrawn(draft: Draft) -> list[str]:
+    """Say which regions have more outlines than the report draws."""
+    many = [name(roi) for roi in draft.result.rois if len(_drawn(roi)) > MOST_OUTLINES]
+    return [f"{region}: the {MOST_OUTLINES} largest outlines are drawn; the segmentation holds all" for region in many]
 
 
 def _document(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dicomnode.report.regions import name
+
 if TYPE_CHECKING:
-    from dicomnode.model import RoiMeasurement, Statistics
+    from dicomnode.model import Result, RoiMeasurement, Statistics
 
 # mg Fe per g dry weight (Reeder et al., Radiology 2023): lower limit, upper limit, the scheme's own word.
 BANDS = (
@@ -48,3 +50,22 @@ def statistics(values: Statistics | None, unit: str, digits: int = 1) -> str:
     if values is None:
         return "not measurable"
     return f"{values.mean:.{digits}f} ± {values.sd:.{digits}f} {unit} (median {values.median:.{digits}f})"
+
+
+def remarks(result: Result) -> list[str]:
+    """Return everything that has to be read with the numbers, region by region."""
+    found = [] if result.rois else ["No region was found or drawn; only maps were made"]
+    for roi, numbers in zip(result.rois, result.measurements, strict=True):
+        found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(numbers))]
+    if not result.maps.record.converged:
+        found.append(f"The fit did not converge: {result.maps.record.verdict}")
+    if result.identity.supersedes:
+        found.append(f"Replaces result {result.identity.supersedes}")
+    return found
+
+
+def _lic_words(measurement: RoiMeasurement) -> list[str]:
+    if measurement.r2star_per_s is None:
+        return []
+    words = (lic(measurement), band(measurement), measurement.calibration or "no calibration applies")
+    return ["liver iron concentration " + "; ".join(word for word in words if word)]
