@@ -188,7 +188,7 @@ class Receiver:
         entity = AE(self._settings.node.ae_title)
         entity.maximum_pdu_size = 0
         entity.maximum_associations = receive.maximum_associations
-        entity.network_timeout = receive.network_timeout_seconds
+        entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = receive.network_timeout_seconds
         entity.require_calling_aet = (
             [] if receive.accept_any_scanner else [scanner.ae_title for scanner in self._settings.scanner]
         )
@@ -274,17 +274,16 @@ class Receiver:
 
 def _identify(content: bytes) -> tuple[str, str]:
     """Study and SOP Instance UID of an encoded object, its pixels untouched; raises InputError."""
+    keywords = ["StudyInstanceUID", "SOPInstanceUID"]
     try:
-        header = pydicom.dcmread(
-            BytesIO(content),
-            stop_before_pixels=True,
-            specific_tags=["StudyInstanceUID", "SOPInstanceUID"],
-        )
-        return str(header["StudyInstanceUID"].value), str(header["SOPInstanceUID"].value)
-    except KeyError as fault:
-        raise InputError(f"{fault.args[0]} is missing") from fault
+        header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=keywords)
+        uids = [str(header.get(keyword, "")) for keyword in keywords]
     except (InvalidDicomError, EOFError, ValueError, TypeError, AttributeError, NotImplementedError, OSError) as fault:
         raise InputError(f"the data set cannot be read: {type(fault).__name__}") from fault
+    for keyword, uid in zip(keywords, uids, strict=True):
+        if not uid:
+            raise InputError(f"{keyword} is missing")
+    return uids[0], uids[1]
 
 
 def _resolved(name: str) -> str:
