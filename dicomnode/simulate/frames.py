@@ -46,13 +46,9 @@ class Frame:
     slice_index: int
     echo_index: int
     echo_time_ms: float
+    n_echoes: int  # of the series this image belongs to
     placement: Placement
     stored: NDArray[np.integer[Any]]
-
-    @property
-    def n_echoes(self) -> int:
-        """Echoes of the series this image belongs to."""
-        return len(self.plan.echo_times_ms)
 
 
 def acquire(plan: SeriesPlan, dialect: Dialect) -> tuple[tuple[Frame, ...], Truth]:
@@ -138,12 +134,13 @@ def _part(seen: NDArray[np.complex128], component: Component) -> Array:
 
 def _echoes(plan: SeriesPlan, dialect: Dialect, kind: Kind, kind_index: int, values: Array) -> Iterator[Frame]:
     """Every slice and echo of one kind; ``values`` is (slices, K, L, M) in natural units."""
+    n_echoes = values.shape[-1] if kind.series else len(plan.echo_times_ms)
     for slice_index in range(values.shape[0]):
         placement = Placement(_position(plan, slice_index), ORIENTATIONS[plan.orientation], plan.spacing_mm)
         for echo_index in range(values.shape[-1]):
             echo_time = plan.echo_times_ms[echo_index] if kind.echo_time_ms is None else kind.echo_time_ms
             stored = _quantise(values[slice_index, ..., echo_index], kind, signed=dialect.signed)
-            yield Frame(plan, kind, kind_index, slice_index, echo_index, echo_time, placement, stored)
+            yield Frame(plan, kind, kind_index, slice_index, echo_index, echo_time, n_echoes, placement, stored)
 
 
 def _traps(
@@ -175,7 +172,8 @@ def _localisers(plan: SeriesPlan, dialect: Dialect, kind: Kind, picture: Array) 
         there = replace(small, orientation=orientation, spacing_mm=spacing_mm)
         placement = Placement(_position(there, 0), ORIENTATIONS[orientation], there.spacing_mm)
         stored = _quantise(picture[::2, ::2], kind, signed=dialect.signed)
-        yield Frame(plan, kind, 0, index, 0, kind.echo_time_ms or plan.echo_times_ms[0], placement, stored)
+        echo_time = kind.echo_time_ms or plan.echo_times_ms[0]
+        yield Frame(plan, kind, 0, index, 0, echo_time, 1, placement, stored)
 
 
 def _quantise(values: Array, kind: Kind, *, signed: bool) -> NDArray[np.integer[Any]]:
