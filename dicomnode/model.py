@@ -92,6 +92,7 @@ class EchoImage:
     plane: Plane
     rescale_slope: float = 1.0
     rescale_intercept: float = 0.0
+    scale_slope: float | None = None  # Philips: from stored to floating-point values, where rescale is for display
     repetition: int | None = None  # temporal position, where the header numbers them
     twin: tuple[str, ...] = ()  # facts that keep images apart which look alike: normalised, fat-saturated, ...
     field_strength_t: float | None = None  # from ImagingFrequency where given: 2.89 and 3.0 differ

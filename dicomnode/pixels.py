@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 
 from dicomnode.errors import UndecodablePixels
 from dicomnode.model import Component
@@ -50,13 +50,25 @@ def _load(images: Sequence[Sequence[EchoImage]], shape: tuple[int, int, int, int
     for s, echoes in enumerate(images):
         for e, image in enumerate(echoes):
             cells[image.path].append((image, (s, e)))
+    scales = {image.scale_slope for echoes in images for image in echoes}
     values = np.empty(shape, np.float32)
     for path, wanted in cells.items():
-        _fill(values, path, sorted(wanted, key=lambda cell: cell[0].frame or 0))
+        _fill(values, path, sorted(wanted, key=lambda cell: cell[0].frame or 0), floating=len(scales) > 1)
     return values
 
 
-def _fill(values: NDArray[np.float32], path: Path, wanted: Sequence[tuple[EchoImage, _Cell]]) -> None:
+def _scaled(frame: NDArray[np.integer[Any]], image: EchoImage, *, floating: bool) -> NDArray[np.float64]:
+    """Apply Rescale; where the private scale differs inside a stack, only its floating-point values compare.
+
+    Chenevert et al., Transl Oncol 2014;7:65: FP = (PV · RS + RI) / (RS · SS).
+    """
+    displayed = frame.astype(np.float64) * image.rescale_slope + image.rescale_intercept
+    return displayed / (image.rescale_slope * image.scale_slope) if floating and image.scale_slope else displayed
+
+
+def _fill(
+    values: NDArray[np.float32], path: Path, wanted: Sequence[tuple[EchoImage, _Cell]], *, floating: bool
+) -> None:
     frames = [image.frame for image, _ in wanted if image.frame is not None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape of what comes out is checked
@@ -68,7 +80,7 @@ def _fill(values: NDArray[np.float32], path: Path, wanted: Sequence[tuple[EchoIm
                 raise _undecodable(image, s, e, f"{type(fault).__name__}: {fault}") from fault
             if frame.shape != values.shape[1:3]:
                 raise _undecodable(image, s, e, f"decoded to {frame.shape}, the header says {values.shape[1:3]}")
-            values[s, :, :, e] = frame * image.rescale_slope + image.rescale_intercept
+            values[s, :, :, e] = _scaled(frame, image, floating=floating)
 
 
 def _undecodable(image: EchoImage, s: int, e: int, why: str) -> UndecodablePixels:

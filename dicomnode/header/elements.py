@@ -84,6 +84,13 @@ class Elements:
         """Return the whole text, stripped."""
         return "\\".join(self.texts(name))
 
+    def character_sets(self) -> tuple[str, ...]:
+        """Return the data set's character sets; none, which means ASCII, where they cannot be read."""
+        try:
+            return self.texts("SpecificCharacterSet")
+        except DamagedHeader:
+            return ()
+
     def words(self, keyword: str, character_sets: Sequence[str]) -> str:
         """Human text in the data set's own character sets (PS3.3 C.12.1.1.2); what cannot be decoded shows as �."""
         value = self._value(keyword)

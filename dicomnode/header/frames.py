@@ -63,6 +63,12 @@ class Scope:
                 return item
         return self.top if self.top.has(keyword) else self._unassigned(keyword)
 
+    def private(self, place: Private | None, sequence: Private | None) -> float | None:
+        """Return a vendor's own number for this frame, None where there is none or it cannot be read."""
+        items = [item for layer in self._layers if sequence for item in layer.private_items(sequence)]
+        numbers = (item.lenient(place) for item in (*items, self.top) if place)
+        return next((number for number in numbers if number is not None), None)
+
     def _unassigned(self, keyword: str) -> Elements:
         items = (item for layer in self._layers for name in _UNASSIGNED for item in layer.items(name))
         return next((item for item in items if item.has(keyword)), self.top)
@@ -98,7 +104,7 @@ def images_of(subject: Subject, top: Elements) -> tuple[EchoImage, ...]:
 def _common(subject: Subject, scope: Scope) -> EchoImage:
     """Build the first frame's image: what all frames share is read once and copied from it."""
     top = scope.top
-    sets = top.texts("SpecificCharacterSet")
+    sets = top.character_sets()
     vendor = vendor_of(top.words("Manufacturer", sets))
     words = _words(top, "ImageType")
     return EchoImage(
@@ -143,6 +149,7 @@ def _image(subject: Subject, scope: Scope, index: int | None, common: EchoImage)
         plane=_plane(scope),
         rescale_slope=1.0 if slope is None else slope,
         rescale_intercept=0.0 if intercept is None else intercept,
+        scale_slope=scope.private(vendor.scale_slope, vendor.frame_items),
         repetition=_repetition(scope),
         echo_number=scope.top.whole("EchoNumbers"),
         twin=_twin(scope, vendor, words),

@@ -59,6 +59,8 @@ class Vendor:
     epi_factor: Private | None = None  # above 1: echo-planar
     diffusion_b: Private | None = None  # above 0: diffusion
     fat_saturation: Private | None = None  # "Y"
+    scale_slope: Private | None = None  # stored values per signal unit, beside Rescale
+    frame_items: Private | None = None  # sequence in which a frame of an enhanced object keeps the private elements
     echo_count: tuple[Private, ...] = ()  # how many echoes the scanner says it acquired
     split_word: str | None = None  # Image Type word of a multi-echo scan that is sent as one series per echo
 
@@ -91,6 +93,8 @@ VENDORS = (
         epi_factor=Private(0x2001, "Philips Imaging DD 001", 0x13, "SL", "EPIFactor"),
         diffusion_b=Private(0x2001, "Philips Imaging DD 001", 0x03, "FL", "DiffusionBFactor"),
         fat_saturation=Private(0x2001, "Philips Imaging DD 001", 0x21, "CS", "SPIR"),
+        scale_slope=Private(0x2005, "Philips MR Imaging DD 001", 0x0E, "FL", "ScaleSlope"),
+        frame_items=Private(0x2005, "Philips MR Imaging DD 005", 0x0F, "SQ", "FrameAttributes"),
         echo_count=(Private(0x2001, "Philips Imaging DD 001", 0x14, "SL", "NumberOfEchoes"),),
     ),
     Vendor("United Imaging", ("uih", "united imaging"), component_at=2),

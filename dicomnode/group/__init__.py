@@ -1,0 +1,69 @@
+"""Echo images -> stacks of one echo × slice grid each, or a named reason why not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dicomnode.group.scans import complex_pairs, scans_of, series_per_echo, with_companions, with_derived
+from dicomnode.group.verdict import REASONS, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dicomnode.config import GroupingSettings
+    from dicomnode.model import EchoImage, Group
+
+__all__ = ["REASONS", "assemble"]
+
+
+def assemble(images: Iterable[EchoImage], rules: GroupingSettings) -> tuple[Group, ...]:
+    """Sort images of any number of series and studies into candidate stacks, each with a verdict.
+
+    The answer depends on the set of images only: not on their order, nor on how often each comes. Every image is in
+    exactly one group.
+    """
+    studies: dict[str, list[EchoImage]] = defaultdict(list)
+    for image in _unique(images):
+        studies[image.study_instance_uid].append(image)
+    groups = [group for study in sorted(studies) for group in _study(studies[study], rules)]
+    return _with_distinct_ids(groups)
+
+
+def _order(image: EchoImage) -> tuple[object, ...]:
+    echo_time = -1.0 if image.echo_time_ms is None else image.echo_time_ms
+    place = (image.plane.position, image.plane.orientation, image.component, echo_time)
+    return (image.series_number or 0, image.series_instance_uid, image.sop_instance_uid, image.frame or 0, place)
+
+
+def _unique(images: Iterable[EchoImage]) -> list[EchoImage]:
+    """Return each image once; a copy is the same frame of the same instance and looks the same."""
+    unique: dict[tuple[object, ...], EchoImage] = {}
+    for image in images:
+        key = (image.study_instance_uid, _order(image))
+        if key not in unique or str(image.path) < str(unique[key].path):
+            unique[key] = image
+    return [unique[key] for key in sorted(unique)]
+
+
+def _study(images: Sequence[EchoImage], rules: GroupingSettings) -> list[Group]:
+    scans = scans_of(images)
+    wholes = series_per_echo([scan for scan in scans if scan.has_signal])
+    wholes, rest = with_companions(wholes, [scan for scan in scans if scan.images and not scan.has_signal])
+    complex_scans, rest = complex_pairs(rest)
+    wholes, alone = with_derived(wholes + complex_scans, [scan for scan in scans if not scan.images])
+    arrived = Counter(image.series_instance_uid for image in images)
+    return [judge(scan, rules, arrived) for scan in (*wholes, *rest, *alone)]
+
+
+def _with_distinct_ids(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Make the names of groups distinct where the stable part alone is not."""
+    counts = Counter(group.group_id for group in groups)
+    seen: Counter[str] = Counter()
+    named = []
+    for group in groups:
+        seen[group.group_id] += 1
+        unique = group.group_id if counts[group.group_id] == 1 else f"{group.group_id}-{seen[group.group_id]}"
+        named.append(replace(group, group_id=unique))
+    return tuple(named)
