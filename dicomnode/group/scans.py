@@ -50,28 +50,28 @@ class Scan:
 def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
     """Split by series, geometry, sequence and twin facts; derived images by series and geometry only."""
     geometry = Geometries()
-    parts: dict[tuple[str, int, tuple[object, ...]], list[EchoImage]] = defaultdict(list)
+    parts: dict[tuple[str, int, tuple[str, ...]], list[EchoImage]] = defaultdict(list)
     for image in images:
-        facts: tuple[object, ...] = () if image.component is Component.DERIVED else (image.sequence_kind, image.twin)
+        facts = () if image.component is Component.DERIVED else (str(image.sequence_kind), *image.twin)
         parts[(image.series_instance_uid, geometry.index(image.plane), facts)].append(image)
     scans = []
     for (_, index, shared), members in parts.items():
         for number, slab in enumerate(slabs(members)):
-            scans.append(_scan(index, tuple(slab), f"{shared}{number or ''}"))
+            scans.append(_scan(index, tuple(slab), "/".join((*shared, str(number or "")))))
     return scans
 
 
 def _scan(geometry: int, images: tuple[EchoImage, ...], facts: str) -> Scan:
     first = images[0]
     derived = first.component is Component.DERIVED
-    series = f"{first.scan} {first.protocol}" if first.scan else first.series_instance_uid
+    series = "/".join(("scan", first.scan, *first.protocol)) if first.scan else first.series_instance_uid
     anchor = f"{series}|{_coarse(first.plane)}|{facts}"
     return Scan(geometry, anchor, () if derived else images, images if derived else ())
 
 
 def _coarse(plane: Plane) -> str:
     """Orientation and matrix in few digits: the same for every image of a stack, whichever arrived first."""
-    return f"{plane.rows}x{plane.columns} " + " ".join(f"{round(cosine, 1) + 0.0}" for cosine in plane.orientation)
+    return f"{plane.rows}x{plane.columns} " + " ".join(str(round(cosine, 1) + 0.0) for cosine in plane.orientation)
 
 
 def series_per_echo(scans: Sequence[Scan]) -> list[Scan]:

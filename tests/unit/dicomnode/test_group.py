@@ -1,0 +1,477 @@
+"""Grouping: which images make a stack, what is missing, what is refused and why."""
+
+import dataclasses
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dicomnode.config import GroupingSettings
+from dicomnode.group import REASONS, assemble
+from dicomnode.model import Component, EchoImage, Encoding, GroupStatus, Plane, SequenceKind
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+OBLIQUE = (0.991369, 0.119141, -0.0546986, -0.127701, 0.971973, -0.197384)
+M, P, R, I, DERIVED = Component  # noqa: E741
+RULES = GroupingSettings()
+
+
+def plane(location_mm=0.0, orientation=AXIAL, shift=(0.0, 0.0, 0.0), **changes):
+    normal = np.cross(orientation[:3], orientation[3:])
+    position = tuple(float(x) for x in np.round(np.array((-100.0, -90.0, 20.0)) + location_mm * normal + shift, 4))
+    return dataclasses.replace(Plane(64, 48, position, orientation, (1.5, 1.5), "1.2.9"), **changes)
+
+
+def image(echo_time_ms=2.0, location_mm=0.0, component=M, series="1.2.3.1", orientation=AXIAL, **changes):
+    place = (round(1000 * (echo_time_ms or 0)), round(10 * location_mm) + 5000, list(Component).index(component))
+    uid = ".".join([series, *map(str, place)])
+    base = EchoImage(
+        path=Path(f"/spool/{uid}.dcm"),
+        frame=None,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+        sop_instance_uid=uid,
+        series_instance_uid=series,
+        study_instance_uid="1.2.3",
+        encoding=Encoding.CLASSIC,
+        component=component,
+        sequence_kind=SequenceKind.GRADIENT_ECHO,
+        echo_time_ms=echo_time_ms,
+        plane=plane(location_mm, orientation),
+        series_number=int(series.rsplit(".", 1)[1]),
+        protocol=("liver t2star", "fl2d6", "2D", "120.0", "20.0"),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def grid(echoes=(2.0, 4.0, 6.0, 8.0), slices=(0.0, 5.0, 10.0), **common):
+    return [image(te, location, **common) for location in slices for te in echoes]
+
+
+def only(images, rules=RULES):
+    (group,) = assemble(images, rules)
+    return group
+
+
+def refusal(images, rules=RULES):
+    group = only(images, rules)
+    assert group.status is GroupStatus.REFUSED
+    assert group.reason.code in REASONS
+    return group.reason.code, group.reason.sentence
+
+
+# --- full grids -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
+def test_a_full_grid_is_a_stack_with_slices_along_the_normal_and_echoes_in_time(orientation):
+    images = grid(orientation=orientation)
+    random.Random(1).shuffle(images)
+    group = only(images)
+    assert group.status is GroupStatus.COMPLETE
+    assert group.stack.shape == (3, 64, 48, 4)
+    assert group.stack.echo_times_ms == (2.0, 4.0, 6.0, 8.0)
+    assert [p.location_mm for p in group.stack.planes] == sorted(p.location_mm for p in group.stack.planes)
+
+
+def test_echo_times_and_positions_are_equal_within_the_digits_writers_round_to():
+    images = grid()
+    images[0] = dataclasses.replace(images[0], echo_time_ms=2.0000001907349)
+    images[1] = dataclasses.replace(images[1], plane=plane(0.0004))
+    assert only(images).stack.shape == (3, 64, 48, 4)
+
+
+def test_slices_that_shift_sideways_from_one_to_the_next_stay_one_stack():
+    images = [
+        dataclasses.replace(i, plane=plane(z, shift=(0, 0.6 * z, 0))) for z in (0, 5, 10) for i in grid(slices=(z,))
+    ]
+    assert only(images).stack.shape == (3, 64, 48, 4)
+
+
+def test_two_slabs_with_a_gap_between_them_are_one_stack():
+    assert only(grid(slices=(0.0, 5.0, 60.0, 65.0))).stack.shape == (4, 64, 48, 4)
+
+
+def test_slabs_side_by_side_are_two_stacks():
+    left = grid()
+    right = [
+        dataclasses.replace(
+            i, sop_instance_uid=f"{i.sop_instance_uid}.1", plane=plane(i.plane.location_mm - 20, shift=(80, 0, 0))
+        )
+        for i in left
+    ]
+    groups = assemble(left + right, RULES)
+    assert [g.status for g in groups] == [GroupStatus.COMPLETE] * 2
+    assert groups[0].group_id != groups[1].group_id
+
+
+def test_orientations_of_one_series_are_separate_groups():
+    groups = assemble(grid() + grid(orientation=CORONAL, slices=(100.0, 105.0)), RULES)
+    assert sorted(g.stack.shape[0] for g in groups) == [2, 3]
+
+
+def test_studies_and_series_that_interleave_do_not_mix():
+    other = [
+        dataclasses.replace(i, study_instance_uid="1.2.4", sop_instance_uid=f"{i.sop_instance_uid}.9") for i in grid()
+    ]
+    mixed = [i for pair in zip(grid(), other, grid(series="1.2.3.2"), strict=True) for i in pair]
+    groups = assemble(mixed, RULES)
+    assert len(groups) == len({g.group_id for g in groups}) == 3
+    assert all(g.status is GroupStatus.COMPLETE for g in groups)
+
+
+# --- components -------------------------------------------------------------------------------------------------------
+
+
+def test_phase_in_its_own_series_is_kept_with_the_magnitude_though_only_that_is_normalised():
+    magnitude = grid(series="1.2.3.6", twin=("normalised",))
+    phase = grid(series="1.2.3.7", component=P)
+    group = only(magnitude + phase)
+    assert set(group.stack.companions) == {P}
+    assert group.stack.companions[P][1][2].echo_time_ms == 6.0
+
+
+def test_each_repeated_scan_gets_the_phase_series_that_follows_it():
+    scans = [grid(series=f"1.2.3.{n}", component=c) for n, c in ((6, M), (7, P), (8, M), (9, P))]
+    groups = assemble([i for scan in scans for i in scan], RULES)
+    assert [{i.series_number for i in g.images} for g in groups] == [{6, 7}, {8, 9}]
+
+
+def test_magnitude_is_computed_where_only_real_and_imaginary_came():
+    group = only(grid(component=R) + grid(component=I))
+    assert group.status is GroupStatus.COMPLETE
+    assert group.stack.magnitude_from is R
+    assert group.stack.images == group.stack.companions[R]
+    assert len(group.stack.sop_instance_uids) == 24
+
+
+def test_real_and_imaginary_as_two_series_are_joined():
+    group = only(grid(component=R, series="1.2.3.4") + grid(component=I, series="1.2.3.5"))
+    assert group.stack.magnitude_from is R
+
+
+def test_a_hole_in_the_magnitude_waits_although_real_and_imaginary_are_whole():
+    magnitude = grid()
+    group = only(magnitude[:-1] + grid(component=R) + grid(component=I))
+    assert group.status is GroupStatus.INCOMPLETE
+    assert group.missing == ("echo 4, slice 3",)
+
+
+def test_a_phase_that_does_not_fill_the_grid_is_left_out_and_said():
+    group = only(grid() + grid(echoes=(8.0,), component=P))
+    assert group.stack.companions == {}
+    assert group.left_out == ("3 images: phase that does not fill the grid",)
+
+
+def test_a_map_beside_the_echoes_never_becomes_an_echo_and_is_said():
+    maps = grid(echoes=(2.0,), component=DERIVED)
+    group = only(grid() + maps)
+    assert group.stack.shape == (3, 64, 48, 4)
+    assert group.left_out == ("3 images: derived: a map, a mean or not a magnitude",)
+
+
+def test_a_series_of_maps_alone_is_refused():
+    assert refusal(grid(component=DERIVED))[0] == "derived-only"
+
+
+def test_phase_alone_is_refused():
+    assert refusal(grid(component=P)) == ("no-magnitude", "only phase images, and no magnitude")
+
+
+# --- copies and twins -------------------------------------------------------------------------------------------------
+
+
+def enhanced(images):
+    return [
+        dataclasses.replace(
+            i, encoding=Encoding.ENHANCED, sop_instance_uid="1.2.3.99", frame=n, path=Path("/spool/e.dcm")
+        )
+        for n, i in enumerate(images)
+    ]
+
+
+def test_the_same_images_as_classic_and_enhanced_count_once_from_one_encoding():
+    group = only(grid() + enhanced(grid()))
+    assert {i.encoding for row in group.stack.images for i in row} == {Encoding.CLASSIC}
+    assert group.left_out == ("12 images: magnitude that is there in another encoding too",)
+
+
+def test_the_encoding_that_is_whole_is_taken_where_the_other_has_a_hole():
+    group = only(grid()[:-1] + enhanced(grid()))
+    assert {i.encoding for row in group.stack.images for i in row} == {Encoding.ENHANCED}
+
+
+def test_an_image_that_arrived_twice_counts_once():
+    again = [dataclasses.replace(i, path=Path("/elsewhere") / i.path.name) for i in grid()]
+    assert only(grid() + again) == only(grid() + again[::-1])
+    assert len(only(grid() + again).images) == 12
+
+
+@pytest.mark.parametrize("same_series", [True, False])
+def test_twins_with_equal_echoes_and_positions_are_two_stacks(same_series):
+    twin = grid(series="1.2.3.1" if same_series else "1.2.3.2", twin=("normalised",))
+    twin = [dataclasses.replace(i, sop_instance_uid=f"{i.sop_instance_uid}.8") for i in twin]
+    groups = assemble(grid() + twin, RULES)
+    assert [g.stack.shape for g in groups] == [(3, 64, 48, 4)] * 2
+    assert groups[0].group_id != groups[1].group_id
+
+
+# --- one series per echo ----------------------------------------------------------------------------------------------
+
+
+def series_per_echo(first=1, echoes=(2.0, 4.0, 6.0), **common):
+    return [i for n, te in enumerate(echoes) for i in grid((te,), series=f"1.2.3.{first + n}", **common)]
+
+
+def test_one_series_per_echo_is_joined_to_one_stack():
+    group = only(series_per_echo())
+    assert group.stack.shape == (3, 64, 48, 3)
+    assert group.stack.series_instance_uids == ("1.2.3.1", "1.2.3.2", "1.2.3.3")
+
+
+def test_repeated_scans_of_one_series_per_echo_are_cut_where_an_echo_comes_again():
+    groups = assemble(series_per_echo(1) + series_per_echo(4), RULES)
+    assert [g.stack.series_instance_uids[0] for g in groups] == ["1.2.3.1", "1.2.3.4"]
+
+
+def test_series_whose_order_does_not_tell_them_apart_are_not_joined():
+    twins = series_per_echo(1, (2.0, 2.0, 4.0, 4.0))
+    twins = [dataclasses.replace(i, sop_instance_uid=f"{i.sop_instance_uid}.{i.series_number}") for i in twins]
+    assert {g.reason.code for g in assemble(twins, RULES)} == {"too-few-echoes"}
+
+
+def test_scans_that_the_scanner_split_are_told_apart_by_its_scan_number():
+    first, second = series_per_echo(9001, scan="9"), series_per_echo(11001, scan="11")
+    assert [g.stack.shape[3] for g in assemble(first + second, RULES)] == [3, 3]
+
+
+def test_series_of_other_protocols_are_not_joined():
+    other = series_per_echo(5, (3.0,), protocol=("in phase", "fl2d1", "2D", "120.0", "20.0"))
+    groups = assemble(series_per_echo() + other, RULES)
+    assert sorted(len(g.echo_times_ms) for g in groups) == [1, 3]
+
+
+@pytest.mark.parametrize("scan", ["", "9"])
+def test_the_second_series_of_a_scan_does_not_change_the_name_of_its_group(scan):
+    images = series_per_echo(9001, scan=scan)
+    names = {only(images[:n]).group_id for n in range(1, len(images) + 1)}
+    assert len(names) == 1
+
+
+# --- what is missing --------------------------------------------------------------------------------------------------
+
+
+def test_a_hole_is_named_by_echo_and_slice():
+    group = only([i for i in grid() if (i.echo_time_ms, i.plane.position[2]) != (6.0, 25.0)])
+    assert group.status is GroupStatus.INCOMPLETE
+    assert str(group.reason) == "1 image missing: echo 3, slice 2"
+    assert group.missing == ("echo 3, slice 2",)
+
+
+def test_the_slices_that_are_whole_are_offered_as_a_partial_stack():
+    group = only(grid()[:-1])
+    assert group.stack is None
+    assert group.partial.shape == (2, 64, 48, 4)
+
+
+def test_echoes_that_the_scanner_announced_are_waited_for_and_named():
+    images = [dataclasses.replace(i, promised_echoes=12, echo_number=round(i.echo_time_ms / 2)) for i in grid()]
+    group = only(images)
+    assert group.status is GroupStatus.INCOMPLETE
+    assert str(group.reason) == "echoes 5–12 missing: 4 of 12 announced"
+    assert group.missing[0] == "echo 5"
+    assert group.partial.shape == (3, 64, 48, 4)
+
+
+def test_the_scanners_own_count_names_an_echo_that_is_missing_in_the_middle():
+    images = [i for i in grid((2.0, 4.0, 8.0)) for i in [dataclasses.replace(i, echo_number=round(i.echo_time_ms / 2))]]
+    assert (
+        str(only([dataclasses.replace(i, promised_echoes=4) for i in images]).reason)
+        == "echo 3 missing: 3 of 4 announced"
+    )
+
+
+def test_the_first_image_of_an_announced_series_is_not_refused_for_too_few_echoes():
+    group = only([image(promised_echoes=12, echo_number=1)])
+    assert group.status is GroupStatus.INCOMPLETE
+    assert group.partial is None
+
+
+@pytest.mark.parametrize("components", [(M,), (M, R, I), (M, P)])
+@pytest.mark.parametrize("slices", [1, 2, 3, 4])
+def test_whole_slices_that_the_announced_number_of_images_shows_missing_are_waited_for(components, slices):
+    locations = [5.0 * n for n in range(slices)]
+    echoes = [4.6 * n for n in range(1, 13)]
+    images = [i for c in components for i in grid(echoes, locations, component=c, promised_images=180)]
+    group = only(images)
+    assert group.reason.code == "fewer-images-than-announced"
+    assert group.partial.shape[0] == slices
+    assert group.missing == ()
+
+
+@pytest.mark.parametrize("components", [(M,), (M, P), (M, R, I)])
+def test_announced_images_of_components_that_are_not_sent_are_not_waited_for(components):
+    echoes, locations = [4.6 * n for n in range(1, 13)], [0.0, 5.0, 10.0, 15.0, 20.0]
+    images = [i for c in components for i in grid(echoes, locations, component=c, promised_images=180)]
+    assert only(images).status is GroupStatus.COMPLETE
+
+
+@pytest.mark.parametrize("promised", [1, 12, 5])
+def test_an_announcement_that_is_too_small_does_not_hold_a_full_grid_back(promised):
+    assert only(grid(promised_images=promised)).status is GroupStatus.COMPLETE
+    assert only(grid(promised_echoes=1)).status is GroupStatus.COMPLETE
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        (SequenceKind.ECHO_PLANAR, "echo-planar", "echo-planar read-out"),
+        (SequenceKind.SPIN_ECHO, "spin-echo", "spin echo"),
+        (SequenceKind.TURBO_SPIN_ECHO, "turbo-spin-echo", "turbo spin echo"),
+        (SequenceKind.DIFFUSION, "diffusion", "diffusion"),
+        (SequenceKind.INVERSION_RECOVERY, "inversion-recovery", "inversion recovery"),
+        (SequenceKind.UNKNOWN, "unknown-sequence", "does not say"),
+    ],
+)
+def test_a_sequence_that_does_not_decay_with_t2star_is_refused_by_its_name(kind, code, words):
+    found, sentence = refusal(grid(sequence_kind=kind))
+    assert found == code
+    assert words in sentence
+
+
+def test_two_echoes_are_refused_unless_two_are_enough():
+    images = grid((2.3, 4.6))
+    assert refusal(images) == ("too-few-echoes", "2 echoes, minimum is 3")
+    assert only(images, GroupingSettings(minimum_echoes=2)).status is GroupStatus.COMPLETE
+
+
+def test_one_echo_is_refused():
+    assert refusal(grid((2.0,))) == ("too-few-echoes", "1 echo, minimum is 3")
+
+
+def again(images, n, **changes):
+    return [
+        dataclasses.replace(i, sop_instance_uid=f"{i.sop_instance_uid}.7{n}", **{k: v(n) for k, v in changes.items()})
+        for i in images
+    ]
+
+
+def test_two_different_images_of_one_echo_and_slice_are_refused_with_their_place():
+    images = grid((4.94,), [2.0 * n for n in range(14)])
+    twelfth = [i for i in images if i.plane.position[2] == 42.0]
+    assert refusal(images + again(twelfth, 1)) == ("ambiguous", "two different images at echo 4.94 ms, slice 12")
+
+
+def test_images_that_all_carry_the_first_echo_time_are_refused_as_ambiguous():
+    images = [i for n in range(12) for i in again(grid((2.0,)), n)]
+    assert refusal(images) == ("ambiguous", "12 different images at echo 2 ms, slice 1 (and at 2 more places)")
+
+
+@pytest.mark.parametrize("number", ["repetition", "acquisition_number"])
+def test_repetitions_are_refused_with_their_count(number):
+    images = [i for n in range(60) for i in again(grid(slices=(0.0,)), n, **{number: lambda n: n + 1})]
+    assert refusal(images) == ("repetitions", "60 repetitions at one position, where one is expected")
+
+
+def test_more_echo_times_than_announced_are_refused_because_one_may_be_a_mean():
+    assert refusal(grid((2.0, 4.0, 5.0, 6.0, 8.0), promised_echoes=4))[0] == "too-many-echoes"
+
+
+def test_images_without_an_echo_time_are_refused_or_said():
+    assert refusal(grid((None,)))[0] == "no-echo-time"
+    assert only([*grid(), image(None)]).left_out == (
+        "1 image: magnitude without an echo time or outside the magnitude's grid",
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "pattern"),
+    [
+        ("manufacturer", "^siemens"),
+        ("series_description", "T2\\*"),
+        ("station_name", "MR1"),
+        ("exclude_series_description", "brain"),
+    ],
+)
+def test_a_rule_leaves_a_series_out_and_is_named(rule, pattern):
+    images = grid(manufacturer="GE MEDICAL SYSTEMS", series_description="Brain R2", station_name="MR2")
+    code, sentence = refusal(images, GroupingSettings(**{rule: pattern}))
+    assert code == "not-wanted"
+    assert rule in sentence
+
+
+def test_a_rule_that_matches_lets_a_series_through():
+    rules = GroupingSettings(manufacturer="ge", exclude_series_description="brain")
+    assert only(grid(manufacturer="GE MEDICAL SYSTEMS"), rules).status is GroupStatus.COMPLETE
+
+
+# --- whatever the order -----------------------------------------------------------------------------------------------
+
+MIXTURE = (
+    grid(component=M, promised_echoes=4)
+    + grid(component=R)
+    + grid(component=I)
+    + enhanced(grid())
+    + series_per_echo(20)
+    + grid(series="1.2.3.30", component=P)
+    + grid(series="1.2.3.31", component=DERIVED)
+    + grid(series="1.2.3.32", sequence_kind=SequenceKind.ECHO_PLANAR)
+    + grid(series="1.2.3.33")[:-1]
+    + grid(series="1.2.3.34", twin=("fat saturated",))
+)
+
+
+@given(st.permutations(MIXTURE), st.lists(st.sampled_from(MIXTURE), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_order_and_copies_do_not_matter(images, copies):
+    assert assemble([*images, *copies], RULES) == assemble(MIXTURE, RULES)
+
+
+@given(st.permutations(MIXTURE), st.integers(0, len(MIXTURE)))
+@settings(max_examples=60, deadline=None)
+def test_every_image_is_in_exactly_one_group_and_no_two_groups_share_a_name(images, n):
+    groups = assemble(images[:n], RULES)
+    kept = [i for group in groups for i in group.images]
+    assert len(kept) == len(set(kept)) == n
+    assert len({g.group_id for g in groups}) == len(groups)
+
+
+@given(st.permutations(grid() + grid(component=P)), st.integers(1, 24))
+@settings(max_examples=60, deadline=None)
+def test_a_group_keeps_its_name_while_its_images_arrive_in_any_order(images, n):
+    assert only(images[:n]).group_id == only(images).group_id
+
+
+@given(st.sets(st.integers(0, 11), max_size=11))
+@settings(max_examples=60, deadline=None)
+def test_a_grid_with_any_holes_is_never_complete_unless_whole_rows_or_columns_are_gone(gone):
+    images = grid()
+    kept = [i for n, i in enumerate(images) if n not in gone]
+    group = only(kept, GroupingSettings(minimum_echoes=2))
+    cells = {(i.echo_time_ms, i.plane.position) for i in kept}
+    full = len(cells) == len({te for te, _ in cells}) * len({p for _, p in cells})
+    if group.status is not GroupStatus.REFUSED:
+        assert (group.status is GroupStatus.COMPLETE) == full
+        assert len(group.missing) == len(group.echo_times_ms) * group.n_slices - len(kept)
+
+
+def test_four_thousand_images_are_grouped_within_a_second_of_processor_time():
+    images = [
+        i
+        for n in range(10)
+        for i in grid([1.2 * e for e in range(1, 17)], [3.0 * s for s in range(25)], series=f"1.2.3.{n}")
+    ]
+    random.Random(2).shuffle(images)
+    began = time.process_time()
+    groups = assemble(images, RULES)
+    assert len(images) == 4000
+    assert [g.status for g in groups] == [GroupStatus.COMPLETE] * 10
+    assert time.process_time() - began < 1.0
