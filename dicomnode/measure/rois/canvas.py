@@ -67,10 +67,7 @@ class Canvas:
         """The slice that an item of a reference to an image means (PS3.3 10.8)."""
         uid = str(reference.ReferencedSOPInstanceUID)
         if uid in self.sources:
-            return Reason(
-                "drawn-on-source",
-                f"{region} was drawn on the multi-echo images, where viewers lose the slice; {WHERE_TO_DRAW}",
-            )
+            return drawn_on_source(region)
         frames = self.slices.get(uid)
         if frames is None:
             return Reason(
@@ -96,6 +93,14 @@ class Canvas:
                 between_rows, between_columns = plane.pixel_spacing_mm
                 return index, np.stack([away @ row / between_columns, away @ column / between_rows], axis=-1)
         return None
+
+
+def drawn_on_source(region: str) -> Reason:
+    """Say that a region lies on the images that the maps were made from."""
+    return Reason(
+        "drawn-on-source",
+        f"{region} was drawn on the multi-echo images, where viewers lose the slice; {WHERE_TO_DRAW}",
+    )
 
 
 def _frame(frames: tuple[int, ...], number: Any, region: str) -> int | Reason:

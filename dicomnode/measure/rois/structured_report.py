@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dicomnode.measure.rois import shapes
-from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
+from dicomnode.measure.rois.canvas import WHERE_TO_DRAW, drawn_on_source
 from dicomnode.measure.rois.naming import code_value, drawn, finding
 from dicomnode.model import Reason
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dicomnode.measure.rois.canvas import Canvas
     from dicomnode.model import Roi
 
-TRACKING_IDENTIFIER, FINDING, PERSON_OBSERVER = "112039", "121071", "121008"
+TRACKING_IDENTIFIER, COMMENT, FINDING, PERSON_OBSERVER = "112039", "121106", "121071", "121008"
 FINDING_SITES = ("363698007", "G-C0E3")
-FREE_TEXT = "CORNERSTONEFREETEXT"  # the code value under which OHIF writes the user's own words
+NOT_REGIONS = ("TextPosition", "ControlPoints")  # where OHIF put a label, and the handles of an outline
+FREE_TEXT = "CORNERSTONEFREETEXT"  # the code value under which OHIF wrote the user's own words; now a comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +65,20 @@ def _graphics(root: Dataset, parent: Dataset, group: _Group) -> Iterator[_Graphi
     children = parent.get("ContentSequence", [])
     inner = _described(children, group)
     for child in children:
-        if child.get("ValueType") in ("SCOORD", "SCOORD3D"):
+        if child.get("ValueType") in ("SCOORD", "SCOORD3D") and _concept(child) not in NOT_REGIONS:
             yield _Graphic(child, inner, _image(root, child))
         yield from _graphics(root, child, inner)
 
 
 def _described(children: Any, outer: _Group) -> _Group:
-    """Add what these content items say to what the items around them said."""
-    group = outer
-    for child in children:
-        if _concept(child) == TRACKING_IDENTIFIER:
-            group = replace(group, label=_without_tool(str(child.get("TextValue", ""))))
-    for child in children:
-        if _concept(child) in (FINDING, *FINDING_SITES) and child.get("ConceptCodeSequence"):
-            code = child.ConceptCodeSequence[0]
-            label = str(code.get("CodeMeaning", "")) if code_value(code) == FREE_TEXT else group.label
-            group = _Group(label, (*group.codes, code))
-    return group
+    """Add what these content items say to what the items around them said; the user's words are the best label."""
+    identifiers = [_without_tool(str(c.get("TextValue", ""))) for c in children if _concept(c) == TRACKING_IDENTIFIER]
+    coded = (c for c in children if _concept(c) in (FINDING, *FINDING_SITES) and c.get("ConceptCodeSequence"))
+    codes = [child.ConceptCodeSequence[0] for child in coded]
+    free = [str(code.get("CodeMeaning", "")) for code in codes if code_value(code) == FREE_TEXT]
+    comments = [str(child.get("TextValue", "")) for child in children if _concept(child) == COMMENT]
+    label = next((words for words in (*comments, *free, *identifiers) if words), outer.label)
+    return _Group(label, (*outer.codes, *codes))
 
 
 def _without_tool(identifier: str) -> str:
@@ -126,6 +124,8 @@ def _distinct(graphics: Iterator[_Graphic]) -> Iterator[_Graphic]:
 
 def _placed(graphic: _Graphic, canvas: Canvas, region: str) -> NDArray[np.bool_] | Reason:
     """Return the voxels (slices, K, L) of a graphic."""
+    if graphic.image is not None and str(graphic.image.get("ReferencedSOPInstanceUID")) in canvas.sources:
+        return drawn_on_source(region)
     if graphic.item.ValueType == "SCOORD3D":
         return _in_the_patient(graphic.item, canvas, region)
     if graphic.image is None:
