@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from solver.phantom import PAPER_ECHO_TIMES_MS, PAPER_S0, PAPER_T2STAR_MS, paper_images, signal
+from solver.phantom import PAPER_ECHO_TIMES_MS, PAPER_S0, PAPER_T2STAR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 SIGNAL = {"cmap": "gray", "vmin": 0.0, "vmax": 480.0}
 S0 = {"cmap": "viridis", "vmin": 100.0, "vmax": 500.0}
 T2STAR = {"cmap": "cividis", "vmin": 0.0, "vmax": 25.0}
+BODY_T2STAR = {"cmap": "cividis", "vmin": 0.0, "vmax": 40.0}
 ERROR = {"cmap": "PuOr", "vmin": -20.0, "vmax": 20.0}
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito
 STYLES = ("-", "--", "-.", ":")
+INCH = 3.2  # width of a panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,60 +50,45 @@ class Panel:
     unit: str
 
 
+# Number in the paper, noise, method, quantity.
+RESULTS = (
+    (4, "no noise", "Algorithm 1, λ = 1e−5", "s0"),
+    (5, "noise of variance 10", "Algorithm 1, λ = 1e−5", "s0"),
+    (6, "no noise", "Algorithm 1, λ = 1e−5", "t2star_ms"),
+    (7, "noise of variance 10", "Algorithm 1, λ = 1e−5", "t2star_ms"),
+    (18, "noise of variance 100", "Algorithm 1, λ = 1e−5", "s0"),
+    (19, "noise of variance 100", "Algorithm 1, λ = 1e−5", "t2star_ms"),
+    (20, "noise of variance 100", "Algorithm 1, λ = 100", "t2star_ms"),
+    (22, "noise of variance 10", "LM from [100, 0.2]", "s0"),
+    (23, "noise of variance 10", "LM from [100, 0.2]", "t2star_ms"),
+)
+
+
 def draw(
     folder: Path,
-    runs: Mapping[float, Mapping[str, Estimate]],
+    runs: Mapping[str, Mapping[str, Estimate]],
+    signals: Mapping[str, Array],
     found: Mapping[str, list[Estimate]],
     subjects: list[Patient],
-    paper_signal: Callable[[float], Array],
 ) -> list[Picture]:
     """Write every figure to ``folder`` and return them in the order of their numbers."""
     made = {
-        3: ("Signal at each echo time; the four images side by side", _echoes()),
-        4: ("a without noise, Algorithm 1", _results(runs, paper_signal, 0, "Algorithm 1, λ = 1e−5", "s0")),
-        5: (
-            "a with noise of variance 10, Algorithm 1",
-            _results(runs, paper_signal, 10, "Algorithm 1, λ = 1e−5", "s0"),
-        ),
-        6: ("T2* without noise, Algorithm 1", _results(runs, paper_signal, 0, "Algorithm 1, λ = 1e−5", "t2star_ms")),
-        7: (
-            "T2* with noise of variance 10, Algorithm 1",
-            _results(runs, paper_signal, 10, "Algorithm 1, λ = 1e−5", "t2star_ms"),
-        ),
-        13: ("T2* with noise of variance 100: LM, Algorithm 1 with λ = 100, and the default", _robustness(runs[100])),
+        3: ("Signal at each echo time, no noise", _echoes(signals["no noise"])),
+        13: ("T2* with noise of variance 100", _robustness(runs["noise of variance 100"])),
         16: ("CPU time for the four patients", _times(found)),
         17: ("Decay of the signal in the four images", _decay()),
-        18: (
-            "a with noise of variance 100, Algorithm 1",
-            _results(runs, paper_signal, 100, "Algorithm 1, λ = 1e−5", "s0"),
-        ),
-        19: (
-            "T2* with noise of variance 100, Algorithm 1",
-            _results(runs, paper_signal, 100, "Algorithm 1, λ = 1e−5", "t2star_ms"),
-        ),
-        20: (
-            "T2* with noise of variance 100, Algorithm 1 with λ = 100",
-            _results(runs, paper_signal, 100, "Algorithm 1, λ = 100", "t2star_ms"),
-        ),
-        21: (
-            "Stand-ins for the patients: Algorithm 1 with λ = 10 beside the truth and the default",
-            _patients(found, subjects),
-        ),
-        22: (
-            "a, LM from [100, 0.2], noise of variance 10",
-            _results(runs, paper_signal, 10, "LM from [100, 0.2]", "s0"),
-        ),
-        23: (
-            "T2*, LM from [100, 0.2], noise of variance 10",
-            _results(runs, paper_signal, 10, "LM from [100, 0.2]", "t2star_ms"),
-        ),
+        21: ("Stand-ins for the patients: T2*; white has no answer", _patients(found, subjects)),
     }
-    pictures = []
-    for number, (caption, figure) in made.items():
-        name = f"figure_{number:02d}.png"
-        figure.savefig(folder / name, dpi=120)
-        pictures.append(Picture(name, f"Figure {number}. {caption}"))
-    return pictures
+    for number, noise, method, quantity in RESULTS:
+        caption = f"{'a' if quantity == 's0' else 'T2*'}, {method}, {noise}"
+        made[number] = caption, _results(runs[noise][method], signals[noise], quantity)
+    return [_save(folder, number, *made[number]) for number in sorted(made)]
+
+
+def _save(folder: Path, number: int, caption: str, figure: Figure) -> Picture:
+    name = f"figure_{number:02d}.png"
+    figure.savefig(folder / name, dpi=110, bbox_inches="tight")
+    return Picture(name, f"Figure {number}. {caption}")
 
 
 def _square(images: Array) -> Array:
@@ -109,15 +96,11 @@ def _square(images: Array) -> Array:
     return np.block([[images[0], images[1]], [images[2], images[3]]])
 
 
-def _row_of(panels: Sequence[Panel], columns: int | None = None, size: float = 3.2) -> Figure:
-    columns = columns or len(panels)
+def _grid(panels: Sequence[Panel], columns: int, height: float = 0.85) -> Figure:
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(size * columns, 0.95 * size * rows), layout="constrained")
-    axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    for place, panel in zip(axes, panels, strict=False):
+    figure = Figure(figsize=(INCH * columns, height * INCH * rows), layout="constrained")
+    for place, panel in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), panels, strict=True):
         _show(figure, place, panel)
-    for place in axes[len(panels) :]:
-        place.set_axis_off()
     return figure
 
 
@@ -126,49 +109,34 @@ def _show(figure: Figure, place: Axes, panel: Panel) -> None:
     place.set_title(panel.title, fontsize=9)
     place.set_xticks([])
     place.set_yticks([])
-    figure.colorbar(drawn, ax=place, shrink=0.8, label=panel.unit)
+    figure.colorbar(drawn, ax=place, shrink=0.85, pad=0.02).set_label(panel.unit, fontsize=8)
 
 
-def _echoes() -> Figure:
-    clean = signal(paper_images(), PAPER_ECHO_TIMES_MS)
-    panels = [
-        Panel(f"TE {te:g} ms", _square(clean[..., k]), SIGNAL, "signal") for k, te in enumerate(PAPER_ECHO_TIMES_MS)
-    ]
-    return _row_of(panels, 4)
+def _echoes(clean: Array) -> Figure:
+    times = enumerate(PAPER_ECHO_TIMES_MS)
+    return _grid([Panel(f"TE {te:g} ms", _square(clean[..., k]), SIGNAL, "signal") for k, te in times], 4)
 
 
-def _results(
-    runs: Mapping[float, Mapping[str, Estimate]],
-    paper_signal: Callable[[float], Array],
-    variance: float,
-    method: str,
-    quantity: str,
-) -> Figure:
-    """Truth, first echo, estimate, its mean per image, and its error."""
+def _results(found: Estimate, measured: Array, quantity: str) -> Figure:
+    """Truth, first echo, estimate, its mean per image, its error."""
     truth, look, unit = (PAPER_S0, S0, "signal") if quantity == "s0" else (PAPER_T2STAR_MS, T2STAR, "ms")
-    estimate = np.asarray(getattr(runs[variance][method], quantity))
+    estimate = np.asarray(getattr(found, quantity))
     true = np.broadcast_to(np.reshape(truth, (4, 1, 1)), estimate.shape)
     mean = np.broadcast_to(np.nanmean(estimate, axis=(1, 2), keepdims=True), estimate.shape)
-    return _row_of(
-        [
-            Panel("truth", _square(true), look, unit),
-            Panel(
-                f"signal at TE {PAPER_ECHO_TIMES_MS[0]} ms", _square(paper_signal(variance)[..., 0]), SIGNAL, "signal"
-            ),
-            Panel("estimate", _square(estimate), look, unit),
-            Panel("mean of the estimate", _square(mean), look, unit),
-            Panel("error of the estimate", _square(100 * (estimate / true - 1)), ERROR, "%"),
-        ]
-    )
+    panels = [
+        Panel("truth", _square(true), look, unit),
+        Panel(f"signal at TE {PAPER_ECHO_TIMES_MS[0]} ms", _square(measured[..., 0]), SIGNAL, "signal"),
+        Panel("estimate", _square(estimate), look, unit),
+        Panel("mean of the estimate", _square(mean), look, unit),
+        Panel("error of the estimate", _square(100 * (estimate / true - 1)), ERROR, "%"),
+    ]
+    return _grid(panels, len(panels))
 
 
 def _robustness(estimates: Mapping[str, Estimate]) -> Figure:
-    panels = [
-        Panel(name, _square(np.asarray(estimates[name].t2star_ms)), T2STAR, "T2* in ms")
-        for name in estimates
-        if name.startswith(("LM from [100", "Algorithm 1, λ = 100", "default"))
-    ]
-    return _row_of(panels, size=4.0)
+    names = [name for name in estimates if name != "LM from [50, 0.05]"]
+    panels = [Panel(name, _square(np.asarray(estimates[name].t2star_ms)), T2STAR, "T2* in ms") for name in names]
+    return _grid(panels, 3)
 
 
 def _decay() -> Figure:
@@ -186,20 +154,20 @@ def _decay() -> Figure:
 def _times(found: Mapping[str, list[Estimate]]) -> Figure:
     names = list(found)
     seconds = [sum(one.seconds for one in found[name]) for name in names]
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
     place = figure.subplots()
     bars = place.barh(names, seconds, color=LINES[0])
     place.bar_label(bars, [f"{value:.2f} s" for value in seconds], padding=3)
-    place.set(xscale="log", xlabel="CPU seconds for four slices of 192×256×8")
-    place.margins(x=0.25)
+    place.set(xlabel="CPU seconds for four slices of 192×256×8")
+    place.margins(x=0.15)
     place.invert_yaxis()
     return figure
 
 
 def _patients(found: Mapping[str, list[Estimate]], subjects: list[Patient]) -> Figure:
-    shown = {name: found[name] for name in found if "λ = 10" in name or name.startswith("default")}
+    shown = [name for name in found if "λ = 10" in name or name == "default"]
     panels = []
     for k, one in enumerate(subjects):
-        panels.append(Panel(f"patient {k + 1}: truth", one.truth.t2star_ms[0], T2STAR, "T2* in ms"))
-        panels += [Panel(name, np.asarray(maps[k].t2star_ms)[0], T2STAR, "T2* in ms") for name, maps in shown.items()]
-    return _row_of(panels, 1 + len(shown), size=4.0)
+        panels.append(Panel(f"patient {k + 1}, truth", one.truth.t2star_ms[0], BODY_T2STAR, "ms"))
+        panels += [Panel(name, np.asarray(found[name][k].t2star_ms)[0], BODY_T2STAR, "ms") for name in shown]
+    return _grid(panels, 1 + len(shown), 0.62)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
 
 
@@ -36,43 +35,42 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
 
 
-def roi_table(
-    caption: str,
-    subjects: Sequence[str],
-    reference_ms: Sequence[float],
-    estimates_ms: Mapping[str, Sequence[float]],
-    reference_name: str = "Scanner result",
-) -> Table:
-    """Lay out mean T2* per region beside a reference, as tables 2, 4 and 6 of the paper.
+Regions = Mapping[str, Sequence[float]]  # region -> mean T2* in ms of each subject; NaN prints as a dash
 
-    ``estimates_ms`` maps a region's name to one mean T2* in ms per subject; NaN prints as a dash.
-    """
-    rows = [[reference_name, *[_ms(value) for value in reference_ms]]]
+
+def roi_table(
+    caption: str, subjects: Sequence[str], reference_ms: Regions, estimates_ms: Regions, reference_name: str = "scanner"
+) -> Table:
+    """Lay out mean T2* per region under the value it is compared with, as tables 2, 4 and 6 of the paper."""
+    rows = []
     for region, values in estimates_ms.items():
-        rows.append([region, *[_with_error(v, r) for v, r in zip(values, reference_ms, strict=True)]])
+        reference = reference_ms[region]
+        rows.append([f"{region}, {reference_name}", *[_ms(value) for value in reference]])
+        rows.append([region, *[_with_error(v, r) for v, r in zip(values, reference, strict=True)]])
     return Table(caption, ["T2* in ms (error)", *subjects], rows)
 
 
 def best_roi_table(
-    caption: str,
-    subjects: Sequence[str],
-    reference_ms: Sequence[float],
-    methods: Mapping[str, Mapping[str, Sequence[float]]],
-    reference_name: str = "Scanner result",
+    caption: str, subjects: Sequence[str], reference_ms: Regions, methods: Mapping[str, Regions]
 ) -> Table:
     """Per region and subject the estimate nearest to the reference and the method it is from, as table 3."""
-    rows = [[reference_name, *[_ms(value) for value in reference_ms]]]
+    rows = []
     wins = dict.fromkeys(methods, 0)
-    for region in next(iter(methods.values())):
+    for region, reference in reference_ms.items():
         row = [region]
-        for k, reference in enumerate(reference_ms):
-            errors = {name: abs(estimates[region][k] - reference) for name, estimates in methods.items()}
-            best = min(errors, key=lambda name: (np.isnan(errors[name]), errors[name]))
+        for k, value in enumerate(reference):
+            best = _nearest({name: estimates[region][k] for name, estimates in methods.items()}, value)
             wins[best] += 1
-            row.append(f"{_ms(methods[best][region][k])} {best}")
+            row.append(f"{_with_error(methods[best][region][k], value)} {best}")
         rows.append(row)
-    note = "Nearest: " + ", ".join(f"{name} {count}" for name, count in wins.items()) + "."
-    return Table(caption, ["T2* in ms (method)", *subjects], rows, [note])
+    note = "Nearest: " + "; ".join(f"{name}: {count}" for name, count in wins.items()) + "."
+    return Table(caption, ["T2* in ms (error) method", *subjects], rows, [note])
+
+
+def _nearest(estimates: Mapping[str, float], reference: float) -> str:
+    """Name of the estimate nearest to the reference, the first of equals; what is not a number is far."""
+    errors = {name: abs(value - reference) for name, value in estimates.items()}
+    return min(errors, key=lambda name: np.inf if np.isnan(errors[name]) else errors[name])
 
 
 def mean_in(values: NDArray[np.floating[Any]], region: NDArray[np.bool_]) -> float:

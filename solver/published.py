@@ -77,11 +77,11 @@ def fit_admm(
     lambda1: float = 1e-5,
     lambda2: float = 1e-5,
     eta: float = 1e-8,
-    mu: float = 0.1,
+    mu: float = 1.0,
     gradient_steps: int = 10,
     start: tuple[float, float] = START,
     tolerance: float = 1e-6,
-    maximum_iterations: int = 500,
+    maximum_iterations: int = 1000,
 ) -> PublishedFit:
     """Minimise eq. 2 by Algorithm 1 of B.
 
@@ -200,7 +200,7 @@ def fit_levenberg_marquardt(
     *,
     eta: float = 1.0,
     start: tuple[float, float] = START,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-8,
     maximum_iterations: int = 1000,
 ) -> PublishedFit:
     """Minimise eq. 14 by eqs 15–16 of B; ``eta`` is the first damping of every voxel.
