@@ -13,7 +13,7 @@ from pydicom.multival import MultiValue
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.measure.rois import presentation_state, segmentation, structure_set, structured_report
-from dicomnode.measure.rois.canvas import Canvas
+from dicomnode.measure.rois.canvas import Canvas, drawn_on_source
 from dicomnode.model import Reason, Roi
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def read(path: Path, canvas: Canvas) -> Drawing:
         found = tuple(reader(dataset, canvas))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
         raise DamagedHeader(f"the drawing cannot be understood: {type(fault).__name__}") from fault
+    if _only_on_sources(frozenset(_references(dataset)), canvas):
+        found = tuple(drawn_on_source(f"region {n}") if isinstance(one, Roi) else one for n, one in enumerate(found, 1))
     rois = [one for one in found if isinstance(one, Roi)]
     return Drawing(
         sop_class_uid=str(dataset.SOPClassUID),
@@ -73,6 +75,15 @@ def read(path: Path, canvas: Canvas) -> Drawing:
         rois=tuple(_told_apart(rois)),
         refused=tuple(one for one in found if isinstance(one, Reason)),
     )
+
+
+def _only_on_sources(referenced: frozenset[str], canvas: Canvas) -> bool:
+    """Tell whether the drawing knows the multi-echo images and not the maps.
+
+    Viewers join the echoes to a volume in four dimensions and count its images as slices, so that even positions
+    that look right may belong to another slice.
+    """
+    return bool(referenced & canvas.sources) and not referenced & canvas.slices.keys()
 
 
 def referenced_uids(path: Path) -> frozenset[str]:

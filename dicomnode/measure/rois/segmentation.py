@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicomnode.errors import UndecodablePixels
-from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
+from dicomnode.measure.rois.canvas import WHERE_TO_DRAW, drawn_on_source
 from dicomnode.measure.rois.naming import drawn, finding
 from dicomnode.model import Reason
 
@@ -68,6 +68,12 @@ class _Frame:
                 return item
         return None
 
+    def sources(self) -> frozenset[str]:
+        """Return the UIDs of the images this frame says it was drawn on."""
+        derivation = self.macro("DerivationImageSequence")
+        images = derivation.get("SourceImageSequence") or () if derivation is not None else ()
+        return frozenset(str(image.get("ReferencedSOPInstanceUID")) for image in images)
+
     def of_segment(self, number: int, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Return the pixels (K, L) of a segment in this frame."""
         if str(self.dataset.SOPClassUID) == LABEL_MAP or self.dataset.get("SegmentationType") == "LABELMAP":
@@ -84,6 +90,8 @@ def _mask(canvas: Canvas, number: int, frames: list[tuple[_Frame, NDArray[np.boo
     mask = canvas.empty()
     for frame, pixels in frames:
         if pixels.any():
+            if frame.sources() & canvas.sources:
+                return drawn_on_source(f"region {number}")
             index = _slice(canvas, frame, pixels.shape)
             if index is None:
                 return Reason(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomnode.measure.rois import shapes
-from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
+from dicomnode.measure.rois.canvas import WHERE_TO_DRAW, drawn_on_source
 from dicomnode.measure.rois.naming import drawn, finding
 from dicomnode.model import Reason
 
@@ -40,10 +40,17 @@ def _region(structure: Dataset, contours: Sequence[Dataset], canvas: Canvas) -> 
         return Reason("other-geometry", f"region {number} is in another frame of reference; {WHERE_TO_DRAW}")
     if any(contour.ContourGeometricType not in AREAS for contour in contours):
         return Reason("not-an-area", f"region {number} is a line and not an area; draw a closed outline")
+    if any(_images(contour) & canvas.sources for contour in contours):
+        return drawn_on_source(f"region {number}")
     mask = _filled(contours, canvas)
     if mask is None:
         return Reason("other-geometry", f"region {number} does not lie on the slices of the map; {WHERE_TO_DRAW}")
     return drawn(label, number, finding(label), mask)
+
+
+def _images(contour: Dataset) -> frozenset[str]:
+    """Return the UIDs of the images a contour says it was drawn on."""
+    return frozenset(str(image.get("ReferencedSOPInstanceUID")) for image in contour.get("ContourImageSequence") or ())
 
 
 def _filled(contours: Sequence[Dataset], canvas: Canvas) -> NDArray[np.bool_] | None:
