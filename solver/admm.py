@@ -30,6 +30,12 @@ class Problem:
     least: float  # bounds of r
     most: float
 
+    @property
+    def floor(self) -> NDArray[Any]:
+        """Curvature of a and r that every voxel is given for one step, so that what nothing decides moves slowly."""
+        brightest = max(float(self.s.max()), 1.0)
+        return np.array([brightest**-2, (0.2 * self.most) ** -2], self.s.dtype)
+
 
 @dataclass(frozen=True, slots=True)
 class Solution:
@@ -88,7 +94,7 @@ def _newton_point(terms: Any, damping: Any, free: Any, x: Any, floor: Any, u: An
     one, zero = x.dtype.type(1), x.dtype.type(0)
     for j in range(free.size):
         up = one + damping[j]
-        haa, har, hrr = terms[3, j] * up + floor, terms[4, j], terms[5, j] * up + floor
+        haa, har, hrr = terms[3, j] * up + floor[0], terms[4, j], terms[5, j] * up + floor[1]
         inverse = one / (haa * hrr - har * har) if free[j] else zero
         c[0, j], c[1, j], c[2, j] = hrr * inverse, -har * inverse, haa * inverse
         u[0, j] = x[0, j] - c[0, j] * terms[1, j] - c[1, j] * terms[2, j]
@@ -97,7 +103,10 @@ def _newton_point(terms: Any, damping: Any, free: Any, x: Any, floor: Any, u: An
 
 @kernel
 def _judge(old: Any, new: Any, x: Any, y: Any, damping: Any) -> None:
-    """Raise a voxel's damping where its quadratic model promised more than the likelihood gave, else lower it."""
+    """Raise a voxel's damping where its quadratic model promised more than the likelihood gave, else lower it.
+
+    A voxel whose likelihood is far worse than promised stays where it was: y and its new terms become the old ones.
+    """
     f = x.dtype.type
     half, slack = f(0.5), f(1e-3)
     for j in range(damping.size):
@@ -105,8 +114,28 @@ def _judge(old: Any, new: Any, x: Any, y: Any, damping: Any) -> None:
         up = f(1) + damping[j]
         square = old[3, j] * up * d0 * d0 + f(2) * old[4, j] * d0 * d1 + old[5, j] * up * d1 * d1
         promised = old[1, j] * d0 + old[2, j] * d1 + half * square
-        gained = new[0, j] - old[0, j]
-        damping[j] = f(4) * damping[j] + f(0.1) if gained > promised + slack else damping[j] * f(0.3)
+        excess = new[0, j] - old[0, j] - promised
+        damping[j] = f(4) * damping[j] + f(0.1) if excess > slack else damping[j] * f(0.3)
+        if not excess < f(0.5):
+            y[0, j], y[1, j] = x[0, j], x[1, j]
+            new[:, j] = old[:, j]
+
+
+@kernel
+def _keep_inside(x: Any, y: Any, least: Any, most: Any) -> None:
+    """Shorten a voxel's step so that 0 <= a and least <= r <= most."""
+    f = x.dtype.type
+    zero, one, most_of = f(0), f(1), f(0.9)
+    for j in range(x.shape[1]):
+        a, r, da, dr = x[0, j], x[1, j], y[0, j] - x[0, j], y[1, j] - x[1, j]
+        part = one
+        if a + da < zero:
+            part = min(part, most_of * a / -da)
+        if r + dr < least:
+            part = min(part, max(r - least, zero) / -dr)
+        if r + dr > most:
+            part = min(part, max(most - r, zero) / dr)
+        y[0, j], y[1, j] = a + part * da, r + part * dr
 
 
 def step(
@@ -115,21 +144,25 @@ def step(
     """One outer step: quadratic models of all voxels, then the coupled TV problem they make to the given gap."""
     shape, n = x.shape, x[0].size
     u, c = np.empty((2, n), x.dtype), np.empty((3, n), x.dtype)
-    _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), x.dtype.type(1e-6), u, c)
+    _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), problem.floor, u, c)
     y = solve_coupled(u.reshape(shape), c.reshape(3, *shape[1:]), problem.weights, p, gap, 300)[0]
-    np.clip(y[0], 0, None, out=y[0])
-    np.clip(y[1], problem.least, problem.most, out=y[1])
+    of = x.dtype.type
+    _keep_inside(x.reshape(2, n), y.reshape(2, n), of(problem.least), of(problem.most))
     return y
 
 
-def _evaluate(problem: Problem, x: NDArray[Any]) -> tuple[NDArray[Any], float]:
-    """Voxel terms at x and the whole objective."""
+def _evaluate(problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
+    """Likelihood, gradient and curvature of every voxel at x."""
     n = x[0].size
     terms = np.empty((6, n), x.dtype)
     s = problem.s.reshape(problem.t.size, n)
     voxel_terms(s, problem.t, x.dtype.type(problem.order), x[0].reshape(n), x[1].reshape(n), terms)
-    likelihood = float(np.sum(terms[0], where=problem.free.reshape(n), dtype=np.float64))
-    return terms, likelihood + weighted_variation(x, problem.weights)
+    return terms
+
+
+def _objective(problem: Problem, x: NDArray[Any], terms: NDArray[Any]) -> float:
+    likelihood = float(np.sum(terms[0], where=problem.free.ravel(), dtype=np.float64))
+    return likelihood + weighted_variation(x, problem.weights)
 
 
 def minimise(problem: Problem, start: NDArray[Any], tolerance: float = 1e-5, most: int = 60) -> Solution:
@@ -137,15 +170,17 @@ def minimise(problem: Problem, start: NDArray[Any], tolerance: float = 1e-5, mos
     x = start
     damping = np.zeros(x[0].size, x.dtype)
     p = np.zeros((4, *x.shape[1:]), x.dtype)
-    terms, value = _evaluate(problem, x)
+    terms = _evaluate(problem, x)
+    value = _objective(problem, x, terms)
     history = [value]
     size = max(0.5 * problem.t.size * float(problem.free.sum()), 1.0)
     for iteration in range(1, most + 1):
         y = step(problem, x, terms, damping, p, 0.1 * tolerance * size)
-        new_terms, new_value = _evaluate(problem, y)
-        if not np.isfinite(new_value):
+        new_terms = _evaluate(problem, y)
+        if not np.isfinite(y).all():
             return Solution(x, tuple(history), iteration, False, "stopped: an iterate was not finite")
         _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
+        new_value = _objective(problem, y, new_terms)
         if new_value > value + 1e-6 * size:
             continue
         gain = value - new_value

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from solver import admm, published
-from solver.noise import GAUSSIAN, residual_sigma
-from solver.tuning import automatic_weights
+from solver.noise import GAUSSIAN, NoiseEstimate
+from solver.tuning import automatic_weights, estimate_noise, smooth_start
 from solver.uncertainty import cramer_rao
 from solver.voxelwise import variable_projection
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 METHODS = ("admm", "nls", "admm-published", "lm-published")
+TURNS = 1
+BEYOND = 1.5
+SLICES_FOR_NOISE = 6
 NOISES = ("rician", "gaussian")
 
 
@@ -118,7 +122,7 @@ def _weights(weights: Any) -> tuple[float, float] | None:
 
 def _bounds(t: NDArray[np.float64]) -> tuple[float, float]:
     """Rates, per last echo time, from no decay to nothing left at the second echo."""
-    return 1e-4, float(min(15.0 / (t[1] - t[0]), 60.0 / t[0]) * t[-1])
+    return 1e-4, float(min(15.0 / (t[1] - t[0]), 10.0 / t[0]) * t[-1])
 
 
 def _echo_major(s: NDArray[Any], mask: NDArray[np.bool_], unit: float, dtype: Any) -> tuple[NDArray[Any], Any]:
@@ -131,11 +135,14 @@ def _echo_major(s: NDArray[Any], mask: NDArray[np.bool_], unit: float, dtype: An
 
 
 def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> NDArray[np.bool_]:
-    """Whether the first echo, or all together, stand out of the noise; s in units of sigma."""
-    m = s.shape[0]
-    power = np.einsum("mkl,mkl->kl", s, s)
-    first = s[0] > np.sqrt(2 * n_coils) + 3.1
-    return usable & (first | (power > 2 * n_coils * m + 5 * np.sqrt(4 * n_coils * m)))
+    """Whether the first echo stands out of the noise, alone or with its neighbours; s in units of sigma.
+
+    The median over the neighbours keeps weak tissue whole: a choice voxel by voxel would keep those that noise made
+    bright, which biases what is fitted to them.
+    """
+    floor = np.sqrt(2 * n_coils)
+    around = ndimage.median_filter(s[0], 5, mode="nearest")
+    return usable & ((s[0] > floor + 3.1) | (around > floor + 0.8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +169,26 @@ def _fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: _Settings) ->
     if settings.method == "nls" and settings.noise == "gaussian":
         loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
         return _Slice(x, free, _deviation(x, t, settings), (loss,), 1, True, "converged")
-    weights = _map_weights(stack, t, free, settings)
-    order = settings.n_coils - 1 if settings.noise == "rician" else GAUSSIAN
-    problem = admm.Problem(stack, t, order, weights, free, *_bounds(settings.t_ms))
-    found = admm.minimise(problem, x)
+    found = _regularise(stack, x, t, free, settings)
     sd = _deviation(found.x, t, settings)
     return _Slice(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+
+
+def _regularise(
+    stack: NDArray[Any], x: NDArray[Any], t: NDArray[Any], free: NDArray[np.bool_], settings: _Settings
+) -> admm.Solution:
+    bounds = _bounds(settings.t_ms)
+    order = settings.n_coils - 1 if settings.noise == "rician" else GAUSSIAN
+    if settings.method == "nls" or settings.weights is not None:
+        return admm.minimise(admm.Problem(stack, t, order, _given_weights(stack, free, settings), free, *bounds), x)
+    n_noise = settings.n_coils if settings.noise == "rician" else 0.0
+    around = smooth_start(stack, t, n_noise, free, bounds)
+    x = around
+    for turn in range(1 + TURNS):
+        weights = automatic_weights(around, t, n_noise, free, edges=turn > 0)
+        found = admm.minimise(admm.Problem(stack, t, order, weights, free, *bounds), x)
+        x = around = found.x
+    return found
 
 
 def _deviation(x: NDArray[Any], t: NDArray[Any], settings: _Settings) -> NDArray[Any]:
@@ -192,32 +213,28 @@ def _published_slice(stack: NDArray[Any], usable: NDArray[np.bool_], t: NDArray[
     return _Slice(x, usable, sd, found.objective, found.iterations, found.converged, found.verdict)
 
 
-def _map_weights(stack: Any, t: Any, free: Any, settings: _Settings) -> NDArray[Any]:
-    """TV weights in noise units and per last echo time."""
-    if settings.method == "nls":
-        return np.zeros((2, *free.shape), stack.dtype)
-    if settings.weights is None:
-        n_noise = settings.n_coils if settings.noise == "rician" else 0.0
-        return automatic_weights(stack, t, n_noise, free, _bounds(settings.t_ms))
+def _given_weights(stack: NDArray[Any], free: NDArray[np.bool_], settings: _Settings) -> NDArray[Any]:
+    """TV weights of eq. 2 in noise units and per last echo time."""
     unit = settings.sigma
-    pair = np.array([settings.weights[0] / unit, settings.weights[1] / (unit * unit * settings.t_ms[-1])])
+    pair = np.array(settings.weights or (0.0, 0.0)) / np.array([unit, unit * unit * settings.t_ms[-1]])
+    if settings.method == "nls":
+        pair = np.zeros(2)
     weights: NDArray[Any] = (pair[:, None, None] * free).astype(stack.dtype)
     return weights
 
 
-def _automatic_sigma(s: NDArray[Any], mask: NDArray[np.bool_], t_ms: NDArray[np.float64], dtype: Any) -> float:
-    finite = np.where(np.isfinite(s), np.abs(s), 0)
-    scale = float(finite.max()) or 1.0
+def _noise(
+    s: NDArray[Any], mask: NDArray[np.bool_], t_ms: NDArray[np.float64], dtype: Any, n_coils: float | None
+) -> NoiseEstimate:
+    """Noise of a stack from a few of its slices, in the units of the input; never zero."""
+    some = np.unique(np.linspace(0, len(s) - 1, SLICES_FOR_NOISE).round().astype(int))
+    scale = max((float(np.abs(s[k][np.isfinite(s[k])]).max(initial=0)) for k in some), default=0.0) or 1.0
     t = (t_ms / t_ms[-1]).astype(dtype)
-    found = []
-    for one, where in zip(s, mask, strict=True):
-        stack, usable = _echo_major(one, where, scale, dtype)
-        flat = stack.reshape(t.size, -1)[:, usable.ravel()]
-        if flat.shape[1]:
-            _, _, rss = variable_projection(np.ascontiguousarray(flat), t, *_bounds(t_ms))
-            found.append((flat[0], rss))
-    sigma = residual_sigma(found, t.size)
-    return max(sigma, 1e-7) * scale
+    stacks, usable = zip(*(_echo_major(s[k], mask[k], scale, dtype) for k in some), strict=True)
+    found = estimate_noise(list(stacks), list(usable), t, _bounds(t_ms), n_coils)
+    # Whole numbers are rounded, and no data is known better than its last digit.
+    least = max(1e-7 * scale if dtype == np.float32 else 1e-9 * scale, 12**-0.5 if s.dtype.kind in "iu" else 0.0)
+    return replace(found, sigma=max(found.sigma * scale, least))
 
 
 def fit_t2star(
@@ -254,8 +271,18 @@ def fit_t2star(
     chosen = _mask(mask, shape).reshape(-1, *shape[-2:])
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = _precision(s)
-    noise_sd = sigma if sigma is not None else _automatic_sigma(slices, chosen, t_ms, dtype)
-    settings = _Settings(method, noise, float(noise_sd), float(n_coils or 1.0), pair, t_ms, dtype, hyperparameters)
+    known = sigma is not None and n_coils is not None
+    estimate = None if known else _noise(slices, chosen, t_ms, dtype, n_coils)
+    settings = _Settings(
+        method,
+        noise,
+        float(sigma or estimate.sigma),
+        float(n_coils or estimate.n_coils),
+        pair,
+        t_ms,
+        dtype,
+        hyperparameters,
+    )
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         results = list(pool.map(lambda one: _fit_slice(one[0], one[1], settings), zip(slices, chosen, strict=True)))
     return _assemble(results, settings, shape)
@@ -270,7 +297,8 @@ def _assemble(results: list[_Slice], settings: _Settings, shape: tuple[int, ...]
     s0, r = x[:, 0] * settings.sigma, x[:, 1] / t_last
     low, high = (bound / t_last for bound in _bounds(settings.t_ms))
     second = x[:, 0] * np.exp(-r * settings.t_ms[1])
-    beyond = free & (second < 3)
+    around = ndimage.median_filter(second, (1, 5, 5), mode="nearest")
+    beyond = free & (np.minimum(second, around) < BEYOND)
     valid = free & ~beyond & (r > low * 1.01) & (r < high * 0.99) & (x[:, 0] > 0) & np.isfinite(sd)
     nan = settings.dtype(np.nan)
 

@@ -6,6 +6,8 @@ N = 1 is Rician (Koay and Basser 2006).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GAUSSIAN = -1.0  # in place of a Bessel order
+COILS_TRIED = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+LEVELS_TRIED = np.linspace(0.01, 0.9, 12)
 
 
 @inlined
@@ -71,16 +75,127 @@ def sample_terms(s: Any, mean: Any, order: Any) -> tuple[Any, Any, Any]:
     return value - log_bessel, mean - s * ratio, power / (power + order + one)
 
 
-def residual_sigma(fits: list[tuple[NDArray[Any], NDArray[Any]]], n_echoes: int) -> float:
-    """Noise deviation from the residuals of voxelwise fits, the bright half of the voxels, robust to misfits.
+@lru_cache(maxsize=32)
+def _information_table(n_coils: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Expected information at noise-free signals of 0 to 12 sigma, by quadrature over the density."""
+    signal = np.linspace(0, 12, 97)
+    m = np.linspace(0, 12 + np.sqrt(2 * n_coils) + 9, 1501)[1:]
+    z = np.outer(signal, m)
+    order = n_coils - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # p(m | A) is proportional to m^N A^(1-N) exp(-(m - A)^2 / 2) I_{N-1}(mA) e^(-mA); A = 0 is taken as a limit.
+        ratio = np.where(z > 0, special.ive(order + 1, z) / special.ive(order, z), 0)
+        scaled = np.where(z > 0, special.ive(order, z) * z**-order, 0.5**order / special.gamma(n_coils))
+    density = m ** (2 * n_coils - 1) * np.exp(-0.5 * (m - signal[:, None]) ** 2) * scaled
+    score = m * ratio - signal[:, None]
+    return signal, np.sum(density * score**2, axis=1) / np.sum(density, axis=1)
 
-    ``fits`` holds (signal at the first echo, residual sum of squares) of each slice.
+
+def sample_information(signal: NDArray[np.float64], n_coils: float) -> NDArray[np.float64]:
+    """Fisher information of one sample on its noise-free ``signal`` (units of sigma); 1 without a floor (N = 0)."""
+    if not n_coils:
+        return np.ones_like(signal)
+    table = _information_table(n_coils)
+    # Beyond the table the density is Gaussian to second order: 1 - (2N - 1) / 2 A^2.
+    far = 1 - (n_coils - 0.5) / np.maximum(signal, 12) ** 2
+    return np.where(signal < 12, np.interp(signal, *table), far)
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseEstimate:
+    """Standard deviation of the real and imaginary channels, N of the non-central chi, and where both come from."""
+
+    sigma: float
+    n_coils: float
+    source: str  # "air", "late echoes", "residuals", "differences" or "none"
+
+
+def mean_of_noise(n_coils: float) -> float:
+    """E[m] / sigma without signal: sqrt(2) Gamma(N + 1/2) / Gamma(N)."""
+    return float(np.sqrt(2) * special.poch(n_coils, 0.5))
+
+
+def coils_of(samples: NDArray[Any]) -> float:
+    """N from the ratio E[m]^2 / E[m^2] of samples without signal; up to 1.1 it is 1."""
+    ratio = float(np.mean(samples, dtype=np.float64) ** 2 / np.mean(np.square(samples, dtype=np.float64)))
+    n = np.geomspace(0.5, 128, 400)
+    found = float(np.interp(ratio, special.poch(n, 0.5) ** 2 / n, n))
+    return 1.0 if found < 1.1 else found
+
+
+def noise_only(samples: NDArray[Any], sigma: float, n_coils: float | None = None) -> NDArray[Any] | None:
+    """Pick the voxels of ``samples`` (M, n) that hold nothing but noise; None where there are too few of them.
+
+    The mean power of such a voxel is N sigma^2 times a chi-square of 2NM degrees of freedom over its mean. The level is
+    the fixed point at which the accepted voxels, those within the quantiles of that distribution, have that mean
+    (after Koay et al. 2009, from many levels and for several N). The largest set is taken whose power is the same at
+    every echo and scatters as the noise of that N does, which weak tissue, ghosts and artefacts do not, and which
+    agrees with ``sigma``, what residuals in tissue say (0: nothing is known).
     """
-    if n_echoes < 3 or not fits:
+    power = np.mean(np.square(samples, dtype=np.float64), axis=0) / 2
+    rising = np.sort(power)
+    fewest = max(64, power.size // 200)
+    found = {}
+    for n in (n_coils,) if n_coils else COILS_TRIED:
+        for start in np.quantile(rising, LEVELS_TRIED) if power.size >= fewest else ():
+            low, high = _fixed_point(rising, start, 2 * n * len(samples))
+            found[low, high] = (int(np.searchsorted(rising, high) - np.searchsorted(rising, low)), n)
+    for (low, high), (count, n) in sorted(found.items(), key=lambda item: -item[1][0]):
+        accepted = samples[:, (power >= low) & (power < high)]
+        if count >= fewest and _is_noise(accepted, n):
+            level = float(
+                np.sqrt(np.mean(np.square(accepted, dtype=np.float64)) / (2 * (n_coils or coils_of(accepted))))
+            )
+            if sigma == 0 or 0.6 < sigma / level < 1.5:
+                return accepted
+    return None
+
+
+def _fixed_point(rising: NDArray[np.float64], level: float, freedom: float) -> tuple[float, float]:
+    """Powers between which lie those whose mean is the level that their bounds were computed from."""
+    sums = np.concatenate([[0.0], np.cumsum(rising)])
+    low, high = special.chdtri(freedom, [0.995, 0.005]) / freedom
+    for _ in range(50):
+        i, j = np.searchsorted(rising, [low * level, high * level])
+        new = (sums[j] - sums[i]) / (j - i) if j > i else level
+        if abs(new - level) <= 1e-4 * level:
+            break
+        level = new
+    return float(low * level), float(high * level)
+
+
+def _is_noise(samples: NDArray[Any], n_coils: float) -> bool:
+    """Equal power at every echo, a distribution of the N supposed, and no more scatter between voxels than within."""
+    square = np.square(samples, dtype=np.float64)
+    power = float(square.mean())
+    if power == 0 or np.ptp(square.mean(axis=1)) > power * (0.02 + 6 / np.sqrt(n_coils * square.shape[1])):
+        return False
+    n = coils_of(samples)
+    between = np.var(square.mean(axis=0)) / power**2
+    return bool(0.7 < n / n_coils < 1.4 and 0.6 < between * n * len(samples) < 1.4)
+
+
+def residual_sigma(s: NDArray[Any], a: NDArray[Any], r: NDArray[Any], rss: NDArray[Any], t: NDArray[Any]) -> float:
+    """Noise deviation from the residuals of least-squares fits (M, n), where the last echo still stands out.
+
+    The lowest fifth of the voxels is compared with that of chi-square: misfits only raise residuals.
+    """
+    freedom = t.size - 2
+    if freedom < 1 or not rss.size:
         return 0.0
-    first, rss = (np.concatenate(parts) for parts in zip(*fits, strict=True))
-    bright = rss[(first > 0) & (first >= 0.25 * np.quantile(first, 0.98))]
-    if not bright.size:
+    last = a * np.exp(-r * t[-1])
+    brightest = last >= np.quantile(last, 0.7)
+    sigma = np.sqrt(np.quantile(rss[brightest], 0.2) / special.chdtri(freedom, 0.8))
+    clear = last > 4 * sigma
+    if clear.sum() >= 16:
+        sigma = np.sqrt(np.quantile(rss[clear], 0.2) / special.chdtri(freedom, 0.8))
+    return float(sigma)
+
+
+def difference_sigma(images: NDArray[Any]) -> float:
+    """Noise deviation from diagonal second differences of the images (..., K, L): the last resort."""
+    if min(images.shape[-2:]) < 2:
         return 0.0
-    freedom = n_echoes - 2
-    return float(np.sqrt(np.median(bright) / special.chdtri(freedom, 0.5)))
+    diagonal = images[..., 1:, 1:] - images[..., 1:, :-1] - images[..., :-1, 1:] + images[..., :-1, :-1]
+    lit = images[..., 1:, 1:] > 0
+    return float(np.median(np.abs(diagonal[lit])) / (2 * 0.6745)) if lit.any() else 0.0

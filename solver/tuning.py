@@ -7,34 +7,107 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from solver.uncertainty import cramer_rao
+from solver.noise import NoiseEstimate, coils_of, difference_sigma, noise_only, residual_sigma
+from solver.uncertainty import information
 from solver.voxelwise import variable_projection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STRENGTH = 1.0  # weight of |D x| where x is in units of its Cramér-Rao standard deviation
+STRENGTH = 1.4  # weight of |D x| where x is in units of its Cramér-Rao standard deviation
+STEP = 1.0  # height of a step, in standard deviations of one voxel, that halves the weight
+POWER = 2.0
 WINDOW = 5  # pixels over which signals are averaged before that deviation is computed
 
 
-def local_mean(s: NDArray[Any], free: NDArray[np.bool_], window: int = WINDOW) -> NDArray[Any]:
-    """Mean of each image of ``s`` (M, K, L) over the free voxels of a square window, 0 where there is none."""
-    size = (0, window, window)
+def estimate_noise(
+    stacks: list[NDArray[Any]],
+    usable: list[NDArray[np.bool_]],
+    t: NDArray[Any],
+    bounds: tuple[float, float],
+    n_coils: float | None,
+) -> NoiseEstimate:
+    """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from fit residuals.
+
+    Where the residuals contradict the air (vendors filter or scale it, ghosts fill it) the tissue is believed.
+    """
+    heard = [(np.mean(s > 0, axis=0) > 0.5) & u for s, u in zip(stacks, usable, strict=True)]
+    lit = np.concatenate([s[:, d] for s, d in zip(stacks, heard, strict=True)], axis=1)
+    residual = _tissue_sigma(stacks, usable, t, bounds)
+    late = max(2, t.size // 3)
+    for source, samples in (
+        ("air", noise_only(lit, residual, n_coils)),
+        ("late echoes", noise_only(lit[-late:], residual, n_coils)),
+    ):
+        if samples is None:
+            continue
+        n = n_coils or coils_of(samples)
+        sigma = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / (2 * n)))
+        return NoiseEstimate(min(sigma, residual or sigma), n, source)
+    if residual > 0:
+        return NoiseEstimate(residual, n_coils or 1.0, "residuals")
+    differences = [difference_sigma(s) for s in stacks]
+    return NoiseEstimate(float(np.median(differences)), n_coils or 1.0, "differences")
+
+
+def _tissue_sigma(
+    stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]], t: NDArray[Any], bounds: tuple[float, float]
+) -> float:
+    samples = np.concatenate([s[:, u & (s[0] > 0)] for s, u in zip(stacks, usable, strict=True)], axis=1)
+    if not samples.size:
+        return 0.0
+    bright = np.ascontiguousarray(samples[:, samples[0] >= 0.25 * np.quantile(samples[0], 0.98)])
+    return residual_sigma(bright, *variable_projection(bright, t, *bounds), t)
+
+
+def smooth_start(
+    s: NDArray[Any], t: NDArray[Any], n_coils: float, free: NDArray[np.bool_], bounds: tuple[float, float]
+) -> NDArray[Any]:
+    """Maps (2, K, L) fitted to root mean squares over a window with the floor taken off: E[m^2] = A^2 + 2 N sigma^2.
+
+    ``s`` (M, K, L) in units of sigma. Near enough to the truth for a start and for the deviations of the weights.
+    """
+    size = (1, WINDOW, WINDOW)
     count = ndimage.uniform_filter(free.astype(s.dtype), size[1:], mode="constant")
-    total = ndimage.uniform_filter(s * free, (1, *size[1:]), mode="constant")
-    return np.where(free, total / np.maximum(count, 1e-6), 0).astype(s.dtype)
+    power = ndimage.uniform_filter(s * s * free, size, mode="constant") / np.maximum(count, 1e-6)
+    signal = np.sqrt(np.maximum(power - 2 * n_coils, 0)) * free
+    a, r, _ = variable_projection(signal.reshape(t.size, -1).astype(s.dtype), t, *bounds)
+    return np.stack([a, r]).reshape(2, *free.shape)
 
 
 def automatic_weights(
-    s: NDArray[Any], t: NDArray[Any], n_coils: float, free: NDArray[np.bool_], bounds: tuple[float, float]
+    x: NDArray[Any], t: NDArray[Any], n_coils: float, free: NDArray[np.bool_], *, edges: bool
 ) -> NDArray[Any]:
-    """TV weights (2, K, L) of amplitude and rate: STRENGTH over the local Cramér-Rao deviation of each.
+    """TV weights (2, K, L) of amplitude and rate: STRENGTH over the Cramér-Rao deviation of each at ``x``.
 
-    ``s`` (M, K, L) in units of sigma. Constant maps cost nothing whatever the deviation does, and multiplying the
-    signal or the time unit by a factor divides out.
+    ``x`` (2, K, L) are smooth maps, the amplitude in units of sigma: constant maps cost nothing whatever the deviation
+    does, and multiplying the signal or the time unit by a factor divides out. With ``edges`` a step of ``x`` that
+    stands out of the noise is taken as known and its weight is lowered, so that TV does not take its contrast.
     """
-    smooth = local_mean(s, free)
-    a, r, _ = variable_projection(smooth.reshape(t.size, -1), t, *bounds)
-    deviation = cramer_rao(a, r, t, n_coils).reshape(2, *free.shape)
-    usable = free & np.all(np.isfinite(deviation) & (deviation > 0), axis=0)
-    return np.where(usable, STRENGTH / np.where(usable, deviation, 1), 0).astype(s.dtype)
+    aa, ar, rr = information(x[0], x[1], t, n_coils)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = STRENGTH * np.sqrt((aa * rr - ar * ar) / np.stack([rr, aa]))
+    weights = np.where(free & np.isfinite(weights), weights, 0)
+    if edges:
+        weights *= 1 / (1 + (_step_heights(x, aa, ar, rr, free) / STEP) ** POWER)
+    return weights.astype(x.dtype)
+
+
+def _step_heights(x: NDArray[Any], aa: Any, ar: Any, rr: Any, free: NDArray[np.bool_]) -> NDArray[Any]:
+    """Length of the forward difference of both maps in units of what noise makes of one voxel."""
+    square = np.zeros(x.shape[1:])
+    for axis in (0, 1):
+        both = free & np.roll(free, -1, axis)
+        d0, d1 = (np.where(both, np.roll(m, -1, axis) - m, 0.0) for m in x)
+        edge = [slice(None), slice(None)]
+        edge[axis] = slice(-1, None)
+        d0[tuple(edge)] = d1[tuple(edge)] = 0
+        # The voxel that knows less decides.
+        h = [np.minimum(m, np.roll(m, -1, axis)) for m in (aa, rr)]
+        square += _mahalanobis(d0, d1, h[0], ar, h[1])
+    return np.sqrt(square)
+
+
+def _mahalanobis(d0: Any, d1: Any, aa: Any, ar: Any, rr: Any) -> Any:
+    limit = 0.999 * np.sqrt(aa * rr)
+    return aa * d0 * d0 + 2 * np.clip(ar, -limit, limit) * d0 * d1 + rr * d1 * d1
