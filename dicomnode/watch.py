@@ -269,7 +269,7 @@ class Watcher:
         settled = before.get("sources") == entry["sources"] and before.get("key") is not None
         if decision.verdict is Verdict.READY and not settled:
             entry["key"] = self._start(self._manifest(candidate, decision, before.get("key")))
-        if (before.get("status"), before.get("reason")) != (entry["status"], entry["reason"]):
+        if (before.get("status"), before.get("code")) != (entry["status"], entry["code"]):
             self._log.info(
                 f"series_{entry['status']}",
                 study=candidate.study_instance_uid,
