@@ -48,12 +48,12 @@ class Scan:
 
 
 def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
-    """Split by series, geometry, sequence and twin facts; derived images by series and geometry only."""
+    """Split by series (or the scan a scanner split), geometry, sequence and twins; derived images less finely."""
     geometry = Geometries()
     parts: dict[tuple[str, int, tuple[str, ...]], list[EchoImage]] = defaultdict(list)
     for image in images:
         facts = () if image.component is Component.DERIVED else (str(image.sequence_kind), *image.twin)
-        parts[(image.series_instance_uid, geometry.index(image.plane), facts)].append(image)
+        parts[(_origin(image), geometry.index(image.plane), facts)].append(image)
     scans = []
     for (_, index, shared), members in parts.items():
         for number, slab in enumerate(slabs(members)):
@@ -64,9 +64,12 @@ def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
 def _scan(geometry: int, images: tuple[EchoImage, ...], facts: str) -> Scan:
     first = images[0]
     derived = first.component is Component.DERIVED
-    series = "/".join(("scan", first.scan, *first.protocol)) if first.scan else first.series_instance_uid
-    anchor = f"{series}|{_coarse(first.plane)}|{facts}"
+    anchor = f"{_origin(first)}|{_coarse(first.plane)}|{facts}"
     return Scan(geometry, anchor, () if derived else images, images if derived else ())
+
+
+def _origin(image: EchoImage) -> str:
+    return "/".join(("scan", image.scan, *image.protocol)) if image.scan else image.series_instance_uid
 
 
 def _coarse(plane: Plane) -> str:
@@ -75,7 +78,7 @@ def _coarse(plane: Plane) -> str:
 
 
 def series_per_echo(scans: Sequence[Scan]) -> list[Scan]:
-    """Join the series of scans that were sent as one series per echo."""
+    """Join the series of scans that were sent as one series per echo by a scanner that does not number its scans."""
     families: dict[tuple[object, ...], list[Scan]] = defaultdict(list)
     whole = []
     for scan in scans:
@@ -96,7 +99,7 @@ def echoes_of(scan: Scan) -> Bins:
 
 def _family(scan: Scan) -> tuple[object, ...]:
     first = scan.first
-    return (scan.geometry, first.sequence_kind, first.twin, first.protocol, first.scan, first.encoding)
+    return (scan.geometry, first.sequence_kind, first.twin, first.protocol, first.encoding)
 
 
 def _series_order(scan: Scan) -> tuple[int, str]:
