@@ -30,8 +30,8 @@ KIND = "pdf"
 A4_INCHES = (8.27, 11.69)
 INK, FAINT, ALERT = "black", "#555555", "#8a3b00"
 LEFT, TOP, BOTTOM, LINE = 0.07, 0.95, 0.06, 0.0135  # of the page
-COLUMNS = (LEFT, 0.255, 0.445, 0.655, 0.81)
-TABLE_BOTTOM, DECAYS, MAPS = 0.62, (0.44, 0.14), (0.07, 0.30)  # bottom, height
+COLUMNS = (LEFT, 0.25, 0.455, 0.66, 0.81)
+TABLE_BOTTOM, DECAY_HEIGHT, MAP_HEIGHT = 0.62, 0.14, 0.30
 MOST_CURVES = 3
 LINES_PER_PAGE = int((TOP - 0.04 - BOTTOM) / LINE)
 
@@ -67,10 +67,11 @@ def _page(title: str) -> Figure:
 
 def _results(draft: Draft) -> Figure:
     figure = _page("Liver iron: T2* and R2*")
-    y = _lines(figure, TOP - 0.03, _summary(draft), FAINT)
-    _table(figure, draft.result, y - LINE)
-    _decays(figure, draft.result)
-    _maps(figure, draft)
+    summary = [line for fact in _summary(draft) for line in textwrap.wrap(fact, 125)]
+    y = _lines(figure, TOP - 0.03, summary, FAINT)
+    y = _table(figure, draft.result, y - LINE)
+    y = _decays(figure, draft.result, y - 0.02)
+    _maps(figure, draft, y - 0.06)
     return figure
 
 
@@ -94,7 +95,7 @@ def _lines(figure: Figure, y: float, lines: Sequence[str], color: str) -> float:
     return y
 
 
-def _table(figure: Figure, result: Result, y: float) -> None:
+def _table(figure: Figure, result: Result, y: float) -> float:
     """Write the regions with their notes; the words on the next page repeat all that finds no room here."""
     _row(figure, y, pictures.HEADINGS, FAINT)
     y -= 1.4 * LINE
@@ -102,26 +103,27 @@ def _table(figure: Figure, result: Result, y: float) -> None:
     for done, (number, roi, numbers) in enumerate(everything):
         notes = textwrap.wrap(pictures.notes(roi, numbers), 125)
         if y - LINE * (len(notes) + 1) < TABLE_BOTTOM:
-            _lines(figure, y, [f"{len(everything) - done} further regions: next page"], ALERT)
-            return
+            return _lines(figure, y, [f"{len(everything) - done} further regions: next page"], ALERT)
         _row(figure, y, pictures.columns(number, roi, numbers), INK)
         y = _lines(figure, y - LINE, notes, ALERT) - 0.4 * LINE
-    if not everything:
-        _lines(figure, y, ["No region was measured."], ALERT)
+    return y if everything else _lines(figure, y, ["No region was measured."], ALERT)
 
 
 def _row(figure: Figure, y: float, cells: Sequence[str], color: str) -> None:
     for x, cell in zip(COLUMNS, cells, strict=True):
-        write(figure, x, y, cell, size=7.5, color=color)
+        write(figure, x, y, cell, size=7, color=color)
 
 
-def _decays(figure: Figure, result: Result) -> None:
-    """Draw the median signal of the first regions over echo time."""
+def _decays(figure: Figure, result: Result, y: float) -> float:
+    """Draw the median signal of the first regions over echo time and return where the page goes on."""
     regions = enumerate(zip(result.rois, result.decays, strict=False), 1)
     curves = [(f"{number}  {name(roi)}", curve) for number, (roi, curve) in regions if curve is not None]
-    bottom, height = DECAYS
+    if not curves:
+        return y
+    bottom = y - 0.02 - DECAY_HEIGHT
     for place, (title, curve) in enumerate(curves[:MOST_CURVES]):
-        _draw_decay(figure.add_axes((LEFT + 0.04 + 0.30 * place, bottom, 0.23, height)), title, curve)
+        _draw_decay(figure.add_axes((LEFT + 0.04 + 0.30 * place, bottom, 0.23, DECAY_HEIGHT)), title, curve)
+    return bottom
 
 
 def _draw_decay(axes: Axes, title: str, curve: DecayCurve) -> None:
@@ -139,15 +141,15 @@ def _draw_decay(axes: Axes, title: str, curve: DecayCurve) -> None:
     axes.legend(fontsize=6, frameon=False)
 
 
-def _maps(figure: Figure, draft: Draft) -> None:
+def _maps(figure: Figure, draft: Draft, y: float) -> None:
     """Draw the slice that holds most of the measured regions; the colour pages show them all."""
     measured = np.sum([roi.mask.sum(axis=(1, 2)) for roi in draft.result.rois], axis=0)
     k = int(np.argmax(measured)) if draft.result.rois and np.any(measured) else len(draft.source.slices) // 2
-    bottom, height = MAPS
-    write(figure, LEFT, bottom + height + 0.025, _which(draft, k), size=8.5, color=INK)
+    write(figure, LEFT, y, _which(draft, k), size=8.5, color=INK)
+    bottom = y - 0.02 - MAP_HEIGHT
     for left, scale in ((LEFT, T2STAR), (0.53, R2STAR)):
-        pictures.draw_map(figure.add_axes((left, bottom, 0.35, height)), draft, k, scale)
-        pictures.draw_bar(figure, (left + 0.36, bottom + 0.04, 0.012, height - 0.08), scale, INK)
+        pictures.draw_map(figure.add_axes((left, bottom, 0.35, MAP_HEIGHT)), draft, k, scale)
+        pictures.draw_bar(figure, (left + 0.36, bottom + 0.04, 0.012, MAP_HEIGHT - 0.08), scale, INK)
 
 
 def _which(draft: Draft, k: int) -> str:

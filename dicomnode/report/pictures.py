@@ -129,7 +129,8 @@ def _draw_region(axes: Axes, roi: Roi, index: int, k: int) -> None:
         line.set_path_effects([patheffects.Stroke(linewidth=3.2, foreground="black"), patheffects.Normal()])
         if number == 0:
             top = int(np.argmin(y))
-            label = axes.text(x[top], y[top], str(index + 1), color="white", fontsize=11, ha="center", va="bottom")
+            above = "bottom" if y[top] > 0.05 * len(roi.mask[k]) else "top"  # stays inside the map
+            label = axes.text(x[top], y[top], str(index + 1), color="white", fontsize=11, ha="center", va=above)
             label.set_path_effects([patheffects.Stroke(linewidth=2.5, foreground="black"), patheffects.Normal()])
 
 
@@ -192,20 +193,20 @@ def columns(number: int, roi: Roi, numbers: RoiMeasurement) -> tuple[str, ...]:
     """Return a row of the table of values."""
     return (
         f"{number}  {name(roi)}",
-        wording.statistics(numbers.t2star_ms, "ms"),
-        wording.statistics(numbers.r2star_per_s, "1/s"),
+        wording.statistics(numbers.t2star_ms),
+        wording.statistics(numbers.r2star_per_s),
         wording.lic(numbers),
-        f"{numbers.n_voxels} voxels, {numbers.area_mm2:.0f} mm²",
+        f"{numbers.n_voxels} voxels, {numbers.area_mm2 / 100:.1f} cm²",
     )
 
 
-HEADINGS = ("Region", "T2*: mean ± SD", "R2*: mean ± SD", "LIC", "Measured")
+HEADINGS = ("Region", "T2* [ms]: mean ± SD (median)", "R2* [1/s]: mean ± SD (median)", "LIC", "Measured")
 
 
 def notes(roi: Roi, numbers: RoiMeasurement) -> str:
     """Return what has to be read with a row: flags, calibration, published range."""
     slices = int(roi.mask.any(axis=(1, 2)).sum())
-    parts = [*numbers.flags, numbers.calibration or "", wording.band(numbers)]
+    parts = [*numbers.flags, numbers.calibration or "", wording.band(roi, numbers)]
     if slices > 1:
         parts.append(f"values of all {slices} slices of the region")
     return "; ".join(part for part in parts if part)
@@ -230,7 +231,7 @@ def _table(figure: Figure, draft: Draft, k: int) -> None:
 
 
 def _row(figure: Figure, y: float, cells: Sequence[str], color: str = INK) -> None:
-    for x, cell in zip((0.02, 0.24, 0.46, 0.68, 0.83), cells, strict=True):
+    for x, cell in zip((0.02, 0.235, 0.445, 0.66, 0.815), cells, strict=True):
         write(figure, x, y, cell, size=10.5, color=color)
 
 

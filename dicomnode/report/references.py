@@ -77,8 +77,11 @@ def _series_item(series_instance_uid: str, members: Sequence[Reference]) -> Data
 
 
 def source_items(references: Iterable[Reference]) -> list[Dataset]:
-    """Return a Source Image Sequence; every result lies exactly on its source images."""
-    items = [image_item(reference, SOURCE_FOR_PROCESSING) for reference in merged(references)]
+    """Return a Source Image Sequence for one frame, whose result lies exactly on its source images.
+
+    Each source frame has an item of its own: highdicom cannot read several frame numbers in one.
+    """
+    items = [image_item(reference, SOURCE_FOR_PROCESSING) for reference in references]
     for item in items:
         item.SpatialLocationsPreserved = "YES"
     return items

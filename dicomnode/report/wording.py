@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dicomnode.report.regions import name
 
 if TYPE_CHECKING:
-    from dicomnode.model import Result, RoiMeasurement, Statistics
+    from dicomnode.model import Result, Roi, RoiMeasurement, Statistics
 
 # mg Fe per g dry weight (Reeder et al., Radiology 2023): lower limit, upper limit, the scheme's own word.
 BANDS = (
@@ -35,28 +35,31 @@ def lic(measurement: RoiMeasurement) -> str:
     return "not given" if value is None else f"{value:.1f} {LIC_UNIT}"
 
 
-def band(measurement: RoiMeasurement) -> str:
-    """Return the published range the concentration lies in with its limits, or nothing. It is no diagnosis."""
+def band(roi: Roi, measurement: RoiMeasurement) -> str:
+    """Return the published range the concentration lies in with its limits, or nothing. It is no diagnosis.
+
+    A region that is not known to be liver has a number but no range: the ranges are of livers.
+    """
     value = 0.0 if is_under_range(measurement) else measurement.lic_mg_per_g
-    if value is None:
+    if value is None or roi.provisional or roi.finding != "liver":
         return ""
     low, high, word = next(entry for entry in BANDS if value < entry[1])
     limits = f"< {high:g}" if low < 0 else f"> {low:g}" if high > 1e9 else f"{low:g} to {high:g}"
     return f"{BAND_SCHEME} range {limits} mg/g: {word}"
 
 
-def statistics(values: Statistics | None, unit: str, digits: int = 1) -> str:
+def statistics(values: Statistics | None) -> str:
     """Return mean, standard deviation and median, or that there is nothing to return."""
     if values is None:
         return "not measurable"
-    return f"{values.mean:.{digits}f} ± {values.sd:.{digits}f} {unit} (median {values.median:.{digits}f})"
+    return f"{values.mean:.1f} ± {values.sd:.1f} ({values.median:.1f})"
 
 
 def remarks(result: Result) -> list[str]:
     """Return everything that has to be read with the numbers, region by region."""
     found = [] if result.rois else ["No region was found or drawn; only maps were made"]
     for roi, numbers in zip(result.rois, result.measurements, strict=True):
-        found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(numbers))]
+        found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(roi, numbers))]
     if not result.maps.record.converged:
         found.append(f"The fit did not converge: {result.maps.record.verdict}")
     if result.identity.supersedes:
@@ -64,8 +67,8 @@ def remarks(result: Result) -> list[str]:
     return found
 
 
-def _lic_words(measurement: RoiMeasurement) -> list[str]:
-    if measurement.r2star_per_s is None:
+def _lic_words(roi: Roi, measurement: RoiMeasurement) -> list[str]:
+    if measurement.calibration is None or measurement.r2star_per_s is None:
         return []
-    words = (lic(measurement), band(measurement), measurement.calibration or "no calibration applies")
+    words = (lic(measurement), band(roi, measurement), measurement.calibration)
     return ["liver iron concentration " + "; ".join(word for word in words if word)]

@@ -33,7 +33,9 @@ from dicomnode.model import (
     SequenceKind,
     Statistics,
 )
-from dicomnode.report.identity import result_key, uid
+from dicomnode.report import source
+from dicomnode.report.identity import result_key
+from dicomnode.report.instance import Draft
 
 ROWS, COLUMNS = 24, 32
 ECHOES = (2.5, 5.0, 7.5, 10.0)
@@ -199,11 +201,22 @@ MEASURED = (
 )
 
 
+NUMBERS = ("mr_maps", "parametric_maps", "segmentation", "structured_report")  # what takes no drawing
+
+
 @dataclass(frozen=True)
 class Bench:
     """Makes results and writes them."""
 
     folder: Path
+
+    @staticmethod
+    def stack(scan: Scan) -> EchoStack:
+        return make_stack(scan)
+
+    def draft(self, result: Result | None = None) -> Draft:
+        result = result or self.result()
+        return Draft(result, source.read(result.stack), ReportSettings(), CREATED)
 
     def result(self, scan: Scan | None = None, **changes: Any) -> Result:
         scan = scan or Scan(self.folder)
@@ -220,7 +233,7 @@ class Bench:
         )
         return replace(result, **changes)
 
-    def write(self, result: Result | None = None, products: tuple[str, ...] = PRODUCTS) -> dict[str, list[Dataset]]:
+    def write(self, result: Result | None = None, products: tuple[str, ...] = NUMBERS) -> dict[str, list[Dataset]]:
         return self.read(self.outputs(result, products))
 
     def outputs(self, result: Result | None = None, products: tuple[str, ...] = PRODUCTS) -> tuple[Output, ...]:
@@ -242,12 +255,18 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Output, ...]:
+    """Everything there is of one result, written once for all who only look."""
+    return Bench(tmp_path_factory.mktemp("full")).outputs()
+
+
+@pytest.fixture(scope="session")
+def everything(full: tuple[Output, ...]) -> dict[str, list[Dataset]]:
+    return Bench.read(full)
+
+
 @pytest.fixture
 def scan(tmp_path: Path) -> Callable[..., Scan]:
     """Describe a scan whose files go to this test's folder."""
     return lambda **what: Scan(tmp_path, **what)
-
-
-@pytest.fixture
-def new_uid() -> Callable[[str], str]:
-    return lambda role: uid("test", role)

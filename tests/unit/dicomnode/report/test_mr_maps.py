@@ -1,0 +1,79 @@
+"""The plain MR maps: stored values, unit, place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dicomnode.report import mr_maps
+
+
+def test_stored_r2star_is_the_rate_in_whole_numbers_per_second(bench, everything):
+    maps = bench.result().maps
+    for k, d in enumerate(everything["mr_map_r2star"]):
+        expected = np.where(maps.valid[k], np.maximum(1, np.rint(maps.r2star_per_s[k])), 0)
+        np.testing.assert_array_equal(d.pixel_array, expected)
+
+
+def test_stored_t2star_is_microseconds_and_real_world_values_are_milliseconds(bench, everything):
+    maps, d = bench.result().maps, everything["mr_map_t2star"][1]
+    mapping = d.RealWorldValueMappingSequence[0]
+    assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "ms"
+    assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "113064"
+    shown = d.pixel_array * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
+    np.testing.assert_allclose(shown, maps.t2star_ms[1], atol=0.0005)
+
+
+def test_no_rescale_is_written_for_viewers_disagree_about_it(everything):
+    assert "RescaleSlope" not in everything["mr_map_r2star"][0]
+
+
+def test_invalid_is_zero_and_declared(bench, everything):
+    for kind in ("mr_map_r2star", "mr_map_t2star"):
+        d = everything[kind][0]
+        np.testing.assert_array_equal(d.pixel_array == 0, ~bench.result().maps.valid[0])
+        assert d.PixelPaddingValue == 0
+
+
+def test_more_than_sixteen_bits_saturates_and_never_wraps(everything):
+    assert everything["mr_map_t2star"][0].pixel_array[5, 6] == 65535
+
+
+def test_a_valid_voxel_is_never_stored_as_invalid():
+    low = np.full((1, 1), 0.2, np.float32)
+    assert mr_maps.stored(low, np.ones((1, 1), bool), mr_maps.R2STAR)[0, 0] == 1
+
+
+def test_nan_in_an_invalid_voxel_becomes_zero(bench):
+    result = bench.result()
+    t2star = result.maps.t2star_ms.copy()
+    t2star[~result.maps.valid] = np.nan
+    written = bench.write(replace(result, maps=replace(result.maps, t2star_ms=t2star)), ("mr_maps", "parametric_maps"))
+    assert written["mr_map_t2star"][0].pixel_array[3, 4] == 0
+    assert np.frombuffer(written["parametric_map_t2star"][0].FloatPixelData, "<f4").min() == 0
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_each_slice_lies_where_its_source_lay(bench, scan, descending):
+    result = bench.result(scan(descending=descending))
+    for d, plane in zip(bench.write(result, ("mr_maps",))["mr_map_r2star"], result.stack.planes, strict=True):
+        np.testing.assert_allclose(d.ImagePositionPatient, plane.position, atol=1e-6)
+        np.testing.assert_allclose(d.ImageOrientationPatient, plane.orientation, atol=1e-9)
+        assert tuple(d.PixelSpacing) == plane.pixel_spacing_mm
+        assert d.SpacingBetweenSlices == pytest.approx(6.5)
+
+
+def test_what_was_scanned_is_carried_but_no_echo_time_is_claimed(everything):
+    d = everything["mr_map_t2star"][0]
+    assert (d.RepetitionTime, d.FlipAngle, d.MagneticFieldStrength, d.ScanningSequence) == (200, 20, 1.5, "GR")
+    assert d.EchoTime is None
+    assert d.ImageType == ["DERIVED", "PRIMARY", "OTHER"]
+
+
+def test_a_source_without_frame_of_reference_gets_one_of_its_own(bench, scan):
+    written = bench.write(bench.result(scan(frame_of_reference="")))
+    found = {d.FrameOfReferenceUID for kind in written if kind != "structured_report" for d in written[kind]}
+    assert len(found) == 1
+    assert found.pop().startswith("2.25.")

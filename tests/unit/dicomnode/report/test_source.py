@@ -1,0 +1,118 @@
+"""What a scanner wrote about patient and study arrives in every result, whatever state it was in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pydicom
+import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
+from pydicom.tag import Tag
+
+from dicomnode.model import Component
+from dicomnode.report import source
+
+
+def test_patient_study_and_accession_are_carried_into_every_object(everything):
+    for instances in everything.values():
+        for d in instances:
+            assert (d.PatientName, d.PatientID, d.AccessionNumber) == ("Iron^Ida", "LIC-1", "A-77")
+            assert (d.StudyInstanceUID, d.StudyDate) == ("1.2.826.0.1.3680043.8.498.2", "20260304")
+            assert d.ReferringPhysicianName == "Ref^Doc"
+
+
+@pytest.mark.parametrize(
+    ("character_set", "patient"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["ISO 2022 IR 6", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 144", "Люкceмбypг"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 192", "Ñandú^Ωmega"),
+    ],
+)
+def test_names_of_any_character_set_survive(bench, scan, character_set, patient):
+    result = bench.result(scan(header={"SpecificCharacterSet": character_set, "PatientName": patient}))
+    for instances in bench.write(result).values():
+        for d in instances:
+            assert d.SpecificCharacterSet == "ISO_IR 192"
+            assert str(d.PatientName) == patient
+
+
+def test_a_text_of_a_private_character_set_survives_next_to_the_name(bench, scan):
+    header = {"SpecificCharacterSet": "ISO_IR 100", "StudyDescription": "Leber – Größe".replace("–", "-")}
+    [sr] = bench.write(bench.result(scan(header=header)), ("structured_report",))["structured_report"]
+    assert sr.StudyDescription == "Leber - Größe"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+        ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+        ("ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime"),
+        ("SliceThickness", "PatientPosition", "PositionReferenceIndicator", "FrameOfReferenceUID"),
+        ("Manufacturer", "ManufacturerModelName"),
+    ],
+)
+def test_missing_attributes_stop_nothing(bench, scan, missing):
+    written = bench.write(bench.result(scan(without=missing)))
+    assert len(written) == 6
+    assert "PatientName" in written["structured_report"][0]
+
+
+@pytest.mark.filterwarnings("ignore:The value length")  # of reading the result back
+@pytest.mark.parametrize(
+    ("keyword", "value", "expected"),
+    [
+        ("PatientSex", "female", None),
+        ("PatientBirthDate", "1970.01.02", "19700102"),
+        ("StudyDate", "yesterday", None),
+        ("StudyTime", "04:05:06", "040506"),
+        ("PatientAge", "old", None),
+        ("PatientID", "X" * 70, "X" * 70),
+        ("StudyDescription", "two\nlines", "twolines"),
+    ],
+)
+def test_invalid_values_are_repaired_kept_or_left_empty(bench, keyword, value, expected):
+    result = bench.result()
+    path = result.stack.images[0][0].path
+    d = pydicom.dcmread(path)
+    d.add(DataElement(Tag(keyword), dictionary_VR(keyword), value, validation_mode=pydicom.config.IGNORE))
+    d.save_as(path)
+    [sr] = bench.write(result, ("structured_report",))["structured_report"]
+    assert (sr.get(keyword) or None) == expected
+
+
+def test_unusual_bytes_in_a_number_do_not_reach_the_result(bench, scan):
+    stack = bench.stack(scan())
+    data = stack.images[0][0].path.read_bytes().replace(b"DS\x04\x0020", b"DS\x04\x00\xff\xfe")
+    stack.images[0][0].path.write_bytes(data)
+    assert source.read(stack).slices[0].protocol.get("FlipAngle") in (None, 20)
+
+
+def test_dates_are_written_in_the_time_zone_of_the_source(bench, scan):
+    written = bench.write(bench.result(scan(header={"TimezoneOffsetFromUTC": "-0530"})), ("structured_report",))
+    [sr] = written["structured_report"]
+    assert (sr.ContentDate, sr.ContentTime, sr.TimezoneOffsetFromUTC) == ("20260303", "233607", "-0530")
+
+
+def test_enhanced_sources_give_protocol_from_their_functional_groups(bench, scan):
+    protocol = source.read(bench.stack(scan(enhanced=True))).slices[2].protocol
+    assert (protocol.RepetitionTime, protocol.FlipAngle, protocol.SliceThickness) == (200, 20, 6)
+
+
+def test_real_and_imaginary_images_are_both_sources_where_magnitude_was_computed(bench, scan):
+    stack = bench.stack(scan())
+    other = bench.stack(scan())
+    computed = replace(stack, companions={Component.IMAGINARY: other.images}, magnitude_from=Component.REAL)
+    assert len(source.read(computed).slices[0].echoes) == 8
+
+
+def test_a_stack_of_unequal_gaps_has_no_slice_spacing(bench, scan):
+    read = source.read(bench.stack(scan(slices=3)))
+    uneven = replace(read, slices=(read.slices[0], read.slices[1], read.slices[1]))
+    assert read.spacing_mm == pytest.approx(6.5)
+    assert uneven.spacing_mm is None

@@ -1,0 +1,190 @@
+"""The report: the numbers as they were measured, and nothing that was not."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import highdicom as hd
+import numpy as np
+import pytest
+from skimage.draw import polygon2mask
+
+
+def _groups(d):
+    content = hd.sr.ComprehensiveSR.from_dataset(d).content
+    return content.get_planar_roi_measurement_groups() + content.get_volumetric_roi_measurement_groups()
+
+
+def _numbers(group):
+    """(name, derivation) -> value of every measurement of a group, in their order."""
+    return {(m.name.meaning, m.derivation.meaning if m.derivation else None): m.value for m in group.get_measurements()}
+
+
+def _texts(items):
+    for item in items:
+        if item.ValueType == "TEXT":
+            yield str(item.TextValue)
+        yield from _texts(item.get("ContentSequence", []))
+
+
+def test_every_number_is_the_measured_one_exactly(bench, everything):
+    measured = bench.result().measurements[0]
+    numbers = _numbers(_groups(everything["structured_report"][0])[0])
+    for name, statistics in (("T2*", measured.t2star_ms), ("R2*", measured.r2star_per_s)):
+        assert numbers[name, "Mean"] == statistics.mean
+        assert numbers[name, "Standard Deviation"] == statistics.sd
+        assert numbers[name, "Median"] == statistics.median
+        assert numbers[name, "Interquartile range"] == statistics.iqr
+    assert numbers["Liver iron concentration, dry weight", None] == measured.lic_mg_per_g
+    assert numbers["Area", None] == measured.area_mm2
+    assert numbers["Number of measured voxels", None] == measured.n_voxels
+
+
+def test_a_viewer_that_prints_five_lines_prints_the_five_that_matter(everything):
+    names = list(_numbers(_groups(everything["structured_report"][0])[0]))[:5]
+    assert [name for name, _ in names] == [
+        "T2*",
+        "R2*",
+        "Liver iron concentration, dry weight",
+        "Area",
+        "Number of measured voxels",
+    ]
+
+
+def test_printed_decimals_are_few_and_agree_with_the_exact_value(everything):
+    values = list(_measured(everything["structured_report"][0].ContentSequence))
+    assert {(str(v.NumericValue), v.FloatingPointValue) for v in values} >= {
+        ("8.12346", 8.123456789),
+        ("123.457", 123.456789),
+    }
+
+
+def _measured(items):
+    for item in items:
+        if item.ValueType == "NUM" and "FloatingPointValue" in item.MeasuredValueSequence[0]:
+            yield item.MeasuredValueSequence[0]
+        yield from _measured(item.get("ContentSequence", []))
+
+
+def test_units_are_coded(everything):
+    units = {m.name.meaning: m.unit.value for m in _groups(everything["structured_report"][0])[0].get_measurements()}
+    assert units == {
+        "T2*": "ms",
+        "R2*": "/s",
+        "Liver iron concentration, dry weight": "mg/g{DryWeight}",
+        "Area": "mm2",
+        "Number of measured voxels": "{voxels}",
+    }
+
+
+def test_what_could_not_be_measured_has_a_qualifier_and_no_number(everything):
+    group = _groups(everything["structured_report"][0])[1]
+    assert {name for name, _ in _numbers(group)} == {"Area", "Number of measured voxels"}
+    said = {e[0].name.meaning: e[0].value.value for e in group.get_qualitative_evaluations()}
+    assert said["T2*"] == said["R2*"] == "114006"
+
+
+def test_a_region_of_many_slices_is_reported_once(everything):
+    d = everything["structured_report"][0]
+    assert len(_groups(d)) == 2
+
+
+def test_flags_calibration_range_and_limits_of_use_are_in_words(everything):
+    words = list(_texts(everything["structured_report"][0].ContentSequence))
+    assert "Liver circle: low confidence: 2 echoes above the noise" in words
+    assert "Whole liver (provisional): not measurable: R2* > 812/s" in words
+    assert any("3.1 mg/g dry weight; Reeder 2023 range 1.8 to 3.2 mg/g: borderline; hernando" in w for w in words)
+    assert any("Not a cleared medical device" in w for w in words)
+
+
+def test_every_parameter_is_named(everything):
+    words = set(_texts(everything["structured_report"][0].ContentSequence))
+    assert {'fit.method="admm"', 'fit.noise="rician"', "echo_times_ms=[2.5, 5.0, 7.5, 10.0]"} <= words
+    assert 'settings.measure.calibration="hernando-2023"' in words
+
+
+def test_outlines_filled_by_pixel_centre_are_the_region_with_its_holes_closed(bench, everything):
+    rois = bench.result().rois
+    [region] = [g.roi for g in _groups(everything["structured_report"][0]) if hasattr(g.roi, "value")]
+    filled = _filled(region.value, rois[0].mask.shape[1:])
+    expected = rois[0].mask[0].copy()
+    expected[9, 8] = True
+    np.testing.assert_array_equal(filled, expected)
+
+
+def test_several_outlines_name_the_slice_each_lies_on(everything):
+    [volumetric] = [g for g in _groups(everything["structured_report"][0]) if not hasattr(g.roi, "value")]
+    maps = [d.SOPInstanceUID for d in everything["mr_map_t2star"]]
+    named = [r.ContentSequence[0].referenced_sop_instance_uid for r in volumetric.roi]
+    assert sorted(named) == sorted([maps[0], maps[0], maps[1], maps[2]])
+
+
+def _filled(graphic, shape):
+    corners = np.asarray(graphic, float) - 0.5
+    return polygon2mask(shape, corners[:, ::-1])
+
+
+def test_without_mr_maps_regions_are_drawn_on_the_first_echo(bench, scan):
+    result = bench.result(scan(enhanced=True))
+    [d] = bench.write(result, ("structured_report",))["structured_report"]
+    [planar] = [g.roi for g in _groups(d) if hasattr(g.roi, "value")]
+    image = planar.ContentSequence[0]
+    assert image.referenced_sop_instance_uid == result.stack.images[0][0].sop_instance_uid
+    assert list(image.referenced_frame_numbers) == [1]
+
+
+def test_a_report_of_no_region_says_so(bench):
+    [d] = bench.write(replace(bench.result(), rois=(), measurements=(), decays=()))["structured_report"]
+    assert any("No region was found" in words for words in _texts(d.ContentSequence))
+
+
+def test_an_empty_region_is_reported_without_an_outline(bench):
+    result = bench.result()
+    empty = replace(result.rois[0], mask=np.zeros_like(result.rois[0].mask))
+    [d] = bench.write(replace(result, rois=(empty, result.rois[1])))["structured_report"]
+    assert len(hd.sr.ComprehensiveSR.from_dataset(d).content.get_image_measurement_groups()) == 1
+
+
+@pytest.mark.parametrize("lic", [None, -0.3])
+def test_a_concentration_under_the_calibration_s_reach_is_words_and_no_number(bench, lic):
+    result = bench.result()
+    low = replace(result.measurements[0], lic_mg_per_g=lic)
+    [d] = bench.write(replace(result, measurements=(low, result.measurements[1])))["structured_report"]
+    assert not any("Liver iron" in name for name, _ in _numbers(_groups(d)[0]))
+    assert any("< 0.5 mg/g" in words for words in _texts(d.ContentSequence))
+
+
+def test_a_fit_that_did_not_converge_is_named(bench):
+    result = bench.result()
+    record = replace(result.maps.record, converged=False, verdict="500 iterations were not enough")
+    maps = replace(result.maps, record=record)
+    [d] = bench.write(replace(result, maps=maps), ("structured_report",))["structured_report"]
+    assert "The fit did not converge: 500 iterations were not enough" in set(_texts(d.ContentSequence))
+
+
+def test_all_results_and_all_echoes_are_evidence(bench, everything):
+    d = everything["structured_report"][0]
+    named = {uid for _, _, uid, _ in hd.sr.ComprehensiveSR.from_dataset(d).get_evidence()}
+    kinds = ("mr_map_r2star", "mr_map_t2star", "parametric_map_t2star", "parametric_map_r2star", "segmentation")
+    assert {e.SOPInstanceUID for kind in kinds for e in everything[kind]} <= named
+    assert set(bench.result().stack.sop_instance_uids) <= named
+
+
+def test_a_region_of_dust_keeps_its_largest_outlines_and_says_so(bench):
+    result = bench.result()
+    dust = np.zeros_like(result.rois[1].mask)
+    dust[:, ::3, ::3] = True
+    dust[1, 6:12, 6:12] = True
+    rois = (result.rois[0], replace(result.rois[1], mask=dust))
+    [d] = bench.write(replace(result, rois=rois), ("structured_report",))["structured_report"]
+    [volumetric] = [g for g in _groups(d) if not hasattr(g.roi, "value")]
+    assert len(volumetric.roi) == 50
+    assert len(volumetric.roi[0].value) > 5
+    assert any("the 50 largest outlines are drawn" in words for words in _texts(d.ContentSequence))
+
+
+def test_writing_warns_of_nothing(bench):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bench.write()
