@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
@@ -11,7 +13,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from dicomnode.errors import DamagedHeader, NotDicom
+from dicomnode.errors import DamagedHeader, InputError, NodeError, NotDicom
 from dicomnode.measure.rois import presentation_state, segmentation, structure_set, structured_report
 from dicomnode.measure.rois.canvas import Canvas, drawn_on_source
 from dicomnode.model import Reason, Roi
@@ -52,27 +54,27 @@ class Drawing:
 def read(path: Path, canvas: Canvas) -> Drawing:
     """Read the regions of a drawing as masks (slices, K, L) on the geometry of ``canvas``.
 
-    Raises NotDicom, DamagedHeader or UndecodablePixels where the object itself is at fault, and ValueError for an
-    object of a class that holds no drawing (see ``READERS``).
+    Raises NotDicom, DamagedHeader or UndecodablePixels where the object itself is at fault, InputError for an object
+    of a class that holds no drawing (see ``READERS``), and OSError where the file cannot be read.
     """
-    dataset = _open(path)
+    with _faults_named():
+        return _drawing(_open(path), canvas)
+
+
+def _drawing(dataset: Dataset, canvas: Canvas) -> Drawing:
     reader = READERS.get(str(dataset.get("SOPClassUID")))
     if reader is None:
-        raise ValueError(f"{dataset.get('SOPClassUID')} is not the class of a drawing")
-    try:
-        found = tuple(reader(dataset, canvas))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
-        raise DamagedHeader(f"the drawing cannot be understood: {type(fault).__name__}") from fault
+        raise InputError("an object of this class holds no drawing")
+    found = tuple(reader(dataset, canvas))
     if _only_on_sources(frozenset(_references(dataset)), canvas):
         found = tuple(drawn_on_source(f"region {n}") if isinstance(one, Roi) else one for n, one in enumerate(found, 1))
-    rois = [one for one in found if isinstance(one, Roi)]
     return Drawing(
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
         study_instance_uid=str(dataset.get("StudyInstanceUID", "")),
         author=_author(dataset),
         made_with=" ".join(str(dataset.get(k) or "") for k in ("Manufacturer", "ManufacturerModelName")).strip(),
-        rois=tuple(_told_apart(rois)),
+        rois=tuple(_told_apart([one for one in found if isinstance(one, Roi)])),
         refused=tuple(one for one in found if isinstance(one, Reason)),
     )
 
@@ -87,15 +89,31 @@ def _only_on_sources(referenced: frozenset[str], canvas: Canvas) -> bool:
 
 
 def referenced_uids(path: Path) -> frozenset[str]:
-    """Every SOP Instance UID that a drawing refers to: by these the node finds the result it was drawn on."""
-    return frozenset(_references(_open(path)))
+    """Every SOP Instance UID that a drawing refers to: by these the node finds the result it was drawn on.
+
+    Raises as ``read`` does.
+    """
+    with _faults_named():
+        return frozenset(_references(_open(path)))
 
 
 def _open(path: Path) -> Dataset:
+    return dcmread(BytesIO(path.read_bytes()))
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    """Let only errors of the node, or of the disk, leave this module."""
     try:
-        return dcmread(path)
+        yield
     except InvalidDicomError as fault:
         raise NotDicom from fault
+    except NodeError:
+        raise
+    except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise  # the disk's own fault; pydicom's complaints carry no number
+        raise DamagedHeader(f"the drawing cannot be understood: {type(fault).__name__}") from fault
 
 
 def _references(dataset: Dataset) -> Iterator[str]:

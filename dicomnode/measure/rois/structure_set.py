@@ -60,10 +60,19 @@ def _filled(contours: Sequence[Dataset], canvas: Canvas) -> NDArray[np.bool_] | 
     """
     inside, outline = canvas.empty(), canvas.empty()
     for contour in contours:
-        placed = canvas.on_a_slice(np.asarray(contour.ContourData, dtype=float).reshape(-1, 3))
+        placed = canvas.on_a_slice(_points(contour))
         if placed is None:
             return None
         index, points = placed
         inside[index] ^= shapes.polygon(points, canvas.shape[1:])
         outline[index] |= shapes.edge(points, canvas.shape[1:])
     return inside | outline
+
+
+def _points(contour: Dataset) -> NDArray[np.float64]:
+    """Return the points (n, 3) of a contour in mm; a ValueError where there are fewer than it says."""
+    points = np.asarray(contour.ContourData, dtype=float).reshape(-1, 3)
+    stated = contour.get("NumberOfContourPoints")
+    if stated is not None and int(stated) != len(points):
+        raise ValueError("a contour is not whole")
+    return points
