@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from dicomnode.errors import DamagedHeader, InputError, NodeError, NotDicom
 from dicomnode.measure.rois import presentation_state, segmentation, structure_set, structured_report
-from dicomnode.measure.rois.canvas import Canvas, drawn_on_source
+from dicomnode.measure.rois.canvas import WHERE_TO_DRAW, Canvas, drawn_on_source
 from dicomnode.model import Reason, Roi
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "Canvas", "Drawing", "read", "referenced_uids"]
 
+UNDEFINED_LENGTH = 0xFFFFFFFF
 READERS: Mapping[str, Reader] = {
     "1.2.840.10008.5.1.4.1.1.66.4": segmentation.regions,
     "1.2.840.10008.5.1.4.1.1.66.7": segmentation.regions,  # Label Map
@@ -65,7 +67,7 @@ def _drawing(dataset: Dataset, canvas: Canvas) -> Drawing:
     reader = READERS.get(str(dataset.get("SOPClassUID")))
     if reader is None:
         raise InputError("an object of this class holds no drawing")
-    found = tuple(reader(dataset, canvas))
+    found = tuple(reader(dataset, canvas)) or (Reason("no-region", f"the object holds no region; {WHERE_TO_DRAW}"),)
     if _only_on_sources(frozenset(_references(dataset)), canvas):
         found = tuple(drawn_on_source(f"region {n}") if isinstance(one, Roi) else one for n, one in enumerate(found, 1))
     return Drawing(
@@ -98,7 +100,16 @@ def referenced_uids(path: Path) -> frozenset[str]:
 
 
 def _open(path: Path) -> Dataset:
-    return dcmread(BytesIO(path.read_bytes()))
+    dataset = dcmread(BytesIO(path.read_bytes()))
+    if any(_cut_short(dataset.get_item(tag)) for tag in list(dataset.keys())):
+        raise DamagedHeader("the drawing is cut short: some of its regions may be missing")
+    return dataset
+
+
+def _cut_short(element: Any) -> bool:
+    """Tell whether the file ended inside this element; pydicom reads what is there and says nothing."""
+    stated = element.length if isinstance(element, RawDataElement) else UNDEFINED_LENGTH
+    return stated not in (0, UNDEFINED_LENGTH) and len(element.value or b"") < stated
 
 
 @contextmanager
