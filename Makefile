@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lint types contracts bench study gallery lock clean
+.PHONY: demo test check format lint types contracts bench study lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -25,6 +25,12 @@ types: $(READY)
 
 contracts: $(READY)
 	$(BIN)/lint-imports
+
+study: $(READY)
+	$(BIN)/python -m bench.study
+
+bench: $(READY)
+	$(BIN)/python -m bench.solver
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}; say which with: make PYTHON=/path/to/python3.12 ...")'
