@@ -196,6 +196,15 @@ def default_table(cases: list[Case]) -> Table:
     return Table("Default method", columns, rows, notes)
 
 
+def interval_table(cases: list[Case]) -> Table:
+    """How often the truth lies within 1.96 stated standard deviations, method by method."""
+    rows = []
+    for case in cases:
+        scores = [run(case, options) for options in METHODS.values()]
+        rows.append([case.name, *[f"{s.coverage:.1f}" for s in scores]])
+    return Table("Coverage of nominal 95 % intervals, parenchyma", ["case", *METHODS], rows)
+
+
 def lesion_table(seeds: int) -> Table:
     """Bias of the mean of a small iron-rich region over many noises, and how often it had an answer."""
     rows = []

@@ -87,7 +87,7 @@ def draw(
 
 def _save(folder: Path, number: int, caption: str, figure: Figure) -> Picture:
     name = f"figure_{number:02d}.png"
-    figure.savefig(folder / name, dpi=110, bbox_inches="tight")
+    figure.savefig(folder / name, dpi=110)
     return Picture(name, f"Figure {number}. {caption}")
 
 
