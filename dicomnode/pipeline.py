@@ -106,9 +106,7 @@ def _report_step(spool: Spool, job: Job) -> None:
     sync_folder(folder)
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(job.folder)) for one in outputs)
     write_json(job.folder / "summary.json", analyse.summary_of(result, local))
-    entries = [
-        {**dataclasses.asdict(one), "path": str(one.path), "product": KINDS[one.kind].product} for one in local
-    ]
+    entries = [{**dataclasses.asdict(one), "path": str(one.path), "product": KINDS[one.kind].product} for one in local]
     write_json(job.folder / "outputs.json", entries)
 
 

@@ -80,4 +80,4 @@ def _right_mm(plane: Plane, pixel: Any) -> float:
     row, column = pixel
     along_columns = plane.orientation[0] * plane.pixel_spacing_mm[1] * column
     along_rows = plane.orientation[3] * plane.pixel_spacing_mm[0] * row
-    return -(plane.position[0] + along_columns + along_rows)
+    return -float(plane.position[0] + along_columns + along_rows)

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -65,7 +64,7 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path):
     )
     said = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True).stdout
     assert said.strip() == StorageError.__name__
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_node_cannot_own_the_folder(spool):
@@ -86,4 +85,4 @@ def test_a_durable_write_replaces_the_whole_file(tmp_path):
     write_durably(tmp_path / "a", b"one")
     write_durably(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
