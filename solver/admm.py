@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 512
+INNER = 50  # TV iterations between two renewals of the quadratic models
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Solution:
     """Maps, and what is known of their quality."""
 
     x: NDArray[Any]  # (2, K, L): a, r
+    p: NDArray[Any]  # (4, K, L): dual variables of the TV terms, a start for a problem nearby
     objective: tuple[float, ...]
     iterations: int
     converged: bool
@@ -145,7 +147,7 @@ def step(
     shape, n = x.shape, x[0].size
     u, c = np.empty((2, n), x.dtype), np.empty((3, n), x.dtype)
     _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), problem.floor, u, c)
-    y = solve_coupled(u.reshape(shape), c.reshape(3, *shape[1:]), problem.weights, p, gap, 300)[0]
+    y = solve_coupled(u.reshape(shape), c.reshape(3, *shape[1:]), problem.weights, p, gap, INNER)[0]
     of = x.dtype.type
     _keep_inside(x.reshape(2, n), y.reshape(2, n), of(problem.least), of(problem.most))
     return y
@@ -165,11 +167,17 @@ def _objective(problem: Problem, x: NDArray[Any], terms: NDArray[Any]) -> float:
     return likelihood + weighted_variation(x, problem.weights)
 
 
-def minimise(problem: Problem, start: NDArray[Any], tolerance: float = 1e-5, most: int = 60) -> Solution:
-    """Repeat ``step`` until an accepted step gains less than ``tolerance`` of the objective's natural size."""
+def minimise(
+    problem: Problem, start: NDArray[Any], dual: NDArray[Any] | None = None, tolerance: float = 1e-4, most: int = 60
+) -> Solution:
+    """Repeat ``step`` until an accepted step gains less than ``tolerance`` of the objective's natural size.
+
+    Each step solves its TV problem to a duality gap of a tenth of that, in parts when it takes long: the quadratic
+    models are renewed meanwhile. ``dual`` is overwritten.
+    """
     x = start
     damping = np.zeros(x[0].size, x.dtype)
-    p = np.zeros((4, *x.shape[1:]), x.dtype)
+    p = np.zeros((4, *x.shape[1:]), x.dtype) if dual is None else dual
     terms = _evaluate(problem, x)
     value = _objective(problem, x, terms)
     history = [value]
@@ -178,7 +186,7 @@ def minimise(problem: Problem, start: NDArray[Any], tolerance: float = 1e-5, mos
         y = step(problem, x, terms, damping, p, 0.1 * tolerance * size)
         new_terms = _evaluate(problem, y)
         if not np.isfinite(y).all():
-            return Solution(x, tuple(history), iteration, False, "stopped: an iterate was not finite")
+            return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
         _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
         new_value = _objective(problem, y, new_terms)
         if new_value > value + 1e-6 * size:
@@ -187,5 +195,5 @@ def minimise(problem: Problem, start: NDArray[Any], tolerance: float = 1e-5, mos
         x, terms, value = y, new_terms, new_value
         history.append(value)
         if gain < tolerance * size:
-            return Solution(x, tuple(history), iteration, True, "converged")
-    return Solution(x, tuple(history), most, False, "stopped: the largest number of iterations was reached")
+            return Solution(x, p, tuple(history), iteration, True, "converged")
+    return Solution(x, p, tuple(history), most, False, "stopped: the largest number of iterations was reached")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 METHODS = ("admm", "nls", "admm-published", "lm-published")
-TURNS = 1
 BEYOND = 1.5
 SLICES_FOR_NOISE = 6
 NOISES = ("rician", "gaussian")
@@ -141,8 +140,8 @@ def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> N
     bright, which biases what is fitted to them.
     """
     floor = np.sqrt(2 * n_coils)
-    around = ndimage.median_filter(s[0], 5, mode="nearest")
-    return usable & ((s[0] > floor + 3.1) | (around > floor + 0.8))
+    around = ndimage.uniform_filter((s[0] > floor + 0.8).astype(np.float32), 5, mode="nearest")
+    return usable & ((s[0] > floor + 3.1) | (around > 0.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +182,13 @@ def _regularise(
         return admm.minimise(admm.Problem(stack, t, order, _given_weights(stack, free, settings), free, *bounds), x)
     n_noise = settings.n_coils if settings.noise == "rician" else 0.0
     around = smooth_start(stack, t, n_noise, free, bounds)
-    x = around
-    for turn in range(1 + TURNS):
-        weights = automatic_weights(around, t, n_noise, free, edges=turn > 0)
-        found = admm.minimise(admm.Problem(stack, t, order, weights, free, *bounds), x)
-        x = around = found.x
-    return found
+    rough = automatic_weights(around, t, n_noise, free, edges=False)
+    found = admm.minimise(admm.Problem(stack, t, order, rough, free, *bounds), around, tolerance=1e-3)
+    weights = automatic_weights(found.x, t, n_noise, free, edges=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.nan_to_num(weights / rough, nan=0, posinf=0)
+    dual = found.p * np.repeat(np.minimum(scale, 1), 2, axis=0)
+    return admm.minimise(admm.Problem(stack, t, order, weights, free, *bounds), found.x, dual)
 
 
 def _deviation(x: NDArray[Any], t: NDArray[Any], settings: _Settings) -> NDArray[Any]:
@@ -297,8 +297,9 @@ def _assemble(results: list[_Slice], settings: _Settings, shape: tuple[int, ...]
     s0, r = x[:, 0] * settings.sigma, x[:, 1] / t_last
     low, high = (bound / t_last for bound in _bounds(settings.t_ms))
     second = x[:, 0] * np.exp(-r * settings.t_ms[1])
-    around = ndimage.median_filter(second, (1, 5, 5), mode="nearest")
-    beyond = free & (np.minimum(second, around) < BEYOND)
+    beyond = free & (second < BEYOND)
+    share = [ndimage.uniform_filter(v.astype(np.float32), (0, 5, 5), mode="nearest") for v in (beyond, free)]
+    beyond |= free & (share[0] > 0.5 * share[1])
     valid = free & ~beyond & (r > low * 1.01) & (r < high * 0.99) & (x[:, 0] > 0) & np.isfinite(sd)
     nan = settings.dtype(np.nan)
 

@@ -134,11 +134,12 @@ def noise_only(samples: NDArray[Any], sigma: float, n_coils: float | None = None
     """
     power = np.mean(np.square(samples, dtype=np.float64), axis=0) / 2
     rising = np.sort(power)
+    sums = np.concatenate([[0.0], np.cumsum(rising)])
     fewest = max(64, power.size // 200)
     found = {}
     for n in (n_coils,) if n_coils else COILS_TRIED:
         for start in np.quantile(rising, LEVELS_TRIED) if power.size >= fewest else ():
-            low, high = _fixed_point(rising, start, 2 * n * len(samples))
+            low, high = _fixed_point(rising, sums, start, 2 * n * len(samples))
             found[low, high] = (int(np.searchsorted(rising, high) - np.searchsorted(rising, low)), n)
     for (low, high), (count, n) in sorted(found.items(), key=lambda item: -item[1][0]):
         accepted = samples[:, (power >= low) & (power < high)]
@@ -151,9 +152,10 @@ def noise_only(samples: NDArray[Any], sigma: float, n_coils: float | None = None
     return None
 
 
-def _fixed_point(rising: NDArray[np.float64], level: float, freedom: float) -> tuple[float, float]:
+def _fixed_point(
+    rising: NDArray[np.float64], sums: NDArray[np.float64], level: float, freedom: float
+) -> tuple[float, float]:
     """Powers between which lie those whose mean is the level that their bounds were computed from."""
-    sums = np.concatenate([[0.0], np.cumsum(rising)])
     low, high = special.chdtri(freedom, [0.995, 0.005]) / freedom
     for _ in range(50):
         i, j = np.searchsorted(rising, [low * level, high * level])
