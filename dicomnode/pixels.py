@@ -7,13 +7,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 
 from dicomnode.errors import UndecodablePixels
 from dicomnode.model import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_companion"]
 
 _Cell = tuple[int, int]  # slice, echo
+
+# JPEG and JPEG-LS: their decoders fill what a stream that was cut short lacks, and say nothing.
+_ENDS_WITH_A_MARKER = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81))
+_END_OF_IMAGE = b"\xff\xd9"  # ISO/IEC 10918-1 B.1.1.3, ISO/IEC 14495-1 C.1
 
 
 def load(stack: EchoStack) -> NDArray[np.float32]:
@@ -72,7 +78,7 @@ def _fill(
     frames = [image.frame for image, _ in wanted if image.frame is not None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape of what comes out is checked
-        decoded = iter_pixels(path, indices=frames or None, raw=True)
+        decoded = _frames(path, frames)
         for image, (s, e) in wanted:
             try:
                 frame = next(decoded)
@@ -81,6 +87,18 @@ def _fill(
             if frame.shape != values.shape[1:3]:
                 raise _undecodable(image, s, e, f"decoded to {frame.shape}, the header says {values.shape[1:3]}")
             values[s, :, :, e] = _scaled(frame, image, floating=floating)
+
+
+def _frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.integer[Any]]]:
+    """Decode some frames of a file, the only one where none is named. Raises whatever its decoder does."""
+    source = dcmread(path, specific_tags=["NumberOfFrames"], stop_before_pixels=True)
+    if source.file_meta.TransferSyntaxUID in _ENDS_WITH_A_MARKER:
+        count = int(source.get("NumberOfFrames") or 1)
+        streams = generate_frames(dcmread(path, specific_tags=["PixelData"]).PixelData, number_of_frames=count)
+        for index, stream in enumerate(streams):
+            if index in (frames or (0,)) and not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
+                raise ValueError("the compressed stream is cut short")
+    yield from iter_pixels(path, indices=frames or None, raw=True)
 
 
 def _undecodable(image: EchoImage, s: int, e: int, why: str) -> UndecodablePixels:
