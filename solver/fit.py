@@ -13,7 +13,7 @@ from scipy import ndimage
 from solver import admm, published
 from solver.noise import GAUSSIAN, NoiseEstimate
 from solver.tuning import automatic_weights, estimate_noise, smooth_start
-from solver.uncertainty import cramer_rao
+from solver.uncertainty import cramer_rao, regularised_deviation
 from solver.voxelwise import variable_projection
 
 if TYPE_CHECKING:
@@ -168,18 +168,22 @@ def _fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: _Settings) ->
     if settings.method == "nls" and settings.noise == "gaussian":
         loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
         return _Slice(x, free, _deviation(x, t, settings), (loss,), 1, True, "converged")
-    found = _regularise(stack, x, t, free, settings)
+    problem, found = _regularise(stack, x, t, free, settings)
     sd = _deviation(found.x, t, settings)
+    if settings.method == "admm":
+        sd = regularised_deviation(problem, found, sd)
     return _Slice(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
 
 
 def _regularise(
     stack: NDArray[Any], x: NDArray[Any], t: NDArray[Any], free: NDArray[np.bool_], settings: _Settings
-) -> admm.Solution:
+) -> tuple[admm.Problem, admm.Solution]:
+    """Minimise with the weights given, or first roughly, then with weights that know the edges."""
     bounds = _bounds(settings.t_ms)
     order = settings.n_coils - 1 if settings.noise == "rician" else GAUSSIAN
     if settings.method == "nls" or settings.weights is not None:
-        return admm.minimise(admm.Problem(stack, t, order, _given_weights(stack, free, settings), free, *bounds), x)
+        problem = admm.Problem(stack, t, order, _given_weights(stack, free, settings), free, *bounds)
+        return problem, admm.minimise(problem, x)
     n_noise = settings.n_coils if settings.noise == "rician" else 0.0
     around = smooth_start(stack, t, n_noise, free, bounds)
     rough = automatic_weights(around, t, n_noise, free, edges=False)
@@ -188,7 +192,8 @@ def _regularise(
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.nan_to_num(weights / rough, nan=0, posinf=0)
     dual = found.p * np.repeat(np.minimum(scale, 1), 2, axis=0)
-    return admm.minimise(admm.Problem(stack, t, order, weights, free, *bounds), found.x, dual)
+    problem = admm.Problem(stack, t, order, weights, free, *bounds)
+    return problem, admm.minimise(problem, found.x, dual)
 
 
 def _deviation(x: NDArray[Any], t: NDArray[Any], settings: _Settings) -> NDArray[Any]:

@@ -101,6 +101,15 @@ def sample_information(signal: NDArray[np.float64], n_coils: float) -> NDArray[n
     return np.where(signal < 12, np.interp(signal, *table), far)
 
 
+def simulate(clean: NDArray[Any], order: float, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw data of unit noise around noise-free signals; ``order`` N - 1 or GAUSSIAN."""
+    noisy = clean + rng.standard_normal(clean.shape, np.float32).astype(clean.dtype)
+    if order == GAUSSIAN:
+        return noisy
+    across = 2 * rng.standard_gamma(order + 0.5, clean.shape, np.float32).astype(clean.dtype)
+    return np.sqrt(noisy * noisy + across)
+
+
 @dataclass(frozen=True, slots=True)
 class NoiseEstimate:
     """Standard deviation of the real and imaginary channels, N of the non-central chi, and where both come from."""
