@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
+from dbos import error as dbos_error
 from sqlalchemy.engine import make_url
 
 from dicomnode.errors import NodeError
@@ -52,6 +53,7 @@ class Engine:
         self._work = work
         self._fits_at_once = fits_at_once
         self._poll_seconds = poll_seconds
+        self._stopping = False
         self._process: Any = None
         self._deliver: Any = None
 
@@ -81,9 +83,15 @@ class Engine:
             _SENDS, partition_concurrency=2, worker_concurrency=_SENDS_AT_ONCE, polling_interval_sec=poll
         )
 
-    def stop(self) -> None:
-        """Stop taking up work; what is running is taken up again at the next start."""
-        DBOS.destroy(destroy_registry=True)
+    def stop(self, patience_seconds: int = 20) -> None:
+        """Stop taking up work, wait for what is running; what is not done by then is taken up at the next start."""
+        self._stopping = True
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_seconds)
+
+    def over(self, key: str, run: int) -> bool:
+        """Whether this run of a job has come to an end, so that putting it in again would do nothing."""
+        found = DBOS.get_workflow_status(f"process:{key}:{run}")
+        return found is not None and found.status not in {"ENQUEUED", "PENDING", "DELAYED"}
 
     def process(self, key: str, run: int = 0) -> None:
         """Put a job in; nothing happens when this run of it is known."""
@@ -113,7 +121,9 @@ class Engine:
         for name, step in self._work.steps:
             try:
                 DBOS.run_step({"name": name}, step, key)
-            except Exception as fault:  # noqa: BLE001  the edge: whatever it was, the job says so and waits for retry
+            except Exception as fault:
+                if self._stopping and isinstance(fault, dbos_error.DBOSException):
+                    raise  # the database was closed under the step: its end cannot be recorded, so it is not one
                 self._work.failed(key, name, fault)
                 return f"failed in {name}"
         for destination in DBOS.run_step({"name": "destinations"}, self._work.destinations, key):

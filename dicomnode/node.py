@@ -121,9 +121,14 @@ class Node:
             state = job.state
             if state["status"] in {"done", "failed"}:
                 continue
-            self._engine.process(job.key, int(state.get("run", 0)))
             if job.outputs is not None:
                 self._deliver_what_is_left(job)
+                continue
+            run = int(state.get("run", 0))
+            while self._engine.over(job.key, run):
+                run += 1
+            job.say("queued", run=run)
+            self._engine.process(job.key, run)
 
     def _deliver_what_is_left(self, job: Job) -> None:
         for name in self._deliveries.names():
