@@ -63,7 +63,15 @@ SCANNER = (
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, LookupError, OverflowError, struct.error)
 _TEXT = {"LO", "SH", "LT", "ST", "UT", "UC"}
 _PARAGRAPHS = {"LT", "ST", "UT"}
-_ALLOWED = {"PatientSex": {"M", "F", "O"}, "PatientIdentityRemoved": {"YES", "NO"}}
+# Enumerated values; any other makes the whole object invalid (PS3.3 C.7.1.1, C.8.3.1).
+_ALLOWED = {
+    "PatientSex": {"M", "F", "O"},
+    "PatientIdentityRemoved": {"YES", "NO"},
+    "ScanningSequence": {"SE", "IR", "GR", "EP", "RM"},
+    "MRAcquisitionType": {"2D", "3D"},
+    "InPlanePhaseEncodingDirection": {"ROW", "COL"},
+}
+_CLASSIC_WORD = {"COLUMN": "COL"}  # where enhanced objects say it differently (PS3.3 C.8.13.4.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +238,7 @@ def _valid(keyword: str, vr: str, value: Any) -> Any:
     if vr in {"DS", "IS"}:
         return _number(vr, value)
     text = str(value).strip().replace(".", "" if vr == "DA" else ".").replace(":", "" if vr == "TM" else ":")
+    text = _CLASSIC_WORD.get(text, text)
     if text not in _ALLOWED.get(keyword, {text}):
         return None
     try:
