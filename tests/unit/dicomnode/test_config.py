@@ -64,7 +64,7 @@ def test_serving_needs_scanners_and_destinations(tmp_path):
 def test_a_destination_named_twice_is_a_fault(tmp_path):
     said = faults(
         tmp_path,
-        SERVING + SERVING.split("[[destination]]")[0] + "[[destination]]\nname = 'pacs'\n"
+        SERVING + SERVING.split("[[destination]]", maxsplit=1)[0] + "[[destination]]\nname = 'pacs'\n"
         "ae_title = 'B'\nhost = 'h'\nport = 1\n",
         for_serving=True,
     )
