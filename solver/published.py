@@ -107,7 +107,7 @@ def run_admm(
     """Repeat ``admm_step`` until no variable moves and a = g, r = f, each to ``tolerance``."""
     objective: list[float] = []
     residual: list[float] = []
-    verdict = f"stopped after {maximum_iterations} iterations"
+    verdict = "stopped: the largest number of iterations was reached"
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(maximum_iterations):
             new = admm_step(problem, state, dual or corrected_dual)
@@ -219,7 +219,7 @@ def _run_lm(s: Array, t: Array, state: LmState, tolerance: float, maximum_iterat
     moving = np.ones(s.shape[:-1], dtype=bool)
     objective: list[float] = []
     residual: list[float] = []
-    verdict = f"stopped after {maximum_iterations} iterations"
+    verdict = "stopped: the largest number of iterations was reached"
     for _ in range(maximum_iterations):
         new, moved = lm_step(s[moving], t, LmState(*x[:, moving]))
         x[:, moving] = new.a, new.r, new.eta, new.loss

@@ -10,7 +10,7 @@ from solver.phantom import PAPER_S0, PAPER_T2STAR_MS
 
 def found(error=0.0, shape=(4, 6, 6)):
     maps = [np.broadcast_to(np.reshape(x, (4, 1, 1)), shape) * (1 + error) for x in (PAPER_S0, PAPER_T2STAR_MS)]
-    return Estimate(maps[0], maps[1], 0.5, "converged, 3 iterations")
+    return Estimate(maps[0], maps[1], 0.5, 3, "converged")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_voxels_without_an_answer_are_counted_not_averaged():
     one = found()
     t2star = one.t2star_ms.copy()
     t2star[0, 0, 0] = np.nan
-    table = study.estimate_tables(study.SEVERE, {"ours": Estimate(one.s0, t2star, 1.0, "")})[1]
+    table = study.estimate_tables(study.SEVERE, {"ours": Estimate(one.s0, t2star, 1.0, 1, "")})[1]
     assert table.rows[1][1] == "5.0000 ± 0.0000 (0.0000), 1 voxels without answer"
 
 
@@ -46,7 +46,7 @@ def test_every_stand_in_has_the_rate_of_its_patient_and_four_regions(subjects):
 
 
 def test_a_perfect_estimate_has_no_error_in_any_region(subjects):
-    perfect = {"ours": [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, "") for p in subjects]}
+    perfect = {"ours": [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, 1, "") for p in subjects]}
     layout = study.patient_tables(perfect, subjects)[0]
     assert all(cell.endswith("(+0.0000)") for row in layout.rows[1::2] for cell in row[1:])
     errors = study.liver_error_table(perfect, subjects).rows[0][1:]
@@ -63,7 +63,8 @@ def test_every_figure_of_the_paper_is_drawn(tmp_path, subjects):
     runs = {noise: dict.fromkeys(study.methods(), found()) for noise in study.VARIANCES}
     signals = {noise: study.paper_signal(noise) for noise in runs}
     patients = {
-        name: [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, "") for p in subjects] for name in study.patient_methods()
+        name: [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, 1, "") for p in subjects]
+        for name in study.patient_methods()
     }
     pictures = figures.draw(tmp_path, runs, signals, patients, subjects)
     numbers = [int(one.file[7:9]) for one in pictures]
