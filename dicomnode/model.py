@@ -103,6 +103,7 @@ class EchoImage:
     series_number: int | None = None
     instance_number: int | None = None
     acquisition_number: int | None = None
+    acquired_s: float | None = None  # seconds since midnight, where the header says when
     promised_images: int | None = None  # what the header says the acquisition holds, all components together
     promised_echoes: int | None = None
     echo_number: int | None = None  # how the scanner counts this echo; may be absent, 0 or the same on all

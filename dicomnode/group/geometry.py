@@ -100,6 +100,10 @@ class Geometries:
         self._known: list[Plane] = []
         self._exact: dict[tuple[object, ...], int] = {}
 
+    def axes(self, index: int) -> Axes:
+        """Return the directions that all images of a geometry are measured along."""
+        return Axes.of(self._known[index])
+
     def index(self, plane: Plane) -> int:
         """Return the number of the geometry, a new one for one not met before."""
         key = (plane.frame_of_reference_uid, plane.rows, plane.columns, plane.pixel_spacing_mm, plane.orientation)
@@ -127,9 +131,8 @@ def _parallel(one: Plane, other: Plane) -> bool:
     )
 
 
-def slabs(images: Sequence[EchoImage]) -> list[list[EchoImage]]:
+def slabs(images: Sequence[EchoImage], axes: Axes) -> list[list[EchoImage]]:
     """Split images that lie side by side in one plane; slices that only shift from one to the next stay together."""
-    axes = Axes.of(images[0].plane)
     locations = Bins.of((axes.location(image.plane) for image in images), LOCATION_MM)
     rows = Bins.of((axes.along_row(image.plane) for image in images), _OFFSET_MM)
     columns = Bins.of((axes.along_column(image.plane) for image in images), _OFFSET_MM)

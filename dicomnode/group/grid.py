@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
-from dicomnode.group.geometry import ECHO_MS, LOCATION_MM, Axes, Bins
+from dicomnode.group.geometry import ECHO_MS, LOCATION_MM, Bins
 from dicomnode.model import Component, EchoImage, EchoStack, Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dicomnode.group.geometry import Axes
     from dicomnode.group.scans import Scan
 
 SIGNAL = (Component.MAGNITUDE, Component.PHASE, Component.REAL, Component.IMAGINARY)
@@ -31,7 +32,7 @@ class Table:
     @classmethod
     def of(cls, scan: Scan) -> Table:
         """Take the axes from the magnitudes, or from the real and imaginary images where there are none."""
-        axes = Axes.of(scan.first.plane)
+        axes = scan.axes
         timed = [i for i in scan.of(Component.MAGNITUDE) or _complex(scan) if i.echo_time_ms is not None]
         echoes = Bins.of((image.echo_time_ms or 0.0 for image in timed), ECHO_MS)
         slices = Bins.of((axes.location(image.plane) for image in timed), LOCATION_MM)

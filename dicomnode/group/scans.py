@@ -6,13 +6,16 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dicomnode.group.geometry import ECHO_MS, LOCATION_MM, Axes, Bins, Geometries, slabs
+from dicomnode.group.geometry import ECHO_MS, LOCATION_MM, Bins, Geometries, slabs
 from dicomnode.model import Component
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from dicomnode.group.geometry import Axes
     from dicomnode.model import EchoImage, Plane
+
+_TOGETHER_S = 10.0  # echoes of one slice come within a repetition time; the next breath-hold is further away
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Scan:
     """Images of one geometry that may make one stack, with the maps that came beside them."""
 
     geometry: int
+    axes: Axes
     anchor: str  # what keeps the group's name the same while images arrive
     images: tuple[EchoImage, ...]
     derived: tuple[EchoImage, ...] = ()
@@ -39,6 +43,11 @@ class Scan:
         here = {image.component for image in self.images}
         return Component.MAGNITUDE in here or {Component.REAL, Component.IMAGINARY} <= here
 
+    @property
+    def series(self) -> frozenset[str]:
+        """Series Instance UIDs of the signal."""
+        return frozenset(image.series_instance_uid for image in self.images)
+
     def joined(self, others: Iterable[Scan]) -> Scan:
         """Return this scan with the images of others; the name stays."""
         more = tuple(others)
@@ -56,16 +65,17 @@ def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
         parts[(_origin(image), geometry.index(image.plane), facts)].append(image)
     scans = []
     for (_, index, shared), members in parts.items():
-        for number, slab in enumerate(slabs(members)):
-            scans.append(_scan(index, tuple(slab), "/".join((*shared, str(number or "")))))
+        axes = geometry.axes(index)
+        for number, slab in enumerate(slabs(members, axes)):
+            anchor = _anchor(slab[0], (*shared, str(number or "")))
+            signal = slab[0].component is not Component.DERIVED
+            members_of = (tuple(slab), ()) if signal else ((), tuple(slab))
+            scans.append(Scan(index, axes, anchor, *members_of))
     return scans
 
 
-def _scan(geometry: int, images: tuple[EchoImage, ...], facts: str) -> Scan:
-    first = images[0]
-    derived = first.component is Component.DERIVED
-    anchor = f"{_origin(first)}|{_coarse(first.plane)}|{facts}"
-    return Scan(geometry, anchor, () if derived else images, images if derived else ())
+def _anchor(image: EchoImage, facts: Iterable[str]) -> str:
+    return f"{_origin(image)}|{_coarse(image.plane)}|{'/'.join(facts)}"
 
 
 def _origin(image: EchoImage) -> str:
@@ -111,53 +121,73 @@ def _joined_family(scans: Sequence[Scan]) -> list[Scan]:
 
     Where the pieces do not look alike the order cannot be trusted, so nothing is joined.
     """
-    times = {id(scan): echoes_of(scan).values[0] for scan in scans}
-    pieces: list[list[Scan]] = []
-    for scan in scans:
-        before = pieces[-1][-1] if pieces else scan
-        if times[id(scan)] > times[id(before)] + ECHO_MS and _overlap(scan, before):
-            pieces[-1].append(scan)
+    times = [echoes_of(scan).values[0] for scan in scans]
+    pieces: list[list[int]] = []
+    for i, scan in enumerate(scans):
+        if i and times[i] > times[i - 1] + ECHO_MS and _acquired_together(scan, scans[i - 1]):
+            pieces[-1].append(i)
         else:
-            pieces.append([scan])
+            pieces.append([i])
     longest = max(pieces, key=len)
-    alike = (
-        abs(times[id(a)] - times[id(b)]) <= ECHO_MS for piece in pieces for a, b in zip(piece, longest, strict=False)
-    )
-    return [piece[0].joined(piece[1:]) for piece in pieces] if all(alike) else list(scans)
+    alike = (abs(times[i] - times[j]) <= ECHO_MS for piece in pieces for i, j in zip(piece, longest, strict=False))
+    return [scans[piece[0]].joined(scans[i] for i in piece[1:]) for piece in pieces] if all(alike) else list(scans)
 
 
-def _overlap(one: Scan, other: Scan) -> bool:
-    """Tell whether any slice of one lies where one of the other does."""
-    axes = Axes.of(one.first.plane)
-    here = Bins.of((axes.location(image.plane) for image in one.images), LOCATION_MM)
-    return any(here.near(axes.location(image.plane), LOCATION_MM) for image in other.images)
+def _acquired_together(one: Scan, other: Scan) -> bool:
+    """Tell whether two series may be echoes of one read-out: a slice in common, acquired at one time where it is said.
+
+    Separate scans may differ in gain, which would bend the decay.
+    """
+    locations = _locations(one)
+    moments = {locations.index(one.axes.location(image.plane)): image.acquired_s for image in one.images}
+    for image in other.images:
+        location = one.axes.location(image.plane)
+        if locations.near(location, LOCATION_MM):
+            moment = moments[locations.index(location)]
+            return moment is None or image.acquired_s is None or abs(moment - image.acquired_s) <= _TOGETHER_S
+    return False
+
+
+def _locations(scan: Scan) -> Bins:
+    return Bins.of((scan.axes.location(image.plane) for image in scan.images), LOCATION_MM)
 
 
 def with_companions(wholes: Sequence[Scan], rest: Sequence[Scan]) -> tuple[list[Scan], list[Scan]]:
     """Give phase, real and imaginary images to the scan they belong to; what belongs to none is returned."""
+    homes = [_Home(i, whole, whole.series, _locations(whole)) for i, whole in enumerate(wholes)] if rest else []
     extra: dict[int, list[Scan]] = defaultdict(list)
     alone = []
     for scan in rest:
-        homes = [i for i, whole in enumerate(wholes) if _belongs(scan, whole)]
-        if homes:
-            extra[min(homes, key=lambda i: _distance(scan, wholes[i]))].append(scan)
-        else:
+        home = min((home for home in homes if home.takes(scan)), key=lambda home: home.distance(scan), default=None)
+        if home is None:
             alone.append(scan)
+        else:
+            extra[home.number].append(scan)
     return [whole.joined(extra[i]) for i, whole in enumerate(wholes)], alone
 
 
-def _belongs(scan: Scan, whole: Scan) -> bool:
-    same_series = scan.first.series_instance_uid in {image.series_instance_uid for image in whole.images}
-    same_protocol = (scan.first.protocol, scan.first.sequence_kind) == (whole.first.protocol, whole.first.sequence_kind)
-    return scan.geometry == whole.geometry and (same_series or same_protocol) and _overlap(scan, whole)
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """A scan that other components may belong to, with what is asked of it for each of them."""
 
+    number: int
+    scan: Scan
+    series: frozenset[str]
+    locations: Bins
 
-def _distance(scan: Scan, whole: Scan) -> tuple[bool, bool, int, int, str]:
-    """Order homes: the same series, then the nearest series before (scanners write the phase after the magnitude)."""
-    series = {image.series_instance_uid for image in whole.images}
-    apart = (scan.first.series_number or 0) - (whole.first.series_number or 0)
-    twin_differs = scan.first.twin != whole.first.twin
-    return (scan.first.series_instance_uid not in series, apart < 0, abs(apart), int(twin_differs), whole.anchor)
+    def takes(self, other: Scan) -> bool:
+        """Same geometry, same series or protocol, and a slice in common."""
+        one, two = self.scan.first, other.first
+        same_protocol = (one.protocol, one.sequence_kind) == (two.protocol, two.sequence_kind)
+        alike = self.scan.geometry == other.geometry and (two.series_instance_uid in self.series or same_protocol)
+        places = (self.scan.axes.location(image.plane) for image in other.images)
+        return alike and any(self.locations.near(place, LOCATION_MM) for place in places)
+
+    def distance(self, other: Scan) -> tuple[bool, bool, int, bool, int]:
+        """Order homes: the same series, then the nearest one before (the phase is written after the magnitude)."""
+        apart = (other.first.series_number or 0) - (self.scan.first.series_number or 0)
+        elsewhere = other.first.series_instance_uid not in self.series
+        return (elsewhere, apart < 0, abs(apart), other.first.twin != self.scan.first.twin, self.number)
 
 
 def complex_pairs(rest: Sequence[Scan]) -> tuple[list[Scan], list[Scan]]:
@@ -178,13 +208,11 @@ def complex_pairs(rest: Sequence[Scan]) -> tuple[list[Scan], list[Scan]]:
 
 def with_derived(wholes: Sequence[Scan], derived: Sequence[Scan]) -> tuple[list[Scan], list[Scan]]:
     """Put maps beside the first scan of their series, where they are named as left out."""
+    homes = {uid: i for i in reversed(range(len(wholes))) for uid in wholes[i].series} if derived else {}
     extra: dict[int, list[Scan]] = defaultdict(list)
     alone = []
     for scan in derived:
-        uid = scan.first.series_instance_uid
-        home = next(
-            (i for i, w in enumerate(wholes) if any(image.series_instance_uid == uid for image in w.images)), None
-        )
+        home = homes.get(scan.first.series_instance_uid)
         if home is None:
             alone.append(scan)
         else:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 REASONS = {
     # REFUSED: more images of the same kind cannot cure it
     "not-wanted": "a rule in [grouping] leaves this series out",
-    "echo-planar": "echo-planar read-out: geometric distortion and T2* decay inside one echo",
+    "echo-planar": "echo-planar read-out: distorted, and one echo is a whole train of gradient echoes",
     "spin-echo": "spin echo: decays with T2, not T2*",
     "turbo-spin-echo": "turbo spin echo: decays with T2, not T2*",
-    "diffusion": "diffusion weighted",
-    "inversion-recovery": "inversion recovery",
+    "diffusion": "diffusion weighted: the signal does not decay with T2* alone",
+    "inversion-recovery": "inversion recovery: the signal does not decay with T2* alone",
     "unknown-sequence": "the header does not say what made the echo",
     "derived-only": "maps or other derived images only",
     "no-magnitude": "no magnitude images, nor real and imaginary ones to compute them from",
@@ -93,8 +93,7 @@ def _unusable(scan: Scan) -> Reason | None:
         return Reason("derived-only", f"{_number(len(scan.derived), 'derived image')}, no echo among them")
     kind = scan.first.sequence_kind
     if kind is not SequenceKind.GRADIENT_ECHO:
-        sentence = "the header does not say what made the echo" if kind is SequenceKind.UNKNOWN else str(kind)
-        return Reason(_KIND_CODES[kind], f"{sentence}: only gradient echoes decay with T2*")
+        return Reason(_KIND_CODES[kind], REASONS[_KIND_CODES[kind]])
     if not scan.has_signal:
         parts = " and ".join(sorted({str(image.component) for image in scan.images}))
         return Reason("no-magnitude", f"only {parts} images, and no magnitude")
@@ -113,7 +112,7 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
         n_slices=len(table.slices),
         left_out=group.left_out + _left_over(grids, needed, table),
     )
-    reason = _ambiguous(needed, table) or _too_many(scan, table) or _too_few(scan, table, rules)
+    reason = _ambiguous(scan, needed, table) or _too_many(scan, table) or _too_few(scan, table, rules)
     if reason is not None:
         return replace(group, reason=reason)
     holes = [cell for cell in table.cells() if any(cell not in grid.cells for grid in needed)]
@@ -143,7 +142,7 @@ def _left_out(images: Sequence[EchoImage], what: str) -> tuple[str, ...]:
     return (f"{_number(len(images), 'image')}: {what}",) if images else ()
 
 
-def _ambiguous(needed: Sequence[Grid], table: Table) -> Reason | None:
+def _ambiguous(scan: Scan, needed: Sequence[Grid], table: Table) -> Reason | None:
     """Two images in one cell are never chosen between."""
     crowded = {cell: images for grid in needed for cell in table.cells() if len(images := grid.cells.get(cell, ())) > 1}
     if not crowded:
@@ -154,7 +153,9 @@ def _ambiguous(needed: Sequence[Grid], table: Table) -> Reason | None:
         return Reason("repetitions", f"{most} repetitions at one position, where one is expected")
     where = f"echo {table.echoes.values[cell[1]]:g} ms, slice {cell[0] + 1}"
     more = f" (and at {_number(len(crowded) - 1, 'more place')})" if len(crowded) > 1 else ""
-    return Reason("ambiguous", f"{_WORDS.get(len(images), len(images))} different images at {where}{more}")
+    promised = _promised_echoes(scan)
+    hint = f"; {promised} echoes were announced" if promised > len(table.echoes) else ""
+    return Reason("ambiguous", f"{_WORDS.get(len(images), len(images))} different images at {where}{more}{hint}")
 
 
 def _repeated(images: Sequence[EchoImage]) -> bool:

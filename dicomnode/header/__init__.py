@@ -131,7 +131,7 @@ def _other_kind(sop_class: str, top: Elements) -> Reason | None:
         return _damaged(top.damage("SOPClassUID", "a UID was expected"))
     if not sop_class.startswith(_STANDARD_ROOT):
         return Reason("private-sop-class", f"private SOP class {sop_class}: only its vendor can read it")
-    return Reason("not-an-mr-image", f"{UID(sop_class).name} is not an MR image")
+    return Reason("not-an-mr-image", f"{UID(sop_class).name} holds no echo images")
 
 
 def _damaged(fault: DamagedHeader) -> Reason:

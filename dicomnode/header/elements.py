@@ -55,6 +55,7 @@ class Elements:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
+        self._elements = {int(tag): element for tag, element in dataset.items()}  # plain numbers are quicker to look up
 
     def has(self, keyword: str) -> bool:
         """Tell whether the element is there and not empty."""
@@ -148,7 +149,7 @@ class Elements:
         return DamagedHeader(f"{where} is {shown!r}{wanted and f', {wanted}'}")
 
     def _items(self, tag: int) -> tuple[Elements, ...]:
-        if tag not in self._dataset:
+        if tag not in self._elements:
             return ()
         value = self._dataset[tag].value
         return tuple(Elements(item) for item in value) if isinstance(value, DicomSequence) else ()
@@ -195,9 +196,11 @@ class Elements:
 
     def _raw(self, tag: int, known: str) -> tuple[Any, str, bool] | None:
         """Value, VR and byte order, undecoded. Raises DamagedHeader when the file ends inside the value."""
-        if tag not in self._dataset:
+        element: Any = self._elements.get(tag)
+        if element is None:
             return None
-        element: Any = self._dataset.get_item(tag)
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            element = self._dataset.get_item(tag)  # large, so it was left in the file
         if not isinstance(element, RawDataElement):
             return (_undecoded(element.value), str(element.VR), True)
         if element.value is not None and element.length not in (len(element.value), 0xFFFFFFFF):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from dicomnode.header.vendors import COMPONENT_WORDS, DERIVED_WORDS, TWIN_WORDS, Vendor, vendor_of
 from dicomnode.model import Component, EchoImage, Encoding, Plane, SequenceKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from dicomnode.header.elements import Elements, Private
@@ -43,6 +44,7 @@ _TURBO_NAME = re.compile(r"tse|fse|haste|spc|rare|grase|fast_?spin|propeller|bla
 _SPIN_NAME = re.compile(r"^se\d?d?|spin_?echo")
 _GRADIENT_NAME = re.compile(r"^(fl|fm|tfl|fi|fgre|gre|ffe|t1ffe|t2ffe|fe)|gre|ffe|field_?echo|flash|spgr")
 _DIFFUSION_NAME = re.compile(r"^ep_b\d|dwi|dti|diff")
+_TIME = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d{0,6})?)(?:[+-]\d{4})?", re.ASCII)
 _LARMOR_MHZ_PER_T = 42.577478
 _LONGEST_ECHO_MS = 10_000.0
 
@@ -91,60 +93,57 @@ def images_of(subject: Subject, top: Elements) -> tuple[EchoImage, ...]:
     if subject.encoding is Encoding.CLASSIC:
         if (top.whole("NumberOfFrames") or 1) != 1:
             raise top.damage("NumberOfFrames", "a classic MR object has one frame")
-        return (_image(subject, Scope(top), None, _common(subject, Scope(top))),)
+        return (_image(Scope(top), None, _common(subject, Scope(top))),)
     frames = top.items("PerFrameFunctionalGroupsSequence")
     if not frames or len(frames) != (top.whole("NumberOfFrames") or 1):
         raise top.damage("NumberOfFrames", f"{len(frames)} per-frame functional groups are there")
     shared = top.items("SharedFunctionalGroupsSequence")[:1]
     scopes = [Scope(top, (frame, *shared)) for frame in frames]
     common = _common(subject, scopes[0])
-    return tuple(_image(subject, scope, index, common) for index, scope in enumerate(scopes))
+    return tuple(_image(scope, index, common) for index, scope in enumerate(scopes))
 
 
-def _common(subject: Subject, scope: Scope) -> EchoImage:
-    """Build the first frame's image: what all frames share is read once and copied from it."""
+def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
+    """Read what all frames of an object share, once."""
     top = scope.top
     sets = top.character_sets()
     vendor = vendor_of(top.words("Manufacturer", sets))
     words = _words(top, "ImageType")
-    return EchoImage(
-        path=subject.path,
-        frame=None,
-        sop_class_uid=subject.sop_class_uid,
-        sop_instance_uid=subject.sop_instance_uid,
-        series_instance_uid=subject.series_instance_uid,
-        study_instance_uid=subject.study_instance_uid,
-        encoding=subject.encoding,
-        component=Component.DERIVED,
-        sequence_kind=sequence_kind(scope, vendor, words),
-        echo_time_ms=None,
-        plane=_plane(scope),
-        field_strength_t=_field_strength(scope),
-        manufacturer=top.words("Manufacturer", sets),
-        model_name=top.words("ManufacturerModelName", sets),
-        station_name=top.words("StationName", sets),
-        series_description=top.words("SeriesDescription", sets),
-        series_number=top.whole("SeriesNumber"),
-        instance_number=top.whole("InstanceNumber"),
-        acquisition_number=top.whole("AcquisitionNumber"),
-        promised_images=_count(top.whole("ImagesInAcquisition")),
-        promised_echoes=next(filter(None, (_count(top.whole(place)) for place in vendor.echo_count)), None),
-        protocol=_protocol(scope, sets),
-        scan=_scan(top, vendor, words),
-    )
+    return {
+        "path": subject.path,
+        "sop_class_uid": subject.sop_class_uid,
+        "sop_instance_uid": subject.sop_instance_uid,
+        "series_instance_uid": subject.series_instance_uid,
+        "study_instance_uid": subject.study_instance_uid,
+        "encoding": subject.encoding,
+        "sequence_kind": sequence_kind(scope, vendor, words),
+        "field_strength_t": _field_strength(scope),
+        "manufacturer": top.words("Manufacturer", sets),
+        "model_name": top.words("ManufacturerModelName", sets),
+        "station_name": top.words("StationName", sets),
+        "series_description": top.words("SeriesDescription", sets),
+        "series_number": top.whole("SeriesNumber"),
+        "instance_number": top.whole("InstanceNumber"),
+        "acquisition_number": top.whole("AcquisitionNumber"),
+        "acquired_s": _acquired(top),
+        "promised_images": _count(top.whole("ImagesInAcquisition")),
+        "promised_echoes": next(filter(None, (_count(top.whole(place)) for place in vendor.echo_count)), None),
+        "protocol": _protocol(scope, sets),
+        "scan": _scan(top, vendor, words),
+    }
 
 
-def _image(subject: Subject, scope: Scope, index: int | None, common: EchoImage) -> EchoImage:
-    vendor = vendor_of(common.manufacturer)
+def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoImage:
+    vendor = vendor_of(common["manufacturer"])
     words = _words(scope.of("FrameType"), "FrameType") or _words(scope.top, "ImageType")
     slope = scope.of("RescaleSlope").number("RescaleSlope")
     intercept = scope.of("RescaleIntercept").number("RescaleIntercept")
     if slope == 0:
         raise scope.of("RescaleSlope").damage("RescaleSlope")
-    return replace(
-        common,
+    return EchoImage(
+        **common,
         frame=index,
-        component=component(scope, vendor, words, subject.encoding),
+        component=component(scope, vendor, words, common["encoding"]),
         echo_time_ms=_echo_time(scope),
         plane=_plane(scope),
         rescale_slope=1.0 if slope is None else slope,
@@ -336,6 +335,12 @@ def _protocol(scope: Scope, sets: tuple[str, ...]) -> tuple[str, ...]:
     rounded = tuple("" if number is None else f"{number:.1f}" for number in numbers)
     name = (top.text("SequenceName") or top.text("PulseSequenceName")).strip("*").lower()
     return (top.words("ProtocolName", sets), name, top.text("MRAcquisitionType"), *rounded)
+
+
+def _acquired(top: Elements) -> float | None:
+    """Seconds since midnight (PS3.5 6.2, TM and DT); None where there is no such time."""
+    found = _TIME.fullmatch(top.text("AcquisitionTime") or top.text("AcquisitionDateTime")[8:])
+    return None if found is None else 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
 
 
 def _scan(top: Elements, vendor: Vendor, words: tuple[str, ...]) -> str:

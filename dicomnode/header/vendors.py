@@ -78,7 +78,7 @@ VENDORS = (
     ),
     Vendor(
         "GE",
-        ("ge medical", "ge healthcare", "general electric"),
+        ("ge ", "ge_", "general electric"),
         component_private=Private(0x0043, "GEMS_PARM_01", 0x2F, "SS", "ImageTypeRealImaginaryPhaseMagnitude"),
         component_numbers={0: M, 1: P, 2: R, 3: I},
         gradient_words=frozenset({"GR", "RM"}),  # research mode: every R2* series seen says so
@@ -104,5 +104,5 @@ VENDORS = (
 
 def vendor_of(manufacturer: str) -> Vendor:
     """Return the table entry of a manufacturer, the generic one where there is none."""
-    name = manufacturer.strip().lower()
+    name = f"{manufacturer.strip().lower()} "
     return next((vendor for vendor in VENDORS if name.startswith(vendor.manufacturer)), GENERIC)

@@ -96,8 +96,8 @@ def test_components_echoes_and_frames_agree_with_the_expectation_that_came_with_
 def test_what_is_no_image_says_what_it_is(shared_data):
     reasons = {str(header.reason) for header in headers(shared_data / "dicom" / "not_images")}
     assert reasons == {
-        "Grayscale Softcopy Presentation State Storage is not an MR image",
-        "Raw Data Storage is not an MR image",
+        "Grayscale Softcopy Presentation State Storage holds no echo images",
+        "Raw Data Storage holds no echo images",
         "private SOP class 1.3.46.670589.11.0.0.12.4: only its vendor can read it",
     }
 

@@ -256,6 +256,13 @@ def test_series_of_other_protocols_are_not_joined():
     assert sorted(len(g.echo_times_ms) for g in groups) == [1, 3]
 
 
+def test_single_echo_scans_that_were_acquired_apart_are_not_joined():
+    apart = [dataclasses.replace(i, acquired_s=100.0 + 20 * i.series_number) for i in series_per_echo()]
+    assert {g.reason.code for g in assemble(apart, RULES)} == {"too-few-echoes"}
+    together = [dataclasses.replace(i, acquired_s=100.0 + 0.6 * i.series_number) for i in series_per_echo()]
+    assert only(together).status is GroupStatus.COMPLETE
+
+
 @pytest.mark.parametrize("scan", ["", "9"])
 def test_the_second_series_of_a_scan_does_not_change_the_name_of_its_group(scan):
     images = series_per_echo(9001, scan=scan)
@@ -371,8 +378,9 @@ def test_two_different_images_of_one_echo_and_slice_are_refused_with_their_place
 
 
 def test_images_that_all_carry_the_first_echo_time_are_refused_as_ambiguous():
-    images = [i for n in range(12) for i in again(grid((2.0,)), n)]
-    assert refusal(images) == ("ambiguous", "12 different images at echo 2 ms, slice 1 (and at 2 more places)")
+    images = [i for n in range(12) for i in again(grid((2.0,), promised_echoes=12), n)]
+    sentence = "12 different images at echo 2 ms, slice 1 (and at 2 more places); 12 echoes were announced"
+    assert refusal(images) == ("ambiguous", sentence)
 
 
 @pytest.mark.parametrize("number", ["repetition", "acquisition_number"])

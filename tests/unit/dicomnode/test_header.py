@@ -351,6 +351,25 @@ def test_a_series_split_by_the_scanner_names_its_scan(image):
     assert image(dataset(SeriesNumber="9002")).scan == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"AcquisitionTime": "121816.5"}, 44296.5),
+        ({"AcquisitionDateTime": "20260101121816.500000+0100"}, 44296.5),
+        ({"AcquisitionTime": "1218"}, None),
+        ({}, None),
+    ],
+)
+def test_the_time_of_acquisition_is_kept_in_seconds(image, changes, seconds):
+    assert image(dataset(**changes)).acquired_s == seconds
+
+
+@pytest.mark.parametrize("name", ["GE MEDICAL SYSTEMS", "GE Healthcare", "GE", "General Electric"])
+def test_a_vendor_is_known_by_each_of_its_names(image, name):
+    source = private(dataset(Manufacturer=name), (0x0043, "GEMS_PARM_01", 0x2F, "SS"), 1)
+    assert image(source).component is Component.PHASE
+
+
 def test_a_classic_object_that_counts_its_one_frame_is_read(image):
     assert image(dataset(NumberOfFrames="1")).frame is None
 
