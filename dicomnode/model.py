@@ -177,7 +177,8 @@ class Group:
     """One candidate stack among the images of a study, and the verdict on it.
 
     ``group_id`` is stable while images of the group keep arriving and differs between groups of a study.
-    ``partial`` is the stack of the slices that are complete, when some are.
+    ``stack`` is given when the grid is full, also when more was announced than it holds (INCOMPLETE, nothing missing by
+    name); ``partial`` is the stack of the slices that are complete, when some are.
     """
 
     group_id: str

@@ -123,7 +123,8 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     if reason is None:
         return replace(group, status=GroupStatus.COMPLETE, stack=stack)
     missing = tuple(table.name(hole) for hole in holes) + _missing_echo_names(scan, table)
-    return replace(group, status=GroupStatus.INCOMPLETE, reason=reason, partial=stack, missing=missing)
+    full = None if missing else stack  # where nothing more can come, a full grid may go although more was announced
+    return replace(group, status=GroupStatus.INCOMPLETE, reason=reason, stack=full, partial=stack, missing=missing)
 
 
 def _left_over(grids: Mapping[Component, Grid], needed: Sequence[Grid], table: Table) -> tuple[str, ...]:

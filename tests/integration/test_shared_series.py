@@ -164,7 +164,8 @@ def test_one_slice_of_an_announced_hundred_and_eighty_images_waits_but_offers_it
     (group,) = groups(shared_data / "dicom" / "transcoded_multiecho" / "GE_sn16_1slice_12echo_MRI_J2K")
     assert (group.status, group.reason.code) == (GroupStatus.INCOMPLETE, "fewer-images-than-announced")
     assert group.missing == ()
-    assert group.partial.shape == (1, 256, 256, 12)
+    assert group.stack == group.partial
+    assert group.stack.shape == (1, 256, 256, 12)
 
 
 def test_all_transfer_syntaxes_decode_alike(shared_data):

@@ -317,7 +317,8 @@ def test_whole_slices_that_the_announced_number_of_images_shows_missing_are_wait
     images = [i for c in components for i in grid(echoes, locations, component=c, promised_images=180)]
     group = only(images)
     assert group.reason.code == "fewer-images-than-announced"
-    assert group.partial.shape[0] == slices
+    assert group.stack.shape[0] == slices
+    assert group.partial == group.stack
     assert group.missing == ()
 
 
