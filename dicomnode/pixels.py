@@ -37,9 +37,10 @@ def load(stack: EchoStack) -> NDArray[np.float32]:
     Where the scanner sent no magnitude it is |real + i imaginary|. Raises UndecodablePixels.
     """
     if stack.magnitude_from is Component.MAGNITUDE:
-        return _load(stack.images, stack.shape)
-    real, imaginary = (load_companion(stack, part) for part in (Component.REAL, Component.IMAGINARY))
-    return np.hypot(real, imaginary)
+        return _load(stack.images, stack.shape, floating=_scales_differ(stack.images))
+    real, imaginary = (stack.companions[part] for part in (Component.REAL, Component.IMAGINARY))
+    floating = _scales_differ((*real, *imaginary))
+    return np.hypot(*(_load(part, stack.shape, floating=floating) for part in (real, imaginary)))
 
 
 def load_companion(stack: EchoStack, component: Component) -> NDArray[np.float32]:
@@ -47,19 +48,24 @@ def load_companion(stack: EchoStack, component: Component) -> NDArray[np.float32
 
     Raises KeyError when the stack has none, UndecodablePixels.
     """
-    return _load(stack.companions[component], stack.shape)
+    return _load(stack.companions[component], stack.shape, floating=False)
 
 
-def _load(images: Sequence[Sequence[EchoImage]], shape: tuple[int, int, int, int]) -> NDArray[np.float32]:
+def _scales_differ(images: Sequence[Sequence[EchoImage]]) -> bool:
+    return len({image.scale_slope for echoes in images for image in echoes}) > 1
+
+
+def _load(
+    images: Sequence[Sequence[EchoImage]], shape: tuple[int, int, int, int], *, floating: bool
+) -> NDArray[np.float32]:
     """Open every file once, however many of its frames are needed."""
     cells: dict[Path, list[tuple[EchoImage, _Cell]]] = defaultdict(list)
     for s, echoes in enumerate(images):
         for e, image in enumerate(echoes):
             cells[image.path].append((image, (s, e)))
-    scales = {image.scale_slope for echoes in images for image in echoes}
     values = np.empty(shape, np.float32)
     for path, wanted in cells.items():
-        _fill(values, path, sorted(wanted, key=lambda cell: cell[0].frame or 0), floating=len(scales) > 1)
+        _fill(values, path, sorted(wanted, key=lambda cell: cell[0].frame or 0), floating=floating)
     return values
 
 

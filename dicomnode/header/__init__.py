@@ -119,7 +119,7 @@ def _uid(top: Elements, keyword: str) -> str:
 
 def _accession(top: Elements) -> str:
     try:
-        return top.words("AccessionNumber", top.character_sets())[:64]
+        return top.words("AccessionNumber", top.character_sets())
     except DamagedHeader:
         return ""
 

@@ -93,17 +93,20 @@ class Elements:
             return ()
 
     def words(self, keyword: str, character_sets: Sequence[str]) -> str:
-        """Human text in the data set's own character sets (PS3.3 C.12.1.1.2); what cannot be decoded shows as �."""
+        """Human text in the data set's own character sets (PS3.3 C.12.1.1.2); what cannot be decoded shows as �.
+
+        At most the 64 characters of a Long String, without control characters: it goes into logs and reports.
+        """
         value = self._value(keyword)
         if not isinstance(value, bytes):
             return ""
         if value.isascii() and b"\x1b" not in value:
-            return value.decode("ascii").strip(" \0")
+            return _printable(value.decode("ascii"))
         try:
             encodings = convert_encodings(list(character_sets) or None)
-            return decode_bytes(value, encodings, _DELIMITERS).strip(" \0")
+            return _printable(decode_bytes(value, encodings, _DELIMITERS))
         except (LookupError, UnicodeError, ValueError):
-            return value.decode("ascii", "replace").strip(" \0")
+            return _printable(value.decode("ascii", "replace"))
 
     def numbers(self, name: str | Private) -> tuple[float, ...]:
         """Finite numbers; none where the element is absent or empty.
@@ -207,6 +210,10 @@ class Elements:
             raise DamagedHeader(f"the file ends inside ({tag >> 16:04x},{tag & 0xFFFF:04x})")
         vr = element.VR if element.VR in _BINARY or element.VR in _TEXT else known
         return (element.value, vr, element.is_little_endian)
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable()).strip()[:64]
 
 
 def _undecoded(value: Any) -> Any:

@@ -41,7 +41,6 @@ DERIVED_WORDS = frozenset({
 TWIN_WORDS: Mapping[str, str] = {
     "NORM": "normalised", "UCA": "normalised",
     "DIS2D": "distortion corrected", "DIS3D": "distortion corrected in 3D", "GDC": "distortion corrected",
-    "IN_PHASE": "in phase", "OPP_PHASE": "opposed phase", "IP": "in phase", "OP": "opposed phase",
 }  # fmt: skip
 
 

@@ -386,6 +386,7 @@ def test_a_classic_object_that_counts_its_one_frame_is_read(image):
         ("NO SUCH SET", b"liver", "liver"),
         ("NO SUCH SET", b"caf\xe9", "café"),
         ("ISO_IR 192", b"\xff\xfe\x00", "��"),
+        ("", b"two\r\nlines\x07 " + b"x" * 80, "twolines " + "x" * 55),
     ],
 )
 def test_texts_decode_in_any_character_set_without_a_warning(written, sets, value, shown):
@@ -449,6 +450,16 @@ def test_the_private_scale_of_each_philips_frame_is_kept(written):
         attributes = private(Dataset(), (0x2005, "Philips MR Imaging DD 001", 0x0E, "FL"), 0.5 * (n + 1))
         private(frame, (0x2005, "Philips MR Imaging DD 005", 0x0F, "SQ"), [attributes])
     assert [i.scale_slope for i in read(written(source)).images] == [0.5, 1.0, 1.5]
+
+
+def test_a_legacy_converted_object_keeps_its_echo_time_among_the_unassigned_attributes(written):
+    source = enhanced(
+        shared=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.4.4", EchoPulseSequence=None, ScanningSequence="GR"
+    )
+    for n, frame in enumerate(source.PerFrameFunctionalGroupsSequence):
+        del frame.MREchoSequence
+        frame.UnassignedPerFrameConvertedAttributesSequence = [item(EchoTime=f"{n + 1}.5")]
+    assert [i.echo_time_ms for i in read(written(source)).images] == [1.5, 2.5, 3.5]
 
 
 def test_an_enhanced_object_with_fewer_frames_than_it_says_is_damaged(reason):
