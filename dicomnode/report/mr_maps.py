@@ -92,7 +92,7 @@ def _general(image: Dataset, draft: Draft, style: MapStyle, slice_: Slice) -> No
     image.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
     image.BodyPartExamined = "LIVER"
     image.BurnedInAnnotation = "NO"
-    image.LossyImageCompression = "00"
+    image.update(draft.source.compression)
     image.SourceImageSequence = [image_item(r, codes.SOURCE_FOR_PROCESSING) for r in merged(slice_.echoes)]
     image.DerivationDescription = derivation(draft, f"{style.explanation}.")
     image.DerivationCodeSequence = [codes.concept(codes.R2STAR_FIT)]

@@ -125,15 +125,19 @@ def _describe(image: Dataset, draft: Draft, content: MapContent) -> None:
     anatomy.FrameLaterality = "U"
     anatomy.AnatomicRegionSequence = [codes.concept(codes.LIVER)]
     shared.FrameAnatomySequence = [anatomy]
-    organise(image, draft, content.kind)
+    settle(image, draft, content.kind)
 
 
-def organise(image: Dataset, draft: Draft, kind: str) -> None:
-    """Give the Multi-frame Dimension module a UID that a rerun gives again."""
+def settle(image: Dataset, draft: Draft, kind: str) -> None:
+    """Write over what highdicom drew or guessed: the dimension UID, the compression, a lone slice's spacing."""
     dimension = draft.series_uid(f"{kind}/dimensions")
     image.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
     for index in image.DimensionIndexSequence:
         index.DimensionOrganizationUID = dimension
+    image.update(draft.source.compression)
+    measures = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if draft.source.spacing_mm is None and "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
 
 
 def _lay_over(image: Dataset, shown_on: Sequence[Dataset]) -> None:

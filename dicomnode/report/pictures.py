@@ -246,7 +246,7 @@ def _capture(draft: Draft, k: int, pixels: NDArray[np.uint8]) -> Dataset:
     image.PatientOrientation = None
     image.BodyPartExamined = "LIVER"
     image.BurnedInAnnotation = "YES"
-    image.LossyImageCompression = "00"
+    image.update(draft.source.compression)
     image.DerivationDescription = derivation(draft, "Colour page of T2* and R2*.")
     image.SourceImageSequence = [
         image_item(reference, codes.SOURCE_FOR_PROCESSING) for reference in merged(draft.source.slices[k].echoes)

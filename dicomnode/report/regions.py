@@ -46,7 +46,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     segmentation's to show.
     """
     padded = np.pad(binary_fill_holes(mask), 1).astype(np.float32)
-    traced: list[NDArray[np.float64]] = find_contours(padded, 0.5)  # type: ignore[no-untyped-call]
+    traced: list[NDArray[np.float64]] = find_contours(padded, 0.5)
     found = [_straightened(points - 0.5) for points in traced]
     return sorted((points[:, ::-1].astype(np.float32) for points in found), key=area, reverse=True)
 

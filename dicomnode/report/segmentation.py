@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.report import codes
 from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
-from dicomnode.report.parametric_map import organise
+from dicomnode.report.parametric_map import settle
 from dicomnode.report.provenance import ALGORITHM
 from dicomnode.report.references import rewire
 from dicomnode.report.regions import anchors, name
@@ -36,7 +36,7 @@ def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dat
     rewire(image, sources, [[reference] for reference in anchors(draft, written)], codes.SEGMENTATION)
     stamp(image, draft, KIND)
     image.BodyPartExamined = "LIVER"
-    organise(image, draft, KIND)
+    settle(image, draft, KIND)
     return (image,)
 
 

@@ -60,6 +60,7 @@ SCANNER = (
     *("Manufacturer", "InstitutionName", "InstitutionAddress", "StationName", "InstitutionalDepartmentName"),
     *("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"),
 )
+COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, LookupError, OverflowError, struct.error)
 _TEXT = {"LO", "SH", "LT", "ST", "UT", "UC"}
 _PARAGRAPHS = {"LT", "ST", "UT"}
@@ -67,6 +68,7 @@ _PARAGRAPHS = {"LT", "ST", "UT"}
 _ALLOWED = {
     "PatientSex": {"M", "F", "O"},
     "PatientIdentityRemoved": {"YES", "NO"},
+    "LossyImageCompression": {"00", "01"},
     "ScanningSequence": {"SE", "IR", "GR", "EP", "RM"},
     "MRAcquisitionType": {"2D", "3D"},
     "InPlanePhaseEncodingDirection": {"ROW", "COL"},
@@ -92,6 +94,7 @@ class Source:
     series_number: int
     identity: Dataset
     scanner: Dataset
+    compression: Dataset  # what once was lossy stays so (PS3.3 C.7.6.1.1.5)
     slices: tuple[Slice, ...]
 
     @property
@@ -106,6 +109,12 @@ class Source:
         if len(gaps) == 0 or not np.allclose(gaps, gaps[0], atol=0.01):
             return None
         return abs(float(gaps.mean()))
+
+    @property
+    def thickness_mm(self) -> float | None:
+        """What the scanner calls the slice thickness, else the spacing: slices without a gap."""
+        said = self.slices[0].protocol.get("SliceThickness")
+        return float(said) if said else self.spacing_mm
 
 
 def read(stack: EchoStack) -> Source:
@@ -125,6 +134,7 @@ def read(stack: EchoStack) -> Source:
             series_number=_series_number(first.series_number),
             identity=_identity(header),
             scanner=_scanner(header, first),
+            compression=_compression(header),
             slices=tuple(_slice(stack, k, headers[stack.images[k][0].path]) for k in range(len(stack.images))),
         )
 
@@ -163,6 +173,12 @@ def _identity(header: Dataset) -> Dataset:
         if keyword not in identity:
             identity.add(DataElement(keyword, dictionary_VR(keyword), None))
     return identity
+
+
+def _compression(header: Dataset) -> Dataset:
+    found = carried(header[keyword] for keyword in COMPRESSION if _present(header, keyword))
+    found.setdefault("LossyImageCompression", "00")
+    return found
 
 
 def _scanner(header: Dataset, image: EchoImage) -> Dataset:
@@ -285,7 +301,7 @@ def _stand_in(source: Source, key: str, k: int) -> Dataset:
     header.Modality = "MR"
     header.FrameOfReferenceUID = source.frame_of_reference_uid
     place(header, source.slices[k].plane, source.slices[0].plane.orientation)
-    header.SliceThickness = source.slices[0].protocol.get("SliceThickness") or None
+    header.SliceThickness = source.thickness_mm
     return header
 
 

@@ -116,3 +116,38 @@ def test_a_stack_of_unequal_gaps_has_no_slice_spacing(bench, scan):
     uneven = replace(read, slices=(read.slices[0], read.slices[1], read.slices[1]))
     assert read.spacing_mm == pytest.approx(6.5)
     assert uneven.spacing_mm is None
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "expected"),
+    [
+        ("InPlanePhaseEncodingDirection", "COLUMN", "COL"),
+        ("ScanningSequence", ["GR", "XX"], "GR"),
+        ("MRAcquisitionType", "4D", None),
+    ],
+)
+def test_words_the_classic_object_does_not_know_are_translated_or_left_out(bench, scan, keyword, value, expected):
+    protocol = source.read(bench.stack(scan(header={keyword: value}))).slices[0].protocol
+    assert protocol.get(keyword) == expected
+
+
+def test_what_was_compressed_with_loss_stays_marked_so(bench, scan):
+    header = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "9.5"}
+    written = bench.write(bench.result(scan(header=header)))
+    for kind in ("mr_map_t2star", "parametric_map_t2star", "segmentation"):
+        d = written[kind][0]
+        assert (d.LossyImageCompression, d.LossyImageCompressionRatio) == ("01", 9.5)
+
+
+def test_a_lone_slice_has_a_thickness_and_no_made_up_spacing(bench, scan):
+    measures = _pixel_measures(bench.write(bench.result(scan(slices=1))))
+    assert "SpacingBetweenSlices" not in measures
+    assert measures.SliceThickness == 6
+
+
+def test_an_unknown_thickness_is_taken_from_the_spacing(bench, scan):
+    assert _pixel_measures(bench.write(bench.result(scan(without=("SliceThickness",))))).SliceThickness == 6.5
+
+
+def _pixel_measures(written):
+    return written["parametric_map_t2star"][0].SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
