@@ -7,73 +7,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.header.scope import Scope, words_of
+from dicomnode.header.sequence import sequence_kind
 from dicomnode.header.vendors import COMPONENT_WORDS, DERIVED_WORDS, TWIN_WORDS, Vendor, vendor_of
-from dicomnode.model import Component, EchoImage, Encoding, Plane, SequenceKind
+from dicomnode.model import Component, EchoImage, Encoding, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from dicomnode.header.elements import Elements, Private
+    from dicomnode.header.elements import Elements
 
-# Where an enhanced object keeps what a classic one has at the top (PS3.3 C.7.6.16, C.8.13.5).
-_FUNCTIONAL_GROUP = {
-    "EffectiveEchoTime": "MREchoSequence",
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "FrameType": "MRImageFrameTypeSequence",
-    "ComplexImageComponent": "MRImageFrameTypeSequence",
-    "TemporalPositionIndex": "FrameContentSequence",
-    "FrameAcquisitionNumber": "FrameContentSequence",
-    "TransmitterFrequency": "MRImagingModifierSequence",
-    "RepetitionTime": "MRTimingAndRelatedParametersSequence",
-    "FlipAngle": "MRTimingAndRelatedParametersSequence",
-    "RFEchoTrainLength": "MRTimingAndRelatedParametersSequence",
-    "SpectrallySelectedSuppression": "MRModifierSequence",
-    "InversionRecovery": "MRModifierSequence",
-    "DiffusionBValue": "MRDiffusionSequence",
-}
-# A legacy converted object keeps unmoved attributes here (PS3.3 C.7.6.16.2.24).
-_UNASSIGNED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
-
-_EPI_NAME = re.compile(r"^ep|epi|mosaic")
-_TURBO_NAME = re.compile(r"tse|fse|haste|spc|rare|grase|fast_?spin|propeller|blade|fase")
-_SPIN_NAME = re.compile(r"^se\d?d?|spin_?echo")
-_GRADIENT_NAME = re.compile(r"^(fl|fm|tfl|fi|fgre|gre|ffe|t1ffe|t2ffe|fe)|gre|ffe|field_?echo|flash|spgr")
-_DIFFUSION_NAME = re.compile(r"^ep_b\d|dwi|dti|diff")
 _TIME = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d{0,6})?)(?:[+-]\d{4})?", re.ASCII)
 _LARMOR_MHZ_PER_T = 42.577478
 _LONGEST_ECHO_MS = 10_000.0
-
-
-class Scope:
-    """One frame's view of an object: its own functional groups, then the shared ones, then the top."""
-
-    def __init__(self, top: Elements, layers: tuple[Elements, ...] = ()) -> None:
-        self.top = top
-        self._layers = layers
-
-    def of(self, keyword: str) -> Elements:
-        """Return the data set or item that holds the attribute for this frame; the top where none does."""
-        group = _FUNCTIONAL_GROUP.get(keyword)
-        for layer in self._layers if group else ():
-            item = next(iter(layer.items(group or "")), None)
-            if item is not None and item.has(keyword):
-                return item
-        return self.top if self.top.has(keyword) else self._unassigned(keyword)
-
-    def private(self, place: Private | None, sequence: Private | None) -> float | None:
-        """Return a vendor's own number for this frame, None where there is none or it cannot be read."""
-        items = [item for layer in self._layers if sequence for item in layer.private_items(sequence)]
-        numbers = (item.lenient(place) for item in (*items, self.top) if place)
-        return next((number for number in numbers if number is not None), None)
-
-    def _unassigned(self, keyword: str) -> Elements:
-        items = (item for layer in self._layers for name in _UNASSIGNED for item in layer.items(name))
-        return next((item for item in items if item.has(keyword)), self.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +55,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
     top = scope.top
     sets = top.character_sets()
     vendor = vendor_of(top.words("Manufacturer", sets))
-    words = _words(top, "ImageType")
+    words = words_of(top, "ImageType")
     return {
         "path": subject.path,
         "sop_class_uid": subject.sop_class_uid,
@@ -135,7 +82,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
 
 def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoImage:
     vendor = vendor_of(common["manufacturer"])
-    words = _words(scope.of("FrameType"), "FrameType") or _words(scope.top, "ImageType")
+    words = words_of(scope.of("FrameType"), "FrameType") or words_of(scope.top, "ImageType")
     slope = scope.of("RescaleSlope").number("RescaleSlope")
     intercept = scope.of("RescaleIntercept").number("RescaleIntercept")
     if slope == 0:
@@ -153,10 +100,6 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
         echo_number=scope.top.whole("EchoNumbers"),
         twin=_twin(scope, vendor, words),
     )
-
-
-def _words(elements: Elements, keyword: str) -> tuple[str, ...]:
-    return tuple(word.upper() for word in elements.texts(keyword))
 
 
 def component(scope: Scope, vendor: Vendor, words: tuple[str, ...], encoding: Encoding) -> Component:
@@ -183,62 +126,6 @@ def _is_derived(words: tuple[str, ...], encoding: Encoding) -> bool:
     named_map = len(words) > 2 and words[2].endswith("MAP") and words[2] not in COMPONENT_WORDS
     derived = DERIVED_WORDS | {"T1", "T2", "ADDITION", "DIVISION", "MULTIPLICATION", "STD_DEVIATION", "MTR", "TRACE"}
     return named_map or not derived.isdisjoint(words[:2] + words[3:])
-
-
-def sequence_kind(scope: Scope, vendor: Vendor, words: tuple[str, ...]) -> SequenceKind:
-    """Decide what made the echo, from the strongest evidence to the weakest."""
-    top = scope.top
-    name = _sequence_name(top, vendor)
-    scanning = set(_words(top, "ScanningSequence"))
-    pulse = top.text("EchoPulseSequence").upper()
-    if _is_diffusion(scope, vendor, words, name):
-        return SequenceKind.DIFFUSION
-    if _is_echo_planar(top, vendor, words, name, scanning):
-        return SequenceKind.ECHO_PLANAR
-    inversion = scope.of("InversionRecovery").text("InversionRecovery").upper()
-    if "IR" in scanning or inversion == "YES" or name.startswith("ir"):
-        return SequenceKind.INVERSION_RECOVERY
-    if "SE" in scanning or pulse in ("SPIN", "BOTH"):
-        return _spin_echo_kind(scope, name)
-    if scanning & vendor.gradient_words or pulse == "GRADIENT":
-        return SequenceKind.GRADIENT_ECHO
-    return _kind_by_name(name)
-
-
-def _kind_by_name(name: str) -> SequenceKind:
-    if _TURBO_NAME.search(name):
-        return SequenceKind.TURBO_SPIN_ECHO
-    if _GRADIENT_NAME.search(name):
-        return SequenceKind.GRADIENT_ECHO
-    return SequenceKind.SPIN_ECHO if _SPIN_NAME.search(name) else SequenceKind.UNKNOWN
-
-
-def _sequence_name(top: Elements, vendor: Vendor) -> str:
-    places: tuple[str | Private, ...] = ("SequenceName", "PulseSequenceName", *vendor.sequence_name)
-    names = (top.text(place) for place in places)
-    return next((name.strip("*").lower() for name in names if name), "")
-
-
-def _is_diffusion(scope: Scope, vendor: Vendor, words: tuple[str, ...], name: str) -> bool:
-    b_value = scope.of("DiffusionBValue").lenient("DiffusionBValue") or 0.0
-    private = scope.top.lenient(vendor.diffusion_b) if vendor.diffusion_b else None
-    stated = {"DIFFUSION", scope.top.text("AcquisitionContrast").upper()} == {"DIFFUSION"}
-    return b_value > 0 or (private or 0.0) > 0 or stated or "DIFFUSION" in words or bool(_DIFFUSION_NAME.search(name))
-
-
-def _is_echo_planar(top: Elements, vendor: Vendor, words: tuple[str, ...], name: str, scanning: set[str]) -> bool:
-    factor = top.lenient(vendor.epi_factor) if vendor.epi_factor else None
-    planar = top.text("EchoPlanarPulseSequence").upper() == "YES"
-    options = any(option.startswith("EPI") for option in _words(top, "ScanOptions"))
-    mosaic = "MOSAIC" in words or "VFRAME" in words
-    return "EP" in scanning or planar or options or mosaic or (factor or 1) > 1 or bool(_EPI_NAME.search(name))
-
-
-def _spin_echo_kind(scope: Scope, name: str) -> SequenceKind:
-    segmented = "SK" in _words(scope.top, "SequenceVariant") and (scope.top.whole("EchoTrainLength") or 0) > 1
-    train = (scope.of("RFEchoTrainLength").whole("RFEchoTrainLength") or 0) > 1
-    turbo = bool(_TURBO_NAME.search(name)) or segmented or train
-    return SequenceKind.TURBO_SPIN_ECHO if turbo else SequenceKind.SPIN_ECHO
 
 
 def _echo_time(scope: Scope) -> float | None:
@@ -316,14 +203,14 @@ def _repetition(scope: Scope) -> int | None:
 
 def _twin(scope: Scope, vendor: Vendor, words: tuple[str, ...]) -> tuple[str, ...]:
     facts = {TWIN_WORDS[word] for word in words if word in TWIN_WORDS}
-    options = set(_words(scope.top, "ScanOptions"))
+    options = set(words_of(scope.top, "ScanOptions"))
     suppression = scope.of("SpectrallySelectedSuppression").text("SpectrallySelectedSuppression").upper()
     spir = bool(vendor.fat_saturation) and scope.top.text(vendor.fat_saturation or "").upper() == "Y"
     if options & {"FS", "SFS", "FATSAT", "FAT_SAT"} or suppression in ("FAT", "FAT_AND_WATER") or spir:
         facts.add("fat saturated")
     if suppression == "WATER" or options & {"WS"}:
         facts.add("water saturated")
-    if "MT" in _words(scope.top, "SequenceVariant"):
+    if "MT" in words_of(scope.top, "SequenceVariant"):
         facts.add("magnetisation transfer")
     return tuple(sorted(facts))
 
