@@ -106,6 +106,7 @@ class EchoImage:
     acquired_s: float | None = None  # seconds since midnight, where the header says when
     promised_images: int | None = None  # what the header says the acquisition holds, all components together
     promised_echoes: int | None = None
+    concatenation: tuple[str, int] | None = None  # its UID and number of parts, where one object was sent in several
     echo_number: int | None = None  # how the scanner counts this echo; may be absent, 0 or the same on all
     protocol: tuple[str, ...] = ()  # what the series of one scan have in common: name, sequence, TR, flip angle
     scan: str = ""  # names the scan where the scanner is known to send one series per echo

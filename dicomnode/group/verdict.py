@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ REASONS = {
     # INCOMPLETE: more images may cure it
     "images-missing": "the echo × slice grid has holes",
     "echoes-missing": "the scanner announced more echoes than arrived",
+    "parts-missing": "an enhanced object was sent in parts, of which some have not arrived",
     "fewer-images-than-announced": "the grid is full, but the scanner announced more images than can be accounted for",
 }
 
@@ -119,7 +121,8 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     whole = [s for s in range(len(table.slices)) if not any(hole[0] == s for hole in holes)]
     enough = whole and len(table.echoes) >= rules.minimum_echoes
     stack = stack_of(whole, grids, needed, table) if enough else None
-    reason = _missing_echoes(scan, table) or _missing_images(holes, table) or _unaccounted(scan, table, arrived)
+    reason = _missing_echoes(scan, table) or _missing_images(holes, table)
+    reason = reason or _missing_parts(scan) or _unaccounted(scan, table, arrived)
     if reason is None:
         return replace(group, status=GroupStatus.COMPLETE, stack=stack)
     missing = tuple(table.name(hole) for hole in holes) + _missing_echo_names(scan, table)
@@ -206,6 +209,15 @@ def _missing_images(holes: Sequence[tuple[int, int]], table: Table) -> Reason | 
     names = "; ".join(table.name(hole) for hole in holes[:_NAMED])
     more = f" and {len(holes) - _NAMED} more" if len(holes) > _NAMED else ""
     return Reason("images-missing", f"{_number(len(holes), 'image')} missing: {names}{more}")
+
+
+def _missing_parts(scan: Scan) -> Reason | None:
+    parts: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for image in scan.images:
+        if image.concatenation is not None:
+            parts[image.concatenation].add(image.sop_instance_uid)
+    short = ((len(uids), total) for (_, total), uids in parts.items() if len(uids) < total)
+    return next((Reason("parts-missing", f"{n} of {total} parts of an enhanced object") for n, total in short), None)
 
 
 def _unaccounted(scan: Scan, table: Table, arrived: Mapping[str, int]) -> Reason | None:

@@ -75,6 +75,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "acquired_s": _acquired(top),
         "promised_images": _count(top.whole("ImagesInAcquisition")),
         "promised_echoes": next(filter(None, (_count(top.whole(place)) for place in vendor.echo_count)), None),
+        "concatenation": _concatenation(top),
         "protocol": _protocol(scope, sets),
         "scan": _scan(top, vendor, words),
     }
@@ -236,6 +237,12 @@ def _scan(top: Elements, vendor: Vendor, words: tuple[str, ...]) -> str:
     if vendor.split_word is None or vendor.split_word not in words or number is None or number < 1000:
         return ""
     return str(number // 1000)  # series 9 is sent as 9001, 9002, ...
+
+
+def _concatenation(top: Elements) -> tuple[str, int] | None:
+    """PS3.3 C.7.6.16.1.3: the parts of one multi-frame object, and how many there are where that is said."""
+    total = _count(top.whole("InConcatenationTotalNumber"))
+    return None if total is None else (top.text("ConcatenationUID"), total)
 
 
 def _count(number: int | None) -> int | None:

@@ -335,6 +335,18 @@ def test_an_announcement_that_is_too_small_does_not_hold_a_full_grid_back(promis
     assert only(grid(promised_echoes=1)).status is GroupStatus.COMPLETE
 
 
+def test_the_parts_of_an_enhanced_object_that_was_sent_in_several_are_waited_for():
+    parts = [
+        [
+            dataclasses.replace(i, sop_instance_uid=f"1.2.3.9{n}", concatenation=("1.2.7", 2))
+            for i in enhanced(grid(slices=z))
+        ]
+        for n, z in enumerate([(0.0, 5.0), (10.0, 15.0)])
+    ]
+    assert str(only(parts[0]).reason) == "1 of 2 parts of an enhanced object"
+    assert only(parts[0] + parts[1]).stack.shape[0] == 4
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

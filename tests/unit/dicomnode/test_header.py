@@ -452,6 +452,11 @@ def test_the_private_scale_of_each_philips_frame_is_kept(written):
     assert [i.scale_slope for i in read(written(source)).images] == [0.5, 1.0, 1.5]
 
 
+def test_a_part_of_a_concatenation_says_how_many_there_are(written):
+    source = enhanced(ConcatenationUID="1.2.7", InConcatenationNumber=1, InConcatenationTotalNumber=3)
+    assert {i.concatenation for i in read(written(source)).images} == {("1.2.7", 3)}
+
+
 def test_a_legacy_converted_object_keeps_its_echo_time_among_the_unassigned_attributes(written):
     source = enhanced(
         shared=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.4.4", EchoPulseSequence=None, ScanningSequence="GR"
