@@ -62,11 +62,13 @@ def measure(call: Callable[[], T], repeats: int = 3) -> tuple[Timing, T]:
     return Timing(min(cpu for cpu, _ in times), min(wall for _, wall in times)), result
 
 
-def slice_of_liver(slices: int = 1, shape: tuple[int, int] = (192, 256), echoes: int = 8) -> tuple[Array, Array]:
+def slice_of_liver(
+    slices: int = 1, shape: tuple[int, int] = (192, 256), echoes: int = 8, *, air: bool = True
+) -> tuple[Array, Array]:
     """Return float32 magnitudes (slices, K, L, M) with Rician noise, S0/σ of 60, and their echo times in ms."""
     times = np.array(PAPER_ECHO_TIMES_MS) if echoes == 8 else np.linspace(1.1, 13.2, echoes)
     rng = np.random.default_rng(3)
-    one = phantom.abdomen(Abdomen(shape=shape, lesion_diameter_mm=8.0), rng)
+    one = phantom.abdomen(Abdomen(shape=shape, lesion_diameter_mm=8.0, air=air), rng)
     images = np.empty((slices, *shape, times.size), np.float32)
     for image in images:  # filled in place, because the peak of memory is measured on top of this
         image[...] = phantom.acquire(one, times.tolist(), Receiver(SIGMA), rng)[0]
@@ -210,29 +212,38 @@ def _peer_row(name: str, prox: Prox | None, task: ProxTask, ours: float, quick: 
 
 def papers_objective(quick: bool) -> Table:
     """Eq. 2 with λ 10 and 1e4: Algorithm 1 as published and the solver's own iteration."""
-    images, t = slice_of_liver()
-    weights = (LAMBDA_S0, LAMBDA_R)
-
-    def fast(signal: Array) -> tuple[float, float]:
-        # With sigma = 1 the solver's objective is eq. 2 itself.
-        timing, found = measure(
-            lambda: fit_t2star(signal, t, noise="gaussian", sigma=1.0, weights=weights, threads=1), 1 if quick else 3
-        )
-        return timing.cpu, found.objective[-1]
-
-    _, reference = fast(images.astype(np.float64))
-    seconds, reached = fast(images)
-    reference = min(reference, reached)
-    rows = [["solver, float32", f"{1000 * seconds:.0f}", "1", f"{reached / reference - 1:.1e}"]]
-    for mu in (0.1, 10.0) if quick else (0.1, 1.0, 10.0, 100.0):
-        cpu, objective, iterations = _literal(images, t, mu, 3 if quick else 40)
-        row = [f"Algorithm 1, μ = {mu:g}, {iterations} iterations", f"{1000 * cpu:,.0f}", f"{cpu / seconds:.0f}"]
-        rows.append([*row, f"{objective / reference - 1:.1e}"])
+    rows = []
+    for air in (False,) if quick else (False, True):
+        images, t = slice_of_liver(air=air)
+        where = "body with air" if air else "body fills the image"
+        # A σ far too small asks for more digits than the noise is worth.
+        least = _regularised(images.astype(np.float64), t, SIGMA / 30, 1)[1]
+        for sigma in (SIGMA, SIGMA / 3, SIGMA / 10, SIGMA / 30):
+            seconds, reached = _regularised(images, t, sigma, 3)
+            gap = reached / least - 1
+            rows.append([where, f"solver, float32, σ {sigma:.2g}", f"{1000 * seconds:,.0f}", "1", f"{gap:.1e}"])
+            if gap <= GAP:
+                break
+        for mu in (1.0, 10.0):
+            cpu, objective, n = _literal(images, t, mu, 3 if quick else 80)
+            name = f"Algorithm 1, μ {mu:g}, {n} iterations"
+            rows.append([where, name, f"{1000 * cpu:,.0f}", f"{cpu / seconds:.0f}", f"{objective / least - 1:.1e}"])
     notes = [
-        "Gap: objective over the least that is known (the solver in double precision), minus 1. "
+        "Gap: objective over the least that is known (the solver in double precision), minus 1; the true σ is 5, a smaller "
+        "one asks for more digits, and the ratio is to the run that reaches 1e-4. "
         "Algorithm 1: the paper prints neither μ nor the number of iterations; the best objective of the run counts."
     ]
-    return Table("The paper's objective, λ1 = 10, λ2 = 1e4, 192×256×8", ["method", "CPU ms", "×", "gap"], rows, notes)
+    columns = ["image", "method", "CPU ms", "×", "gap"]
+    return Table("The paper's objective, λ1 = 10, λ2 = 1e4, 192×256×8", columns, rows, notes)
+
+
+def _regularised(signal: Array, t: Array, sigma: float, repeats: int) -> tuple[float, float]:
+    """CPU seconds and eq. 2, which is the solver's objective in units of sigma²."""
+    weights = (LAMBDA_S0, LAMBDA_R)
+    timing, found = measure(
+        lambda: fit_t2star(signal, t, noise="gaussian", sigma=sigma, weights=weights, threads=1), repeats
+    )
+    return timing.cpu, found.objective[-1] * sigma**2
 
 
 def _literal(images: Array, t: Array, mu: float, iterations: int) -> tuple[float, float, int]:
