@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 METHODS = ("admm", "nls", "admm-published", "lm-published")
-BEYOND = 1.5
+BEYOND = 2.0
 SLICES_FOR_NOISE = 6
 NOISES = ("rician", "gaussian")
 
@@ -150,6 +150,7 @@ class _Settings:
     noise: str
     sigma: float
     n_coils: float
+    noise_source: str
     weights: tuple[float, float] | None
     t_ms: NDArray[np.float64]
     dtype: Any
@@ -276,13 +277,16 @@ def fit_t2star(
     chosen = _mask(mask, shape).reshape(-1, *shape[-2:])
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = _precision(s)
-    known = sigma is not None and n_coils is not None
-    estimate = None if known else _noise(slices, chosen, t_ms, dtype, n_coils)
+    if sigma is not None and n_coils is not None:
+        estimate = NoiseEstimate(sigma, n_coils, "given")
+    else:
+        estimate = _noise(slices, chosen, t_ms, dtype, n_coils)
     settings = _Settings(
         method,
         noise,
         float(sigma or estimate.sigma),
-        float(n_coils or estimate.n_coils),
+        float(estimate.n_coils),
+        estimate.source if sigma is None else "given",
         pair,
         t_ms,
         dtype,
@@ -302,7 +306,7 @@ def _assemble(results: list[_Slice], settings: _Settings, shape: tuple[int, ...]
     s0, r = x[:, 0] * settings.sigma, x[:, 1] / t_last
     low, high = (bound / t_last for bound in _bounds(settings.t_ms))
     second = x[:, 0] * np.exp(-r * settings.t_ms[1])
-    beyond = free & (second < BEYOND)
+    beyond = free & (second < BEYOND * np.sqrt((1 + settings.n_coils) / 2))
     share = [ndimage.uniform_filter(v.astype(np.float32), (0, 5, 5), mode="nearest") for v in (beyond, free)]
     beyond |= free & (share[0] > 0.5 * share[1])
     valid = free & ~beyond & (r > low * 1.01) & (r < high * 0.99) & (x[:, 0] > 0) & np.isfinite(sd)
@@ -336,6 +340,7 @@ def _assemble(results: list[_Slice], settings: _Settings, shape: tuple[int, ...]
             "noise": settings.noise,
             "sigma": settings.sigma,
             "n_coils": settings.n_coils,
+            "noise_source": settings.noise_source,
             "weights": settings.weights or "auto",
             "echo_times_ms": [float(v) for v in settings.t_ms],
         },

@@ -132,14 +132,16 @@ def coils_of(samples: NDArray[Any]) -> float:
     return 1.0 if found < 1.1 else found
 
 
-def noise_only(samples: NDArray[Any], sigma: float, n_coils: float | None = None) -> NDArray[Any] | None:
+def noise_only(
+    samples: NDArray[Any], between: tuple[float, float], n_coils: float | None = None
+) -> NDArray[Any] | None:
     """Pick the voxels of ``samples`` (M, n) that hold nothing but noise; None where there are too few of them.
 
     The mean power of such a voxel is N sigma^2 times a chi-square of 2NM degrees of freedom over its mean. The level is
     the fixed point at which the accepted voxels, those within the quantiles of that distribution, have that mean
     (after Koay et al. 2009, from many levels and for several N). The largest set is taken whose power is the same at
-    every echo and scatters as the noise of that N does, which weak tissue, ghosts and artefacts do not, and which
-    agrees with ``sigma``, what residuals in tissue say (0: nothing is known).
+    every echo and scatters as the noise of that N does, which weak tissue, ghosts and artefacts do not, and
+    whose sigma lies ``between`` what residuals in tissue allow (0, 0: nothing is known).
     """
     power = np.mean(np.square(samples, dtype=np.float64), axis=0) / 2
     rising = np.sort(power)
@@ -156,7 +158,7 @@ def noise_only(samples: NDArray[Any], sigma: float, n_coils: float | None = None
             level = float(
                 np.sqrt(np.mean(np.square(accepted, dtype=np.float64)) / (2 * (n_coils or coils_of(accepted))))
             )
-            if sigma == 0 or 0.6 < sigma / level < 1.5:
+            if between[1] == 0 or between[0] < level < between[1]:
                 return accepted
     return None
 

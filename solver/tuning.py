@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRENGTH = 1.4  # weight of |D x| where x is in units of its Cramér-Rao standard deviation
-STEP = 1.0  # height of a step, in standard deviations of one voxel, that halves the weight
-POWER = 2.0
+STEP = 1.4  # height of a step, in standard deviations of one voxel, that halves the weight
+POWER = 3.0
+SMALLEST = 0.01  # of a map, in sigma or per last echo time, where it is compared with its deviation
 WINDOW = 5  # pixels over which signals are averaged before that deviation is computed
 
 
@@ -35,15 +36,17 @@ def estimate_noise(
     lit = np.concatenate([s[:, d] for s, d in zip(stacks, heard, strict=True)], axis=1)
     residual = _tissue_sigma(stacks, usable, t, bounds)
     late = max(2, t.size // 3)
-    for source, samples in (
-        ("air", noise_only(lit, residual, n_coils)),
-        ("late echoes", noise_only(lit[-late:], residual, n_coils)),
+    # Air may be as much as four times quieter than residuals, which hold what no model explains; a few echoes that
+    # look like noise must agree with them.
+    for source, samples, ratios in (
+        ("air", lit, (0.75, 4.0)),
+        ("late echoes", lit[-late:], (0.6, 1.5)),
     ):
-        if samples is None:
-            continue
-        n = n_coils or coils_of(samples)
-        sigma = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / (2 * n)))
-        return NoiseEstimate(min(sigma, residual or sigma), n, source)
+        silent = noise_only(samples, (residual * (1 / ratios[1]), residual / ratios[0]), n_coils)
+        if silent is not None:
+            n = n_coils or coils_of(silent)
+            sigma = float(np.sqrt(np.mean(np.square(silent, dtype=np.float64)) / (2 * n)))
+            return NoiseEstimate(min(sigma, residual or sigma), n, source)
     if residual > 0:
         return NoiseEstimate(residual, n_coils or 1.0, "residuals")
     differences = [difference_sigma(s) for s in stacks]
@@ -71,8 +74,14 @@ def smooth_start(
     count = ndimage.uniform_filter(free.astype(s.dtype), size[1:], mode="constant")
     power = ndimage.uniform_filter(s * s * free, size, mode="constant") / np.maximum(count, 1e-6)
     signal = np.sqrt(np.maximum(power - 2 * n_coils, 0)) * free
-    a, r, _ = variable_projection(signal.reshape(t.size, -1).astype(s.dtype), t, *bounds)
-    return np.stack([a, r]).reshape(2, *free.shape)
+    flat = signal.reshape(t.size, -1).astype(s.dtype)
+    a, r, _ = variable_projection(flat, t, *bounds)
+    # Where nothing is left at the second echo, start from half a sigma there: further out the likelihood is flat.
+    fastest = np.log(np.maximum(2 * flat[0], 2)) / (t[1] - t[0])
+    too_fast = r > fastest
+    r = np.where(too_fast, fastest, r)
+    a = np.where(too_fast, flat[0] * np.exp(r * t[0]), a)
+    return np.stack([a, r]).reshape(2, *free.shape).astype(s.dtype)
 
 
 def automatic_weights(
@@ -86,8 +95,10 @@ def automatic_weights(
     """
     aa, ar, rr = information(x[0], x[1], t, n_coils)
     with np.errstate(divide="ignore", invalid="ignore"):
-        weights = STRENGTH * np.sqrt((aa * rr - ar * ar) / np.stack([rr, aa]))
-    weights = np.where(free & np.isfinite(weights), weights, 0)
+        precision = np.sqrt(np.maximum(aa * rr - ar * ar, 0) / np.stack([rr, aa]))
+    # What data say nothing about is not let run free: a map is never less known than by its own size.
+    precision = np.maximum(np.nan_to_num(precision, posinf=0), 1 / np.maximum(x, SMALLEST))
+    weights = np.where(free, STRENGTH * precision, 0)
     if edges:
         weights *= 1 / (1 + (_step_heights(x, aa, ar, rr, free) / STEP) ** POWER)
     return weights.astype(x.dtype)
