@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dicomnode.model import Maps, Plane
 
 _SKIN_AND_FAT_MM = 15.0
-_HOMOGENEOUS = 0.25  # local spread of R2* over its local mean
+_HOMOGENEOUS = 0.12  # local spread over its local mean
+_BRIDGE_MM = 6.0
 _CERTAIN = 0.25  # standard deviation of R2* over R2*
 _SMALLEST_MM2 = 150.0
 
@@ -28,8 +29,7 @@ def find(signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...]) -> 
     ``signal`` is (slices, K, L, M). A region that cannot be found has an empty mask.
     """
     body = np.stack([_body(image) for image in signal[..., 0]])
-    slices = zip(body, maps.r2star_per_s, maps.r2star_sd_per_s, maps.valid, planes, strict=True)
-    tissue = np.stack([_tissue(*one) for one in slices])
+    tissue = np.stack([_tissue(body[k], maps, k, plane) for k, plane in enumerate(planes)])
     return (
         Roi("tissue (provisional)", tissue, finding="tissue", provisional=True),
         Roi("body (provisional)", body & maps.valid, finding="body", provisional=True),
@@ -50,29 +50,33 @@ def _body(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(largest), bool)
 
 
-def _tissue(
-    body: NDArray[np.bool_],
-    r2star: NDArray[np.float32],
-    sd: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    plane: Plane,
-) -> NDArray[np.bool_]:
-    """The largest homogeneous piece whose centre lies on the patient's right of the body's centre."""
-    inside = ndimage.distance_transform_edt(body, sampling=plane.pixel_spacing_mm) > _SKIN_AND_FAT_MM
-    mean = ndimage.uniform_filter(r2star.astype(np.float64), 5)
-    spread = np.sqrt(np.maximum(ndimage.uniform_filter(r2star.astype(np.float64) ** 2, 5) - mean**2, 0.0))
-    certain = valid & (sd < _CERTAIN * np.maximum(r2star, 1e-6)) & (spread < _HOMOGENEOUS * np.maximum(mean, 1e-6))
-    pieces = regionprops(label(ndimage.binary_opening(inside & certain, iterations=2), connectivity=1))
-    smallest = _SMALLEST_MM2 / (plane.pixel_spacing_mm[0] * plane.pixel_spacing_mm[1])
-    pieces = [piece for piece in pieces if piece.area >= smallest]
+def _tissue(body: NDArray[np.bool_], maps: Maps, k: int, plane: Plane) -> NDArray[np.bool_]:
+    """The thickest homogeneous piece whose centre lies on the patient's right of the body's centre."""
+    spacing = plane.pixel_spacing_mm
+    inside = ndimage.distance_transform_edt(body, sampling=spacing) > _SKIN_AND_FAT_MM
+    r2star, sd = maps.r2star_per_s[k], maps.r2star_sd_per_s[k]
+    certain = maps.valid[k] & (sd < _CERTAIN * np.maximum(r2star, 1e-6))
+    certain &= _homogeneous(r2star) & _homogeneous(maps.s0[k])
+    # Opened by some millimetres, so that no thin bridge of muscle or vessel joins two organs.
+    depth = ndimage.distance_transform_edt(inside & certain, sampling=spacing)
+    cores = label(depth > _BRIDGE_MM, connectivity=1)
+    centre = _right_mm(plane, ndimage.center_of_mass(body)) if body.any() else 0.0
+    pieces = [piece for piece in regionprops(cores, depth) if _right_mm(plane, piece.centroid) > centre]
     if not pieces:
         return np.zeros(body.shape, bool)
-    centre = _right_mm(plane, ndimage.center_of_mass(body))
-    on_the_right = [piece for piece in pieces if _right_mm(plane, piece.centroid) > centre] or pieces
-    largest = max(on_the_right, key=lambda piece: (piece.area, -piece.label))
-    region = np.zeros(body.shape, bool)
-    region[tuple(largest.coords.T)] = True
-    return region
+    # The liver is the thickest organ on that side: thickness counts more than area.
+    thickest = max(pieces, key=lambda piece: (float((piece.image_intensity**2).sum()), -piece.label))
+    reach = ndimage.distance_transform_edt(cores != thickest.label, sampling=spacing) <= _BRIDGE_MM
+    region = reach & inside & certain
+    return region if region.sum() * spacing[0] * spacing[1] >= _SMALLEST_MM2 else np.zeros(body.shape, bool)
+
+
+def _homogeneous(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where the spread within 5 × 5 voxels is small beside the mean."""
+    exact = values.astype(np.float64)
+    mean = ndimage.uniform_filter(exact, 5)
+    variance = np.maximum(ndimage.uniform_filter(exact**2, 5) - mean**2, 0.0)
+    return np.asarray(np.sqrt(variance) < _HOMOGENEOUS * np.maximum(mean, 1e-6))
 
 
 def _right_mm(plane: Plane, pixel: Any) -> float:
