@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -29,12 +30,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from pydicom.filereader import read_partial
+
 from dicomnode.errors import DiskLow, InputError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydicom.tag import BaseTag
+
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
+_PIXEL_DATA = 0x7FE00010
+_UNDEFINED = 0xFFFFFFFF
 
 
 def sync_folder(folder: Path) -> None:
@@ -72,11 +79,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of ours; None where there is none."""
+    """Read a JSON file of ours; None where there is none; raises StorageError where it cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as fault:
+        raise StorageError(f"{path} cannot be read: {fault.strerror or fault}") from fault
+    except ValueError as fault:
+        raise StorageError(f"{path} is damaged") from fault
 
 
 def make_folder(folder: Path) -> None:
@@ -188,6 +199,14 @@ class Spool:
         """Folder of a study's instances; raises InputError for what is not a UID, so that it never becomes a path."""
         return self.incoming / _checked(study_uid, "StudyInstanceUID")
 
+    def study_changes(self) -> Iterator[tuple[str, int]]:
+        """Every study with the time stamp of its folder, ns: one stat a study."""
+        with os.scandir(self.incoming) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if _UID.fullmatch(entry.name) and entry.is_dir():
+                        yield entry.name, entry.stat().st_mtime_ns
+
     def store(self, study_uid: str, sop_uid: str, content: bytes) -> Received:
         """Keep the bytes of an instance durably under their final name.
 
@@ -232,6 +251,27 @@ class Spool:
 def digest(content: bytes) -> str:
     """Short SHA-256, for file names."""
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def cut_short(content: bytes) -> bool:
+    """Whether a DICOM file ends before its pixel data does; other damage is not looked for."""
+    found: list[int] = []
+
+    def at_pixel_data(tag: BaseTag, _vr: str | None, length: int) -> bool:
+        if tag == _PIXEL_DATA:
+            found.append(length)
+        return tag == _PIXEL_DATA
+
+    file = io.BytesIO(content)
+    try:
+        read_partial(file, stop_when=at_pixel_data, specific_tags=[_PIXEL_DATA])
+    except Exception:  # noqa: BLE001  the parser's every complaint: what cannot be parsed is for others to judge
+        return False
+    if not found:
+        return False
+    if found[0] == _UNDEFINED:  # fragments, then a sequence delimitation item (PS3.5 A.4)
+        return content.find(b"\xfe\xff\xdd\xe0", file.tell()) < 0
+    return len(content) - file.tell() < found[0]
 
 
 def _checked(uid: str, name: str) -> str:

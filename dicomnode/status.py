@@ -39,7 +39,8 @@ def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
         empty = {"series_instance_uids": [], "missing": [], "echo_times_ms": [], "slices": 0, "key": None}
         yield {**study, **empty, "status": "not an echo", **other, "images": other["count"], "deliveries": {}}
     for group in record["groups"].values():
-        entry = {**study, **{name: value for name, value in group.items() if name != "sources"}, "deliveries": {}}
+        said = {name: value for name, value in group.items() if name not in {"sources", "started"}}
+        entry = {**study, **said, "deliveries": {}}
         if group["key"] and group["status"] == "ready":
             job = spool.job(group["key"])
             state = job.state

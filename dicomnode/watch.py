@@ -19,10 +19,10 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from dicomnode import group, header
-from dicomnode.errors import InputError, NodeError
+from dicomnode.errors import InputError, NodeError, StorageError
 from dicomnode.logs import logger
 from dicomnode.model import Group, GroupStatus, Reason
-from dicomnode.spool import digest, read_json, sync_folder, write_json
+from dicomnode.spool import cut_short, digest, read_json, sync_folder, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dicomnode.spool import Spool
 
 _DROPPED_QUIET_SECONDS = 2.0  # a file being copied in changes within this time
+_MAY_BE_HALF = {"not-dicom", "damaged", "unreadable"}  # header's codes of what a half-written file may look like
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
 _SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp
 
@@ -74,7 +75,8 @@ def decide(candidate: Group, arrival: Arrival, rules: GroupingSettings, now: flo
     holes waits for them up to ``give_up_after``. A refusal is spoken only once nothing more seems to come.
     """
     quiet = rules.quiet_seconds if arrival.clean or arrival.receiving else rules.unreleased_quiet_seconds
-    settled_at = arrival.newest + (0.0 if arrival.whole and not arrival.receiving else quiet)
+    at_once = candidate.status is GroupStatus.COMPLETE and arrival.whole and not arrival.receiving
+    settled_at = arrival.newest + (0.0 if at_once else quiet)
     if candidate.status is GroupStatus.INCOMPLETE:
         give_up_at = arrival.newest + rules.give_up_after
         if now < give_up_at:
@@ -171,7 +173,7 @@ class Watcher:
 
     def turn(self, now: float) -> float:
         """Look once at whatever may have changed; return the time of the next look if nothing happens."""
-        if now >= self._next_rescan:
+        if not self._next_rescan - self._rules.rescan_seconds <= now < self._next_rescan:  # or the clock was set back
             self._next_rescan = now + self._rules.rescan_seconds
             self._drop_due = True
             self._mark_changed()
@@ -199,15 +201,13 @@ class Watcher:
 
     def _mark_changed(self) -> None:
         """Find study folders that changed since they were last looked at: one stat a study."""
-        for entry in self._spool.incoming.iterdir():
-            if entry.name not in self._studies:
-                record = self._record(entry.name)
-                self._studies[entry.name] = _Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
-            known = self._studies[entry.name]
-            changed = entry.stat().st_mtime_ns
-            if changed != known.changed_ns:
+        for study_uid, changed_ns in self._spool.study_changes():
+            if study_uid not in self._studies:
+                record = self._record(study_uid)
+                self._studies[study_uid] = _Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
+            if changed_ns != self._studies[study_uid].changed_ns:
                 with self._due_lock:
-                    self._due.add(entry.name)
+                    self._due.add(study_uid)
 
     def _look_safely(self, study_uid: str, now: float) -> None:
         """One study that cannot be looked at must not hold back the others; the next rescan tries it again."""
@@ -215,11 +215,13 @@ class Watcher:
             self._look(study_uid, now)
         except Exception:  # noqa: BLE001  the edge of a look
             self._log.exception("look_failed", study=study_uid)
+            self._studies[study_uid] = _Study(look_at=now + self._rules.rescan_seconds)
 
     def _look(self, study_uid: str, now: float) -> None:
         """Read what is new in a study, judge its groups, start what is ready, write down the rest."""
         folder = self._spool.study_folder(study_uid)
         if not folder.is_dir():
+            self._studies.pop(study_uid, None)
             return
         study = self._studies.setdefault(study_uid, _Study())
         stamp = folder.stat().st_mtime_ns
@@ -240,7 +242,7 @@ class Watcher:
         record = {
             "study_instance_uid": study_uid,
             "groups": groups,
-            "others": _others(study),
+            "others": [*_others(study), *_conflicts(folder)],
             "settled_ns": study.changed_ns,
             "look_at": study.look_at,
             **_labels(study),
@@ -249,12 +251,18 @@ class Watcher:
             write_json(self._spool.studies / f"{study_uid}.json", record)
         if study.look_at is None and not receiving:
             markers.remove_older_than(now - self._rules.unreleased_quiet_seconds)
+        if study.look_at is None and study.changed_ns:  # settled: nothing of it is kept in memory
             study.headers.clear()
+            study.times.clear()
 
     def _record(self, study_uid: str) -> dict[str, Any]:
         """What was written down of a study at the last look, also by an earlier run of the node."""
         nothing = {"groups": {}, "settled_ns": 0, "look_at": None}
-        return read_json(self._spool.studies / f"{study_uid}.json") or nothing
+        try:
+            return read_json(self._spool.studies / f"{study_uid}.json") or nothing
+        except StorageError as fault:  # it is made again: the same images and settings give the same job
+            self._log.error("record_damaged", study=study_uid, reason=str(fault))
+            return nothing
 
     def _read_new(self, folder: Path, study: _Study) -> None:
         """Read the headers that are not known yet."""
@@ -265,10 +273,10 @@ class Watcher:
 
     def _act(self, candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
         """Start the job of a group that is ready; return what is to be remembered of the group."""
-        entry = _entry(candidate, decision, before.get("key"))
-        settled = before.get("sources") == entry["sources"] and before.get("key") is not None
-        if decision.verdict is Verdict.READY and not settled:
+        entry = _entry(candidate, decision, before)
+        if decision.verdict is Verdict.READY and entry["started"] != entry["sources"]:
             entry["key"] = self._start(self._manifest(candidate, decision, before.get("key")))
+            entry["started"] = entry["sources"]
         if (before.get("status"), before.get("code")) != (entry["status"], entry["code"]):
             self._log.info(
                 f"series_{entry['status']}",
@@ -305,40 +313,54 @@ class Watcher:
         seen = {}
         taken: dict[str, list[str]] = {}
         for path in sorted(path for path in self._spool.drop.rglob("*") if path.is_file()):
-            stat = path.stat()
-            shape = (stat.st_size, stat.st_mtime_ns)
-            *before, since = self._dropped.get(path, (-1, -1, now))
-            if tuple(before) != shape:
-                since = now
-            if now - since < _DROPPED_QUIET_SECONDS:
-                seen[path] = (*shape, since)
-            elif stored := self._take(path):
-                taken.setdefault(stored[0], []).append(stored[1])
-        self._dropped = seen
-        if seen:
+            try:
+                age, seen[path] = self._age(path, now)
+                if age >= _DROPPED_QUIET_SECONDS and (stored := self._take(path, age)):
+                    taken.setdefault(stored[0], []).append(stored[1])
+            except (OSError, NodeError) as fault:  # it stays where it is; its name may be a patient's
+                reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+                self._log.error("dropped_file_waits", reason=reason)
+        self._dropped = {path: shape for path, shape in seen.items() if path.exists()}
+        if any(now - since < _DROPPED_QUIET_SECONDS for *_, since in self._dropped.values()):
             self._next_rescan = min(self._next_rescan, now + _DROPPED_QUIET_SECONDS)
         for study_uid, sop_uids in taken.items():
             self._spool.release(study_uid, sop_uids, dropped=True)
             self.wake(study_uid)
 
-    def _take(self, path: Path) -> tuple[str, str] | None:
-        """Move one file to where it belongs: into its study, or to what was refused; return its study and instance."""
+    def _age(self, path: Path, now: float) -> tuple[float, tuple[int, int, float]]:
+        """How long a dropped file has not changed, and what to remember to know it next time."""
+        stat = path.stat()
+        size, changed_ns, since = self._dropped.get(path, (-1, -1, now))
+        if (size, changed_ns) != (stat.st_size, stat.st_mtime_ns):
+            since = now
+        return now - since, (stat.st_size, stat.st_mtime_ns, since)
+
+    def _take(self, path: Path, age: float) -> tuple[str, str] | None:
+        """Move one file to where it belongs: into its study, or to what was refused; return its study and instance.
+
+        What cannot be read to its end may still be on its way, and is given more time.
+        """
         content = path.read_bytes()
         found = header.read(path)
-        stored: tuple[str, str] | None = None
-        try:
-            self._spool.store(found.study_instance_uid, found.sop_instance_uid, content)
-            stored = found.study_instance_uid, found.sop_instance_uid
-        except InputError as fault:
-            reason = str(found.reason or fault)
-            self._spool.refuse(content, "unreadable", reason)
-            self._log.warning("file_refused", reason=reason, digest=digest(content))
-        except NodeError as fault:
-            self._log.error("store_failed", reason=str(fault))
-            return None  # it stays where it is until there is room
+        doubtful = found.reason is not None and found.reason.code in _MAY_BE_HALF
+        cut = cut_short(content)
+        if (doubtful or cut) and age < self._rules.unreleased_quiet_seconds:
+            return None
+        refusal = "the file is cut short" if cut else self._store_dropped(found, content)
+        if refusal is not None:
+            self._spool.refuse(content, "unreadable", refusal)
+            self._log.warning("file_refused", reason=refusal, digest=digest(content))
         path.unlink()
         sync_folder(path.parent)
-        return stored
+        return (found.study_instance_uid, found.sop_instance_uid) if refusal is None else None
+
+    def _store_dropped(self, found: Header, content: bytes) -> str | None:
+        """Keep an instance; return why that cannot be done."""
+        try:
+            self._spool.store(found.study_instance_uid, found.sop_instance_uid, content)
+        except InputError as fault:
+            return str(found.reason or fault)
+        return None
 
 
 class _Waker(FileSystemEventHandler):
@@ -391,8 +413,8 @@ def _arrival(candidate: Group, study: _Study, markers: _Markers, *, receiving: b
     )
 
 
-def _entry(candidate: Group, decision: Decision, key: str | None) -> dict[str, Any]:
-    """What the study's record says of a group."""
+def _entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
+    """What the study's record says of a group; ``key`` names the job that was started from the images ``started``."""
     sources = sorted({image.sop_instance_uid for image in candidate.images})
     return {
         "series_instance_uids": list(candidate.series_instance_uids),
@@ -404,7 +426,8 @@ def _entry(candidate: Group, decision: Decision, key: str | None) -> dict[str, A
         "slices": candidate.n_slices,
         "images": len(candidate.images),
         "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
-        "key": key,
+        "started": before.get("started"),
+        "key": before.get("key"),
     }
 
 
@@ -413,6 +436,13 @@ def _others(study: _Study) -> list[dict[str, Any]]:
     reasons = Counter(found.reason for found in study.headers.values() if found.reason and not found.images)
     ordered = sorted(reasons.items(), key=lambda item: item[0].code)
     return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
+
+
+def _conflicts(folder: Path) -> list[dict[str, Any]]:
+    """What was put aside because other bytes are held under its SOP Instance UID."""
+    count = sum(1 for _ in folder.glob("conflict-*.dcm"))
+    sentence = "other content came under the SOP Instance UID of an image that is held; it was put aside unused"
+    return [{"code": "conflict", "reason": sentence, "count": count}] if count else []
 
 
 def _labels(study: _Study) -> dict[str, Any]:

@@ -1,0 +1,303 @@
+"""The watcher on real files: nothing lost, nothing early, nothing held up by a neighbour."""
+
+import copy
+import json
+import os
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from dicomnode import simulate
+from dicomnode.config import GroupingSettings
+from dicomnode.spool import Spool
+from dicomnode.status import overview
+from dicomnode.watch import Watcher
+
+RULES = GroupingSettings(quiet_seconds=5.0, unreleased_quiet_seconds=60.0, give_up_after=3600.0)
+
+
+def series(seed, echoes=(2.0, 4.0, 6.0, 8.0)):
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1, seed=seed, patient_id=f"SIM-{seed}", echo_times_ms=echoes)
+    return simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances
+
+
+def encoded(instance, folder):
+    path = folder / f"{instance.SOPInstanceUID}.encoded"
+    instance.save_as(path, enforce_file_format=True)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+class World:
+    """A spool, a watcher whose clock the test moves, and the manifests it hands over."""
+
+    def __init__(self, folder, rules=RULES):
+        self.folder = folder
+        self.spool = Spool(folder / "store")
+        self.spool.create()
+        self.rules = rules
+        self.receiving = False
+        self.started = []
+        self.now = time.time()
+        self.watcher = self.restart()
+
+    def restart(self):
+        self.watcher = Watcher(
+            self.rules,
+            self.spool,
+            parameters={},
+            software_version="1",
+            is_receiving=lambda _: self.receiving,
+            start=self.start,
+            clock=lambda: self.now,
+        )
+        return self.watcher
+
+    def start(self, manifest):
+        self.started.append(manifest)
+        return f"key{len(self.started)}"
+
+    def store(self, instances, *, release=True, wake=True):
+        for one in instances:
+            received = self.spool.store(one.StudyInstanceUID, one.SOPInstanceUID, encoded(one, self.folder))
+            if received.new:
+                os.utime(received.path, (self.now, self.now))
+        if release:
+            self.spool.release(instances[0].StudyInstanceUID, [one.SOPInstanceUID for one in instances])
+        if wake:
+            self.watcher.wake(instances[0].StudyInstanceUID)
+
+    def turn(self, seconds=0.0):
+        self.now = max(self.now, time.time()) + seconds
+        return self.watcher.turn(self.now)
+
+    def settle(self):
+        """Pass the quiet time and look again."""
+        self.turn()
+        self.turn(70.0)
+
+    def let_time_pass(self):
+        """Look again when the last change to any folder was long ago."""
+        for folder in self.spool.incoming.iterdir():
+            os.utime(folder, (self.now - 1000.0, self.now - 1000.0))
+        self.turn(70.0)
+
+    def statuses(self):
+        return sorted(entry["status"] for entry in overview(self.spool) if entry["series_instance_uids"])
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return series(1)
+
+
+def test_a_whole_released_series_goes_at_the_first_look(world, images):
+    world.store(images)
+    world.turn()
+    assert [len(manifest["sources"]) for manifest in world.started] == [4]
+
+
+def test_the_rescan_alone_is_enough(world, images):
+    """No event, no wake: as when watchdog and receiver both stayed silent."""
+    world.turn()
+    world.store(images, wake=False)
+    world.turn(world.rules.rescan_seconds + 1)
+    assert len(world.started) == 1
+
+
+def test_one_association_an_image_waits_for_quiet(world, images):
+    for one in images:
+        world.store([one])
+        world.turn(0.1)
+        assert world.statuses() == ["waiting"]
+    world.turn(10.0)
+    assert len(world.started) == 1
+
+
+def test_a_late_image_makes_a_result_that_names_the_one_it_supersedes(world):
+    whole = series(2)
+    by_echo = sorted(whole, key=lambda one: float(one.EchoTime))
+    world.store(by_echo[:3])
+    world.settle()
+    world.turn(4000.0)  # where the header promises four, three go only once the fourth is given up
+    assert len(world.started) == 1
+    world.store(by_echo[3:])
+    world.settle()
+    assert [manifest["supersedes"] for manifest in world.started] == [None, "key1"]
+    assert len(world.started[1]["sources"]) == 4
+    assert overview(world.spool)[0]["key"] == "key2"
+
+
+def test_sending_everything_again_starts_nothing(world, images):
+    world.store(images)
+    world.settle()
+    world.store(images)
+    world.settle()
+    assert len(world.started) == 1
+
+
+def test_interleaved_studies_each_give_their_own(world):
+    one, two = series(3), series(4)
+    for pair in zip(one, two, strict=True):
+        world.store([pair[0]], release=False)
+        world.store([pair[1]], release=False)
+    world.settle()
+    assert sorted(len(manifest["sources"]) for manifest in world.started) == [4, 4]
+    assert len({manifest["study_instance_uid"] for manifest in world.started}) == 2
+
+
+def test_a_restart_does_not_read_settled_studies_again(world, images, monkeypatch):
+    world.store(images)
+    world.settle()
+    world.let_time_pass()
+    world.restart()
+    monkeypatch.setattr(Watcher, "_look", lambda *_: pytest.fail("a settled study was looked at again"))
+    world.turn(70.0)
+
+
+def test_a_restart_goes_on_waiting_for_what_was_missing(world):
+    whole = series(5)
+    world.store(whole[:3], release=False)
+    world.turn()
+    world.restart()
+    world.store(whole[3:], release=False)
+    world.settle()
+    assert [len(manifest["sources"]) for manifest in world.started] == [4]
+
+
+def test_nothing_is_kept_in_memory_of_a_settled_study(world, images):
+    world.store(images)
+    world.settle()
+    world.let_time_pass()
+    (study,) = world.watcher._studies.values()
+    assert not study.headers
+    assert not study.times
+
+
+def test_a_study_that_cannot_be_looked_at_holds_up_nobody(world, images, monkeypatch):
+    other = series(6)
+    world.store(images)
+    world.store(other)
+    (world.spool.studies / f"{min(images[0].StudyInstanceUID, other[0].StudyInstanceUID)}.json").write_text("{damaged")
+    (world.spool.incoming / "stray.txt").write_text("no study")
+    world.settle()
+    assert len(world.started) >= 1
+
+
+def test_a_start_that_fails_is_tried_again_and_not_at_every_turn(world, images):
+    calls = []
+
+    def failing(manifest):
+        calls.append(manifest)
+        raise OSError("the queue is full")
+
+    world.start, kept = failing, world.start
+    world.restart()
+    world.store(images)
+    next_look = world.turn()
+    assert next_look >= world.now + 1.0
+    world.start = kept
+    world.watcher._start = kept
+    world.turn(world.rules.rescan_seconds + 1)
+    assert (len(calls), len(world.started)) == (1, 1)
+
+
+def test_other_bytes_under_a_known_uid_are_visible(world, images):
+    world.store(images)
+    changed = copy.deepcopy(images[0])
+    changed.PixelData = bytes(len(changed.PixelData))
+    world.store([changed])
+    world.settle()
+    (entry,) = [entry for entry in overview(world.spool) if entry["code"] == "conflict"]
+    assert entry["images"] == 1
+    assert len(world.started) == 1
+
+
+# --- the drop folder
+
+
+def dropped(world, instance, name):
+    path = world.spool.drop / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(encoded(instance, world.folder))
+    return path
+
+
+def test_dropped_files_are_taken_in_once_they_stop_changing(world, images):
+    paths = [dropped(world, one, f"folder/DOE^JOHN-{number}.dcm") for number, one in enumerate(images)]
+    world.turn()
+    assert world.started == []
+    world.turn(3.0)
+    world.turn(world.rules.quiet_seconds + 1.0)
+    assert len(world.started) == 1
+    assert not any(path.exists() for path in paths)
+
+
+def test_a_file_that_is_half_written_stays_until_it_is_whole(world, images):
+    content = encoded(images[0], world.folder)
+    path = world.spool.drop / "slow.dcm"
+    path.write_bytes(content[:-100])
+    for _ in range(3):
+        world.turn(5.0)
+    assert path.exists()
+    path.write_bytes(content)
+    world.watcher.look_at_drop()
+    world.turn(1.0)
+    world.turn(3.0)
+    assert not path.exists()
+    (kept,) = world.spool.incoming.rglob("*.dcm")
+    assert kept.read_bytes() == content
+
+
+def test_a_file_that_stays_cut_short_is_refused_in_the_end(world, images):
+    (world.spool.drop / "cut.dcm").write_bytes(encoded(images[0], world.folder)[:-100])
+    world.turn()
+    world.turn(3.0)
+    world.turn(4000.0)
+    (reason,) = world.spool.refused.glob("*.json")
+    assert "cut short" in json.loads(reason.read_text())["reason"]
+
+
+def test_what_is_not_dicom_is_refused_with_its_reason(world, capsys):
+    (world.spool.drop / "DOE^JOHN report.txt").write_text("DOE JOHN had a scan")
+    world.turn()
+    world.turn(70.0)
+    assert len(list(world.spool.refused.glob("*.json"))) == 1
+    assert "DOE" not in "".join(path.name for path in world.folder.rglob("*"))
+    assert "DOE" not in capsys.readouterr().err
+
+
+def test_a_dropped_file_that_cannot_be_read_holds_up_nobody(world, images, capsys, monkeypatch):
+    dropped(world, images[0], "DOE^JOHN.dcm")
+    world.turn()
+    monkeypatch.setattr("dicomnode.watch.Watcher._take", _unreadable)
+    other = series(7)
+    world.store(other)
+    world.turn(3.0)
+    world.turn(20.0)
+    assert len(world.started) == 1
+    said = capsys.readouterr()
+    assert "DOE" not in said.err + said.out
+
+
+def _unreadable(self, path, age):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_a_study_folder_that_vanishes_holds_up_nobody(world, images):
+    world.store(images)
+    world.turn()
+    for path in (world.spool.incoming / images[0].StudyInstanceUID).iterdir():
+        path.unlink()
+    (world.spool.incoming / images[0].StudyInstanceUID).rmdir()
+    other = series(8)
+    world.store(other)
+    world.turn(70.0)
+    assert len(world.started) == 2
