@@ -34,7 +34,7 @@ REASONS = {
     "not-an-mr-image": "an object of another kind: presentation state, raw data, report, another modality",
     "private-sop-class": "an object of a vendor's own kind",
     "damaged": "an attribute that is needed is missing or unreadable, or the file is cut short",
-    "unreadable": "the file cannot be opened",
+    "unreadable": "the file cannot be opened or read; trying again may help",
 }
 
 _STANDARD_ROOT = "1.2.840.10008."
@@ -70,12 +70,14 @@ def read(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             return _read(path, file)
-    except OSError as fault:
-        return Header(path, reason=Reason("unreadable", f"the file cannot be read: {fault.strerror or fault}"))
     except InvalidDicomError:
         return Header(path, reason=Reason("not-dicom", "the file is not a DICOM object"))
+    except DamagedHeader as fault:
+        return Header(path, reason=_damaged(fault))
     except Exception as fault:  # noqa: BLE001  any bytes may arrive: the parser's every complaint is an answer
-        return Header(path, reason=Reason("not-dicom", f"the data set cannot be parsed: {type(fault).__name__}"))
+        if isinstance(fault, OSError) and fault.errno is not None:  # pydicom raises OSError for a cut sequence too
+            return Header(path, reason=Reason("unreadable", f"the file cannot be read: {fault.strerror}"))
+        return Header(path, reason=_unparsed("data set", fault))
 
 
 def _read(path: Path, file: BinaryIO) -> Header:
@@ -138,6 +140,10 @@ def _damaged(fault: DamagedHeader) -> Reason:
     return Reason("damaged", f"damaged: {fault}")
 
 
+def _unparsed(what: str, fault: Exception) -> Reason:
+    return Reason("damaged", f"damaged: the {what} cannot be parsed ({type(fault).__name__})")
+
+
 @dataclass(frozen=True, slots=True)
 class _Pixels:
     """The pixel data element as far as the header tells: ``length`` None where it is not there."""
@@ -172,6 +178,4 @@ def _judged(header: Header, top: Elements, pixels: _Pixels) -> Header:
     except DamagedHeader as fault:
         return replace(header, reason=_damaged(fault))
     except Exception as fault:  # noqa: BLE001  a nested sequence can be broken in any way; the UIDs are still good
-        return replace(
-            header, reason=Reason("damaged", f"damaged: the attributes cannot be parsed: {type(fault).__name__}")
-        )
+        return replace(header, reason=_unparsed("attributes", fault))

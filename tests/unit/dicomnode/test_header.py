@@ -511,6 +511,29 @@ def test_bytes_that_are_no_dicom_object_say_so(tmp_path, content):
     assert read(path).reason.code in {"not-dicom", "damaged"}
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("source", [dataset, enhanced])
+def test_a_file_that_was_cut_short_is_damaged(written, source, share):
+    path = written(source())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert read(path).reason.code == "damaged"
+
+
+def test_sequences_nested_thousands_deep_are_damage_and_not_a_crash(written):
+    path = written(dataset())
+    level = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b"\x10\x00\x18\x00", level * 5000 + b"\x10\x00\x18\x00", 1).replace(
+            b"\x18\x00\x20\x00", level * 5000 + b"\x18\x00\x20\x00", 1
+        )
+    )
+    assert read(path).reason.code == "damaged"
+
+
 def test_a_file_that_is_not_there_says_so(tmp_path):
     assert read(tmp_path / "gone.dcm").reason.code == "unreadable"
     assert read(tmp_path).reason.code == "unreadable"
