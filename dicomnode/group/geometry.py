@@ -131,17 +131,17 @@ def _parallel(one: Plane, other: Plane) -> bool:
     )
 
 
-def slabs(images: Sequence[EchoImage], axes: Axes) -> list[list[EchoImage]]:
-    """Split images that lie side by side in one plane; slices that only shift from one to the next stay together."""
+def slabs(images: Sequence[EchoImage], axes: Axes) -> dict[str, list[EchoImage]]:
+    """Split images that lie side by side in one plane, named by where; slices that only shift stay together."""
     locations = Bins.of((axes.location(image.plane) for image in images), LOCATION_MM)
     rows = Bins.of((axes.along_row(image.plane) for image in images), _OFFSET_MM)
     columns = Bins.of((axes.along_column(image.plane) for image in images), _OFFSET_MM)
     slabs: dict[tuple[int, int], list[EchoImage]] = defaultdict(list)
-    beside: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    beside: dict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)  # copies in two encodings may be shifted
     for image in images:
         place = (rows.index(axes.along_row(image.plane)), columns.index(axes.along_column(image.plane)))
         slabs[place].append(image)
-        beside[locations.index(axes.location(image.plane))].add(place)
+        beside[image.encoding, locations.index(axes.location(image.plane))].add(place)
     if all(len(places) == 1 for places in beside.values()):
-        return [list(images)]
-    return [slabs[place] for place in sorted(slabs)]
+        return {"": list(images)}
+    return {f"{rows.values[r]:.0f},{columns.values[c]:.0f}": slabs[r, c] for r, c in sorted(slabs)}

@@ -66,8 +66,8 @@ def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
     scans = []
     for (_, index, shared), members in parts.items():
         axes = geometry.axes(index)
-        for number, slab in enumerate(slabs(members, axes)):
-            anchor = _anchor(slab[0], (*shared, str(number or "")))
+        for place, slab in slabs(members, axes).items():
+            anchor = _anchor(slab[0], (*shared, place))
             signal = slab[0].component is not Component.DERIVED
             members_of = (tuple(slab), ()) if signal else ((), tuple(slab))
             scans.append(Scan(index, axes, anchor, *members_of))

@@ -201,6 +201,14 @@ def test_the_same_images_as_classic_and_enhanced_count_once_from_one_encoding():
     assert group.left_out == ("12 images: magnitude that is there in another encoding too",)
 
 
+def test_copies_whose_first_pixel_lies_half_a_pixel_aside_are_copies_all_the_same():
+    # Philips writes the corner of the pixel in one encoding and its centre in the other.
+    aside = [
+        dataclasses.replace(i, plane=plane(i.plane.location_mm - 20, shift=(1.5, 1.5, 0))) for i in enhanced(grid())
+    ]
+    assert only(grid() + aside).stack.shape == (3, 64, 48, 4)
+
+
 def test_the_encoding_that_is_whole_is_taken_where_the_other_has_a_hole():
     group = only(grid()[:-1] + enhanced(grid()))
     assert {i.encoding for row in group.stack.images for i in row} == {Encoding.ENHANCED}
@@ -463,6 +471,11 @@ def test_every_image_is_in_exactly_one_group_and_no_two_groups_share_a_name(imag
     kept = [i for group in groups for i in group.images]
     assert len(kept) == len(set(kept)) == n
     assert len({g.group_id for g in groups}) == len(groups)
+
+
+def test_the_images_of_a_group_alone_give_the_same_group():
+    for group in assemble(MIXTURE, RULES):
+        assert assemble(group.images, RULES) == (group,)
 
 
 @given(st.permutations(grid() + grid(component=P)), st.integers(1, 24))
