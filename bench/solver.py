@@ -229,8 +229,8 @@ def papers_objective(quick: bool) -> Table:
             name = f"Algorithm 1, μ {mu:g}, {n} iterations"
             rows.append([where, name, f"{1000 * cpu:,.0f}", f"{cpu / seconds:.0f}", f"{objective / least - 1:.1e}"])
     notes = [
-        "Gap: objective over the least that is known (the solver in double precision), minus 1; the true σ is 5, a smaller "
-        "one asks for more digits, and the ratio is to the run that reaches 1e-4. "
+        "Gap: objective over the least that is known (the solver in double precision), minus 1; the true σ is 5, a "
+        "smaller one asks for more digits, and the ratio is to the run that reaches 1e-4. "
         "Algorithm 1: the paper prints neither μ nor the number of iterations; the best objective of the run counts."
     ]
     columns = ["image", "method", "CPU ms", "×", "gap"]
