@@ -1,4 +1,4 @@
-"""Speed and memory of the solver beside what else could be used, in one run: ``python -m bench.solver [--quick]``.
+"""Speed, memory and accuracy of the solver beside what else could be used: ``python -m bench.solver [--quick]``.
 
 Every time is measured in this run on this machine unless its row says "quoted". CPU time is that of the process, the
 best of several calls; libraries are held to one thread where a row does not say otherwise.
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 from skimage.restoration import denoise_tv_chambolle
 
+from bench import accuracy
 from bench.tables import Table
 from solver import fit_t2star, phantom, published
 from solver.phantom import PAPER_ECHO_TIMES_MS, Abdomen, Receiver
@@ -357,20 +358,20 @@ SECTIONS = {
 def main(arguments: list[str] | None = None) -> None:
     """Print every table and write each to build/bench."""
     parser = argparse.ArgumentParser(prog="python -m bench.solver", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer voxels, slices and repetitions")
-    parser.add_argument("--only", choices=sorted(SECTIONS), nargs="+", default=list(SECTIONS), help="these tables only")
+    parser.add_argument("--quick", action="store_true", help="fewer voxels, slices, cases and repetitions")
+    names = [*SECTIONS, "accuracy"]
+    parser.add_argument("--only", choices=names, nargs="+", default=names, help="these tables only")
     options = parser.parse_args(arguments)
     folder = Path("build/bench")
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {"machine": machine()}
-    sys.stdout.write(tables["machine"].markdown() + "\n")
+    where = machine().markdown() + "\n"
+    sys.stdout.write(where)
     for name in options.only:
-        tables[name] = SECTIONS[name](options.quick)
-        sys.stdout.write(tables[name].markdown() + "\n")
+        made = accuracy.tables(options.quick) if name == "accuracy" else [SECTIONS[name](options.quick)]
+        text = "\n".join(table.markdown() for table in made) + "\n"
+        sys.stdout.write(text)
         sys.stdout.flush()
-        (folder / f"{name}.md").write_text(
-            tables["machine"].markdown() + "\n" + tables[name].markdown(), encoding="utf-8"
-        )
+        (folder / f"{name}.md").write_text(where + text, encoding="utf-8")
 
 
 def _hold_to_one_thread() -> None:

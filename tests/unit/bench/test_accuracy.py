@@ -37,3 +37,10 @@ def test_held_out_cases_differ_in_their_seeds_or_conditions():
     cases = accuracy.held_out_cases() + accuracy.standard_cases()
     assert len({(c.name, c.coils_told) for c in cases}) == len(cases)
     assert np.isfinite([c.seed for c in cases]).all()
+
+
+def test_nothing_sure_is_said_where_nothing_can_be_measured():
+    severe = replace(SMALL, liver_t2star_ms=0.5)
+    table = accuracy.safety_table([accuracy.Case(severe, "4.6–55.3 ×12", Receiver(15.0), seed=6)])
+    assert float(table.rows[0][2]) < 2
+    assert table.rows[0][6] == "0"
