@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from pydicom.filereader import read_partial
 from pydicom.uid import UID
 
 from dicomnode.errors import DamagedHeader
-from dicomnode.header.elements import Elements
+from dicomnode.header.elements import Elements, is_uid
 from dicomnode.header.frames import Subject, images_of
 from dicomnode.model import Encoding, Reason
 
@@ -38,7 +37,6 @@ REASONS = {
 }
 
 _STANDARD_ROOT = "1.2.840.10008."
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
 _IMAGE_CLASSES = frozenset({
     _CLASSIC,
@@ -111,12 +109,12 @@ def _identified(path: Path, top: Elements, stated_class: str) -> Header:
 
 
 def _uid(top: Elements, keyword: str) -> str:
-    """PS3.5 9.1: at most 64 digits and points; empty where it is missing or anything else."""
+    """Return a UID; empty where it is missing or anything else."""
     try:
         uid = top.text(keyword)
     except DamagedHeader:
         return ""
-    return uid if len(uid) <= 64 and _UID.fullmatch(uid) else ""
+    return uid if is_uid(uid) else ""
 
 
 def _accession(top: Elements) -> str:
@@ -161,20 +159,38 @@ class _Pixels:
         """Raise DamagedHeader when the pixels cannot all be there."""
         if self.length is None:
             raise DamagedHeader("(7fe0,0010) PixelData is missing")
+        _check_bits(top)
         if not self.native or self.length == _UNDEFINED:
             return
-        bits = (top.whole(k) or 1 for k in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated"))
-        wanted = math.prod(bits) // 8
-        if min(self.length, self.left) < wanted:
-            raise DamagedHeader(f"(7fe0,0010) PixelData has {min(self.length, self.left)} bytes of {wanted}")
+        keywords = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated")
+        wanted = math.prod(top.whole(keyword) or 1 for keyword in keywords) // 8
+        here = min(self.length, self.left)
+        if not wanted <= here <= wanted + 1:  # padded to an even length
+            raise DamagedHeader(f"(7fe0,0010) PixelData has {here} bytes where Rows and Columns ask for {wanted}")
+
+
+def _check_bits(top: Elements) -> None:
+    """Raise DamagedHeader where the description of a pixel contradicts itself: it would decode to other values."""
+    allocated, stored, high, signed = (
+        top.whole(keyword) for keyword in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+    )
+    if allocated not in (8, 16, 32):
+        raise top.damage("BitsAllocated")
+    if stored is None or not 1 <= stored <= allocated:
+        raise top.damage("BitsStored")
+    if high != stored - 1:
+        raise top.damage("HighBit", f"{stored - 1} was expected")
+    if signed not in (0, 1):
+        raise top.damage("PixelRepresentation")
 
 
 def _judged(header: Header, top: Elements, pixels: _Pixels) -> Header:
     encoding = Encoding.CLASSIC if header.sop_class_uid == _CLASSIC else Encoding.ENHANCED
     uids = (header.sop_class_uid, header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
     try:
+        images = images_of(Subject(header.path, *uids, encoding), top)
         pixels.check(top)
-        return replace(header, images=images_of(Subject(header.path, *uids, encoding), top))
+        return replace(header, images=images)
     except DamagedHeader as fault:
         return replace(header, reason=_damaged(fault))
     except Exception as fault:  # noqa: BLE001  a nested sequence can be broken in any way; the UIDs are still good

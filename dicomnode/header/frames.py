@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.header.elements import is_uid
 from dicomnode.header.scope import Scope, words_of
 from dicomnode.header.sequence import sequence_kind
 from dicomnode.header.vendors import COMPONENT_WORDS, DERIVED_WORDS, TWIN_WORDS, Vendor, vendor_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d{0,6})?)(?:[+-]\d{4})?", re.ASCII)
 _LARMOR_MHZ_PER_T = 42.577478
 _LONGEST_ECHO_MS = 10_000.0
+_SMALLEST_SLOPE = 1e-9  # beyond it 32-bit floats lose the values
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
     words = words_of(scope.of("FrameType"), "FrameType") or words_of(scope.top, "ImageType")
     slope = scope.of("RescaleSlope").number("RescaleSlope")
     intercept = scope.of("RescaleIntercept").number("RescaleIntercept")
-    if slope == 0:
+    if slope is not None and not _SMALLEST_SLOPE <= abs(slope) <= 1 / _SMALLEST_SLOPE:
         raise scope.of("RescaleSlope").damage("RescaleSlope")
     return EchoImage(
         **common,
@@ -107,8 +109,8 @@ def component(scope: Scope, vendor: Vendor, words: tuple[str, ...], encoding: En
     """Decide which part of the signal an image holds; a map, a mean or what cannot be said is DERIVED."""
     if _is_derived(words, encoding) or scope.top.whole("SamplesPerPixel") not in (1, None):
         return Component.DERIVED
-    if vendor.component_private and (number := scope.top.whole(vendor.component_private)) is not None:
-        return vendor.component_numbers.get(number, Component.DERIVED)
+    if vendor.component_private and (number := scope.top.number(vendor.component_private)) is not None:
+        return vendor.component_numbers.get(int(number), Component.DERIVED)
     stated = COMPONENT_WORDS.get(scope.of("ComplexImageComponent").text("ComplexImageComponent").upper())
     if stated is not None:
         return stated
@@ -163,8 +165,15 @@ def _plane(scope: Scope) -> Plane:
         position=(position[0], position[1], position[2]),
         orientation=(orientation[0], orientation[1], orientation[2], orientation[3], orientation[4], orientation[5]),
         pixel_spacing_mm=(spacing[0], spacing[1]),
-        frame_of_reference_uid=scope.top.text("FrameOfReferenceUID"),
+        frame_of_reference_uid=_frame_of_reference(scope.top),
     )
+
+
+def _frame_of_reference(top: Elements) -> str:
+    uid = top.text("FrameOfReferenceUID")
+    if uid and not is_uid(uid):
+        raise top.damage("FrameOfReferenceUID", "a UID was expected")
+    return uid
 
 
 def _vector(scope: Scope, keyword: str, length: int, largest: float) -> tuple[float, ...]:

@@ -18,7 +18,6 @@ _FUNCTIONAL_GROUP = {
     "FrameType": "MRImageFrameTypeSequence",
     "ComplexImageComponent": "MRImageFrameTypeSequence",
     "TemporalPositionIndex": "FrameContentSequence",
-    "FrameAcquisitionNumber": "FrameContentSequence",
     "TransmitterFrequency": "MRImagingModifierSequence",
     "RepetitionTime": "MRTimingAndRelatedParametersSequence",
     "FlipAngle": "MRTimingAndRelatedParametersSequence",

@@ -57,7 +57,7 @@ def _sequence_name(top: Elements, vendor: Vendor) -> str:
 def _is_diffusion(scope: Scope, vendor: Vendor, words: tuple[str, ...], name: str) -> bool:
     b_value = scope.of("DiffusionBValue").lenient("DiffusionBValue") or 0.0
     private = scope.top.lenient(vendor.diffusion_b) if vendor.diffusion_b else None
-    stated = {"DIFFUSION", scope.top.text("AcquisitionContrast").upper()} == {"DIFFUSION"}
+    stated = scope.top.text("AcquisitionContrast").upper() == "DIFFUSION"
     return b_value > 0 or (private or 0.0) > 0 or stated or "DIFFUSION" in words or bool(_DIFFUSION_NAME.search(name))
 
 

@@ -471,6 +471,11 @@ def test_an_enhanced_object_with_fewer_frames_than_it_says_is_damaged(reason):
     assert "NumberOfFrames" in str(reason(enhanced(NumberOfFrames=4, PixelData=bytes(128))))
 
 
+def test_a_component_number_that_cannot_be_read_is_damage_and_not_a_magnitude(reason):
+    source = private(dataset(**GE), (0x0043, "GEMS_PARM_01", 0x2F, "LO"), "zero")
+    assert "ImageTypeRealImaginaryPhaseMagnitude" in str(reason(source))
+
+
 # --- what is no echo image --------------------------------------------------------------------------------------------
 
 
@@ -489,7 +494,13 @@ def test_an_enhanced_object_with_fewer_frames_than_it_says_is_damaged(reason):
         ({"SOPInstanceUID": None}, "damaged", "SOPInstanceUID is missing"),
         ({"StudyInstanceUID": ""}, "damaged", "StudyInstanceUID is empty"),
         ({"PixelData": None}, "damaged", "PixelData is missing"),
-        ({"PixelData": bytes(30)}, "damaged", "PixelData has 30 bytes of 32"),
+        ({"PixelData": bytes(30)}, "damaged", "PixelData has 30 bytes where Rows and Columns ask for 32"),
+        ({"Rows": 2}, "damaged", "PixelData has 32 bytes where Rows and Columns ask for 16"),
+        ({"BitsAllocated": 12}, "damaged", "BitsAllocated"),
+        ({"BitsStored": 8}, "damaged", "HighBit"),
+        ({"BitsStored": 17}, "damaged", "BitsStored"),
+        ({"PixelRepresentation": 2}, "damaged", "PixelRepresentation"),
+        ({"RescaleSlope": "1e30", "RescaleIntercept": "0"}, "damaged", "RescaleSlope"),
         ({"NumberOfFrames": "2", "PixelData": bytes(64)}, "damaged", "NumberOfFrames"),
     ],
 )
@@ -497,6 +508,12 @@ def test_what_cannot_be_used_says_why(reason, changes, code, words):
     found = reason(dataset(**changes))
     assert found.code == code
     assert words in found.sentence
+
+
+def test_a_frame_of_reference_that_is_no_uid_is_damage(written):
+    path = written(dataset())
+    path.write_bytes(path.read_bytes().replace(b"1.2.3.9\0", b"1.2.x.9\0"))
+    assert "(0020,0052) FrameOfReferenceUID is '1.2.x.9'" in str(read(path).reason)
 
 
 def test_what_cannot_be_used_still_says_which_object_it_is(written):
