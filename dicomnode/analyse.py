@@ -26,9 +26,15 @@ def fit_stack(stack: EchoStack, settings: FitSettings) -> tuple[NDArray[np.float
     return signal, fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
 
 
-def measure_stack(stack: EchoStack, signal: NDArray[np.float32], maps: Maps, settings: MeasureSettings) -> Measurement:
-    """Find the regions of a stack and measure them."""
-    rois = regions.find(signal, maps, stack.planes)
+def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> tuple[Roi, ...]:
+    """Find the regions of a stack without a person's help."""
+    return regions.find(signal, maps, stack.planes)
+
+
+def measure_regions(
+    rois: tuple[Roi, ...], stack: EchoStack, signal: NDArray[np.float32], maps: Maps, settings: MeasureSettings
+) -> Measurement:
+    """Measure regions on maps that exist."""
     measured = [_measure_roi(roi, stack, signal, maps, settings) for roi in rois]
     return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
 

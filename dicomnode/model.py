@@ -280,6 +280,17 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """The object in which a person drew the regions of a result."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    author: str | None  # as the object names them; never for a log
+    made_with: str  # manufacturer and model of the software
+    refused: tuple[str, ...] = ()  # why others of its regions could not be measured
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """All that a report is made from."""
 
@@ -290,6 +301,7 @@ class Result:
     identity: Identity
     settings: Mapping[str, Any]  # JSON values: every parameter that made the numbers
     decays: tuple[DecayCurve | None, ...] = ()  # in the order of rois; empty: the report draws no decay
+    drawn: Drawn | None = None  # None: the regions were found automatically
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dicomnode import pipeline
 from dicomnode.children import ChildDied, Children
 from dicomnode.deliver import FINISHED, Deliveries
 from dicomnode.engine import Engine, Work
-from dicomnode.errors import NodeError
+from dicomnode.errors import InputError, NodeError
 from dicomnode.logs import logger
 from dicomnode.receive import Receiver
 from dicomnode.send import Sender
@@ -119,7 +119,7 @@ class Node:
         """Queue whatever the files say is not finished; what the engine knows already is not queued twice."""
         for job in self.spool.all_jobs():
             state = job.state
-            if state["status"] in {"done", "failed"}:
+            if state["status"] in {"done", "failed", "refused"}:
                 continue
             if job.outputs is not None:
                 self._deliver_what_is_left(job)
@@ -177,7 +177,10 @@ class Node:
     def _failed(self, key: str, step: str, fault: Exception) -> None:
         reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         job = self.spool.job(key)
-        job.say("failed", f"{step}: {reason}")
+        if "drawing" in job.manifest and isinstance(fault, InputError):
+            job.say("refused", reason)  # a person can draw it again; nothing here is broken
+        else:
+            job.say("failed", f"{step}: {reason}")
         self._log.error("job_failed", key=key, step=step, reason=reason, exc_info=fault)
 
 

@@ -98,7 +98,8 @@ def _result(
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
     signal, maps = analyse.fit_stack(stack, settings.fit)
     progress(f"measuring ({maps.record.verdict})")
-    rois, measurements, decays = analyse.measure_stack(stack, signal, maps, settings.measure)
+    found = analyse.find_regions(stack, signal, maps)
+    rois, measurements, decays = analyse.measure_regions(found, stack, signal, maps, settings.measure)
     parameters = settings.result_parameters()
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
     result = Result(

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from dicomnode import analyse, group, header, pixels, report
+from dicomnode import analyse, drawings, group, header, pixels, report
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
-from dicomnode.model import DecayCurve, EchoStack, FitRecord, Identity, Maps, Result, Roi, RoiMeasurement
+from dicomnode.model import DecayCurve, Drawn, EchoStack, FitRecord, Identity, Maps, Result, Roi, RoiMeasurement
 from dicomnode.report import identity
 from dicomnode.report.instance import KINDS
 from dicomnode.spool import Job, Spool, make_folder, sync_folder, write_durably, write_json
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from pydicom import Dataset
 
 _Section = TypeVar("_Section", bound=BaseModel)
 STEPS = ("fit", "measure", "report")
@@ -34,7 +36,8 @@ STEPS = ("fit", "measure", "report")
 
 def key_of(manifest: Mapping[str, Any]) -> str:
     """The identity of the result of a manifest."""
-    return identity.result_key(manifest["sources"], manifest["parameters"], manifest["software_version"])
+    sources = manifest.get("identified_by", manifest["sources"])
+    return identity.result_key(sources, manifest["parameters"], manifest["software_version"])
 
 
 def create(spool: Spool, manifest: Mapping[str, Any], created: datetime, settings: ReportSettings) -> Job:
@@ -55,8 +58,8 @@ def run_step(folder: str, key: str, step: str) -> None:
 
 def _fit_step(spool: Spool, job: Job) -> None:
     target = job.folder / "maps.npz"
-    if target.exists():
-        return
+    if target.exists() or "measured_on" in job.manifest:
+        return  # a drawing is measured on maps that exist
     settings = _settings(FitSettings, job.manifest["parameters"]["fit"])
     _, maps = analyse.fit_stack(_stack(spool, job), settings)
     arrays = {name: getattr(maps, name) for name in _MAP_NAMES}
@@ -69,8 +72,14 @@ def _measure_step(spool: Spool, job: Job) -> None:
     if target.exists():
         return
     settings = _settings(MeasureSettings, job.manifest["parameters"]["measure"])
-    stack = _stack(spool, job)
-    rois, measurements, decays = analyse.measure_stack(stack, pixels.load(stack), _load_maps(job), settings)
+    stack, maps = _stack(spool, job), _load_maps(_origin(spool, job))
+    signal = pixels.load(stack)
+    drawn = None
+    if "drawing" in job.manifest:
+        found, drawn = drawings.read(spool, job, stack)
+    else:
+        found = analyse.find_regions(stack, signal, maps)
+    rois, measurements, decays = analyse.measure_regions(found, stack, signal, maps, settings)
     _save(
         target,
         {f"mask{i}": roi.mask for i, roi in enumerate(rois)},
@@ -78,6 +87,7 @@ def _measure_step(spool: Spool, job: Job) -> None:
             "rois": [{name: getattr(roi, name) for name in _ROI_LABELS} for roi in rois],
             "measurements": [dataclasses.asdict(one) for one in measurements],
             "decays": [dataclasses.asdict(one) if one else None for one in decays],
+            "drawn": dataclasses.asdict(drawn) if drawn else None,
         },
     )
 
@@ -86,21 +96,18 @@ def _report_step(spool: Spool, job: Job) -> None:
     if job.outputs is not None:
         return
     manifest = job.manifest
-    rois, measurements, decays = _load_measurement(job)
-    result = Result(
-        stack=_stack(spool, job),
-        maps=_load_maps(job),
-        rois=rois,
-        measurements=measurements,
-        decays=decays,
-        identity=Identity(job.key, manifest["software_version"], manifest["supersedes"]),
-        settings=manifest["parameters"],
-    )
+    settings = _settings(ReportSettings, manifest["report"])
+    shown_on: dict[str, list[Dataset]] = defaultdict(list)
+    if "drawing" in manifest:
+        settings = settings.model_copy(update={"products": drawings.PRODUCTS})
+        for kind, image in drawings.maps(_origin(spool, job)):
+            shown_on[kind].append(image)
     folder = job.folder / "outputs"
     shutil.rmtree(folder, ignore_errors=True)  # left by a step that was killed
     make_folder(folder)
-    settings = _settings(ReportSettings, manifest["report"])
-    outputs = report.write(result, folder, created=datetime.fromisoformat(manifest["created"]), settings=settings)
+    result = _load_result(spool, job)
+    created = datetime.fromisoformat(manifest["created"])
+    outputs = report.write(result, folder, created=created, settings=settings, shown_on=shown_on)
     for output in outputs:
         _sync_file(output.path)
     sync_folder(folder)
@@ -108,6 +115,11 @@ def _report_step(spool: Spool, job: Job) -> None:
     write_json(job.folder / "summary.json", analyse.summary_of(result, local))
     entries = [{**dataclasses.asdict(one), "path": str(one.path), "product": KINDS[one.kind].product} for one in local]
     write_json(job.folder / "outputs.json", entries)
+
+
+def _origin(spool: Spool, job: Job) -> Job:
+    """The job whose maps this one measures: its own, or those a person drew on."""
+    return spool.job(job.manifest.get("measured_on", job.key))
 
 
 _ROI_LABELS = ("name", "finding", "automatic", "provisional")
@@ -150,12 +162,19 @@ def _load_maps(job: Job) -> Maps:
     return Maps(**arrays, sigma=tuple(record["sigma"]), record=FitRecord(**record["record"]))
 
 
-def _load_measurement(job: Job) -> analyse.Measurement:
+def _load_result(spool: Spool, job: Job) -> Result:
     arrays, record = _load(job.folder / "measurement.npz")
-    rois = tuple(Roi(mask=arrays[f"mask{i}"], **labels) for i, labels in enumerate(record["rois"]))
-    measurements = TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"])
-    decays = TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"])
-    return rois, measurements, decays
+    manifest = job.manifest
+    return Result(
+        stack=_stack(spool, job),
+        maps=_load_maps(_origin(spool, job)),
+        rois=tuple(Roi(mask=arrays[f"mask{i}"], **labels) for i, labels in enumerate(record["rois"])),
+        measurements=TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"]),
+        decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
+        drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
+        identity=Identity(job.key, manifest["software_version"], manifest["supersedes"]),
+        settings=manifest["parameters"],
+    )
 
 
 def _settings(section: type[_Section], values: Mapping[str, Any]) -> _Section:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dicomnode.spool import Spool
 
 
+_NO_SERIES: dict[str, Any] = {"series_instance_uids": [], "missing": [], "echo_times_ms": [], "slices": 0}
+
+
 def overview(spool: Spool) -> list[dict[str, Any]]:
     """One entry a series, oldest study first: where it stands and why."""
     return [entry for record in _records(spool) for entry in _entries(spool, record)]
@@ -36,18 +39,24 @@ def _records(spool: Spool) -> Iterator[dict[str, Any]]:
 def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     study = {name: record[name] for name in ("study_instance_uid", "accession_number")}
     for other in record["others"]:
-        empty = {"series_instance_uids": [], "missing": [], "echo_times_ms": [], "slices": 0, "key": None}
-        yield {**study, **empty, "status": "not an echo", **other, "images": other["count"], "deliveries": {}}
+        unknown = {"status": "not an echo", "key": None, "images": other["count"], "deliveries": {}}
+        yield {**study, **_NO_SERIES, **unknown, **other}
     for group in record["groups"].values():
         said = {name: value for name, value in group.items() if name not in {"sources", "started"}}
-        entry = {**study, **said, "deliveries": {}}
-        if group["key"] and group["status"] == "ready":
-            job = spool.job(group["key"])
-            state = job.state
-            receipts = sorted((job.folder / "receipts").glob("*.json"))
-            entry.update(status=state["status"], reason=state["reason"])
-            entry["deliveries"] = {path.stem: read_json(path) for path in receipts}
-        yield entry
+        yield _with_job(spool, {**study, **said, "deliveries": {}})
+    for drawing in record.get("drawings", {}).values():
+        yield _with_job(spool, {**study, **_NO_SERIES, **drawing, "images": 1, "deliveries": {}})
+
+
+def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
+    """Add where the job of an entry stands, once there is one."""
+    if not entry["key"] or entry["status"] != "ready":
+        return entry
+    job = spool.job(entry["key"])
+    state = job.state
+    receipts = sorted((job.folder / "receipts").glob("*.json"))
+    deliveries = {path.stem: read_json(path) for path in receipts}
+    return {**entry, "status": state["status"], "reason": state["reason"], "deliveries": deliveries}
 
 
 def request_retry(spool: Spool, entries: list[dict[str, Any]]) -> None:

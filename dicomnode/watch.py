@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from dicomnode import group, header
+from dicomnode import drawings, group, header
 from dicomnode.errors import InputError, NodeError, StorageError
 from dicomnode.logs import logger
+from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, GroupStatus, Reason
-from dicomnode.spool import cut_short, digest, read_json, sync_folder, write_json
+from dicomnode.spool import digest, read_envelope, read_json, sync_folder, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,10 +240,12 @@ class Watcher:
             groups[candidate.group_id] = self._act(candidate, decision, old["groups"].get(candidate.group_id) or {})
         study.look_at = min(deadlines, default=None)
         study.changed_ns = stamp if time.time_ns() - stamp > _SAME_TICK_NS else 0
+        drawn = self._measure_drawings(study, groups, old.get("drawings", {}))
         record = {
             "study_instance_uid": study_uid,
             "groups": groups,
-            "others": [*_others(study), *_conflicts(folder)],
+            "drawings": drawn,
+            "others": [*_others(study, drawn), *_conflicts(folder)],
             "settled_ns": study.changed_ns,
             "look_at": study.look_at,
             **_labels(study),
@@ -287,6 +290,29 @@ class Watcher:
                 key=entry["key"],
             )
         return entry
+
+    def _measure_drawings(self, study: _Study, groups: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+        """Start the job of every drawing on one of the study's results; return what is to be remembered of them."""
+        keys = [entry["key"] for entry in groups.values() if entry["key"]]
+        entries = dict(before)
+        for found in study.headers.values():
+            if found.images or not keys or found.sop_instance_uid in entries:
+                continue
+            entry = self._draw(found, keys)
+            if entry is not None:
+                entries[found.sop_instance_uid] = entry
+                self._log.info("drawing_" + entry["status"], instance=found.sop_instance_uid, reason=entry["reason"])
+        return entries
+
+    def _draw(self, found: Header, keys: list[str]) -> dict[str, Any] | None:
+        if found.sop_class_uid not in READERS:
+            return None
+        decided = drawings.manifest(self._spool, found.path, found.sop_instance_uid, keys)
+        if decided is None:
+            return None
+        if isinstance(decided, Reason):
+            return {"status": "refused", "code": decided.code, "reason": decided.sentence, "key": None}
+        return {"status": "ready", "code": None, "reason": None, "key": self._start(decided)}
 
     def _manifest(self, candidate: Group, decision: Decision, earlier_key: str | None) -> dict[str, Any]:
         """Everything a job is made from, so that it can be run again from this alone."""
@@ -343,7 +369,7 @@ class Watcher:
         content = path.read_bytes()
         found = header.read(path)
         doubtful = found.reason is not None and found.reason.code in _MAY_BE_HALF
-        cut = cut_short(content)
+        cut = _cut_short(content)
         if (doubtful or cut) and age < self._rules.unreleased_quiet_seconds:
             return None
         refusal = "the file is cut short" if cut else self._store_dropped(found, content)
@@ -431,11 +457,19 @@ def _entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict
     }
 
 
-def _others(study: _Study) -> list[dict[str, Any]]:
-    """What arrived that is no echo image, by reason."""
-    reasons = Counter(found.reason for found in study.headers.values() if found.reason and not found.images)
+def _others(study: _Study, drawn: dict[str, Any]) -> list[dict[str, Any]]:
+    """What arrived that is neither an echo image nor a drawing, by reason."""
+    others = [found for found in study.headers.values() if not found.images and found.sop_instance_uid not in drawn]
+    reasons = Counter(found.reason for found in others if found.reason)
     ordered = sorted(reasons.items(), key=lambda item: item[0].code)
     return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
+
+
+def _cut_short(content: bytes) -> bool:
+    try:
+        return read_envelope(content).cut_short
+    except InputError:  # header says what is wrong with it
+        return False
 
 
 def _conflicts(folder: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from dicomnode.report import mr_maps, parametric_map, pdf, pictures, segmentatio
 from dicomnode.report.instance import KINDS, Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -39,22 +39,31 @@ _BUILDERS: dict[str, Builder] = {
 }
 
 
-def write(result: Result, folder: Path, *, created: datetime, settings: ReportSettings) -> tuple[Output, ...]:
+def write(
+    result: Result,
+    folder: Path,
+    *,
+    created: datetime,
+    settings: ReportSettings,
+    shown_on: Mapping[str, Sequence[Dataset]] | None = None,
+) -> tuple[Output, ...]:
     """Build every product of ``settings.products`` and write it into ``folder``.
 
+    ``shown_on`` holds the maps of an earlier result, by kind, on which a person drew the regions of this one.
     The same arguments give the same bytes. File names say kind and number, nothing about the patient. Raises
     ValueError where ``created`` has no time zone, OSError where a source header cannot be read or a file written.
     """
     if created.tzinfo is None:
         raise ValueError("created needs a time zone")
     draft = Draft(result, source.read(result.stack), settings, created)
-    written: dict[str, tuple[Dataset, ...]] = {}
+    made: dict[str, tuple[Dataset, ...]] = {}
+    earlier = {kind: tuple(images) for kind, images in (shown_on or {}).items()}
     for kind, build in _BUILDERS.items():
         if KINDS[kind].product in settings.products:
-            written[kind] = build(draft, written)
+            made[kind] = build(draft, {**earlier, **made})
     return tuple(
         _save(instance, kind, number, folder)
-        for kind, instances in written.items()
+        for kind, instances in made.items()
         for number, instance in enumerate(instances, 1)
     )
 
