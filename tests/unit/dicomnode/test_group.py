@@ -473,6 +473,44 @@ def test_every_image_is_in_exactly_one_group_and_no_two_groups_share_a_name(imag
     assert len({g.group_id for g in groups}) == len(groups)
 
 
+ANYTHING = st.builds(
+    image,
+    echo_time_ms=st.sampled_from([None, 2.0, 2.01, 4.0, 6.0, 6.5, 8.0]),
+    location_mm=st.sampled_from([0.0, 0.05, 5.0, 10.0, -300.0]),
+    component=st.sampled_from(Component),
+    series=st.sampled_from(["1.2.3.1", "1.2.3.2", "1.2.3.3"]),
+    orientation=st.sampled_from([AXIAL, OBLIQUE]),
+    sop_instance_uid=st.integers(0, 10**6).map(lambda n: f"1.2.5.{n}"),
+    encoding=st.sampled_from(Encoding),
+    frame=st.sampled_from([None, 0, 1]),
+    sequence_kind=st.sampled_from([SequenceKind.GRADIENT_ECHO] * 4 + [SequenceKind.ECHO_PLANAR]),
+    twin=st.sampled_from([(), (), ("normalised",)]),
+    scan=st.sampled_from(["", "", "9"]),
+    series_number=st.sampled_from([None, 1, 2, 9001]),
+    repetition=st.sampled_from([None, 1, 2]),
+    echo_number=st.sampled_from([None, 0, 1, 2, 3]),
+    promised_echoes=st.sampled_from([None, None, 1, 4]),
+    promised_images=st.sampled_from([None, None, 1, 30]),
+    acquired_s=st.sampled_from([None, 1.0, 90.0]),
+    concatenation=st.sampled_from([None, None, ("1.2.7", 2)]),
+)
+
+
+@given(st.lists(ANYTHING, max_size=40), st.randoms())
+@settings(max_examples=150, deadline=None)
+def test_any_images_at_all_are_sorted_into_groups_whatever_their_order(images, chance):
+    groups = assemble(images, GroupingSettings(minimum_echoes=2))
+    shuffled = chance.sample(images, len(images))
+    assert assemble(shuffled, GroupingSettings(minimum_echoes=2)) == groups
+    kept = [i for group in groups for i in group.images]
+    assert len(kept) == len(set(kept)) == len({dataclasses.replace(i, path=Path()) for i in images})
+    assert len({g.group_id for g in groups}) == len(groups)
+    for group in groups:
+        assert (group.reason is None) == (group.status is GroupStatus.COMPLETE)
+        assert group.reason is None or group.reason.code in REASONS
+        assert group.stack is not None or group.status is not GroupStatus.COMPLETE
+
+
 def test_the_images_of_a_group_alone_give_the_same_group():
     for group in assemble(MIXTURE, RULES):
         assert assemble(group.images, RULES) == (group,)
