@@ -23,8 +23,8 @@ def private(value: str, meaning: str) -> Code:
 
 T2STAR = Code("113064", "DCM", "T2*")
 R2STAR = Code("126395", "DCM", "R2*")
-LIC = private("LIC", "Liver iron concentration, dry weight")
-VOXELS = private("NVOX", "Number of measured voxels")
+LIC = private("LIC", "LIC (dry weight)")  # short: viewers print the meaning beside the number
+VOXELS = private("NVOX", "Voxels")
 AREA = Code("42798000", "SCT", "Area")
 
 MILLISECOND = Code("ms", "UCUM", "ms")

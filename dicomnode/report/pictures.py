@@ -19,7 +19,7 @@ from dicomnode.report import codes, wording
 from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import derivation
 from dicomnode.report.references import image_item, merged
-from dicomnode.report.regions import name, outlines
+from dicomnode.report.regions import is_shown, name, outlines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +113,8 @@ def draw_map(axes: Axes, draft: Draft, k: int, scale: Scale) -> None:
     axes.add_patch(_backdrop(axes))
     _draw_letters(axes, plane)
     for index, roi in enumerate(draft.result.rois):
-        _draw_region(axes, roi, index, k)
+        if is_shown(roi):
+            _draw_region(axes, roi, index, k)
 
 
 def _backdrop(axes: Axes) -> mpl.patches.Rectangle:
@@ -209,6 +210,8 @@ def notes(roi: Roi, numbers: RoiMeasurement) -> str:
     parts = [*numbers.flags, numbers.calibration or "", wording.band(roi, numbers)]
     if slices > 1:
         parts.append(f"values of all {slices} slices of the region")
+    if roi.mask.any() and not is_shown(roi):
+        parts.append("not outlined: it encloses the others")
     return "; ".join(part for part in parts if part)
 
 

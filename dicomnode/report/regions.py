@@ -28,6 +28,11 @@ def name(roi: Roi) -> str:
     return roi.name
 
 
+def is_shown(roi: Roi) -> bool:
+    """Say whether a region is drawn; the body would cover every region in it, and is only a check of the data."""
+    return bool(roi.mask.any()) and roi.finding != "body"
+
+
 def anchors(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Reference, ...]:
     """Return the image each slice's regions are drawn on: the T2* map, or the first echo where none is written.
 

@@ -13,7 +13,7 @@ from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
 from dicomnode.report.parametric_map import settle
 from dicomnode.report.provenance import ALGORITHM
 from dicomnode.report.references import rewire
-from dicomnode.report.regions import anchors, name
+from dicomnode.report.regions import anchors, is_shown, name
 from dicomnode.report.source import UTF8, stand_ins
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ KIND = "segmentation"
 
 
 def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
-    """Return one Segmentation with a segment per region that has voxels, or nothing where no region has any."""
-    if not any(roi.mask.any() for roi in draft.result.rois):
+    """Return one Segmentation with a segment per region that is shown, or nothing where none is."""
+    if not any(is_shown(roi) for roi in draft.result.rois):
         return ()
     sources = stand_ins(draft.source, draft.key)
     image = _image(draft, sources)
@@ -46,7 +46,7 @@ def tracking_uid(draft: Draft, index: int) -> str:
 
 
 def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
-    drawn = [(index, roi) for index, roi in enumerate(draft.result.rois) if roi.mask.any()]
+    drawn = [(index, roi) for index, roi in enumerate(draft.result.rois) if is_shown(roi)]
     return hd.seg.Segmentation(
         source_images=sources,
         pixel_array=np.stack([roi.mask for _, roi in drawn], axis=-1).astype(np.uint8),

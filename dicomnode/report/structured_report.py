@@ -15,7 +15,7 @@ from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, parameters
 from dicomnode.report.references import Reference, merged, to
-from dicomnode.report.regions import anchors, area, name, outlines
+from dicomnode.report.regions import anchors, area, is_shown, name, outlines
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.report.source import ALWAYS, UTF8
 
@@ -55,7 +55,7 @@ def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
 
 
 def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Written) -> Group:
-    """Return TID 1410 for one outline, TID 1411 for several, TID 1501 for a region without voxels."""
+    """Return TID 1410 for one outline, TID 1411 for several, TID 1501 for a region that is not drawn."""
     roi, numbers = draft.result.rois[index], draft.result.measurements[index]
     regions = [_outline(points, shown_on[k]) for k, points in _drawn(roi)[:MOST_OUTLINES]]
     content: dict[str, Any] = {
@@ -75,7 +75,8 @@ def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Wri
 
 def _drawn(roi: Roi) -> list[tuple[int, NDArray[np.float32]]]:
     """Return every outline of a region with the index of its slice, largest first."""
-    found = [(k, points) for k, mask in enumerate(roi.mask) for points in outlines(mask)]
+    masks = roi.mask if is_shown(roi) else ()
+    found = [(k, points) for k, mask in enumerate(masks) for points in outlines(mask)]
     return sorted(found, key=lambda outline: -area(outline[1]))
 
 

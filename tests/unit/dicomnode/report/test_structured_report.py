@@ -36,9 +36,9 @@ def test_every_number_is_the_measured_one_exactly(bench, everything):
         assert numbers[name, "Standard Deviation"] == statistics.sd
         assert numbers[name, "Median"] == statistics.median
         assert numbers[name, "Interquartile range"] == statistics.iqr
-    assert numbers["Liver iron concentration, dry weight", None] == measured.lic_mg_per_g
+    assert numbers["LIC (dry weight)", None] == measured.lic_mg_per_g
     assert numbers["Area", None] == measured.area_mm2
-    assert numbers["Number of measured voxels", None] == measured.n_voxels
+    assert numbers["Voxels", None] == measured.n_voxels
 
 
 def test_a_viewer_that_prints_five_lines_prints_the_five_that_matter(everything):
@@ -46,9 +46,9 @@ def test_a_viewer_that_prints_five_lines_prints_the_five_that_matter(everything)
     assert [name for name, _ in names] == [
         "T2*",
         "R2*",
-        "Liver iron concentration, dry weight",
+        "LIC (dry weight)",
         "Area",
-        "Number of measured voxels",
+        "Voxels",
     ]
 
 
@@ -72,15 +72,15 @@ def test_units_are_coded(everything):
     assert units == {
         "T2*": "ms",
         "R2*": "/s",
-        "Liver iron concentration, dry weight": "mg/g{DryWeight}",
+        "LIC (dry weight)": "mg/g{DryWeight}",
         "Area": "mm2",
-        "Number of measured voxels": "{voxels}",
+        "Voxels": "{voxels}",
     }
 
 
 def test_what_could_not_be_measured_has_a_qualifier_and_no_number(everything):
     group = _groups(everything["structured_report"][0])[1]
-    assert {name for name, _ in _numbers(group)} == {"Area", "Number of measured voxels"}
+    assert {name for name, _ in _numbers(group)} == {"Area", "Voxels"}
     said = {e[0].name.meaning: e[0].value.value for e in group.get_qualitative_evaluations()}
     assert said["T2*"] == said["R2*"] == "114006"
 
@@ -151,7 +151,7 @@ def test_a_concentration_under_the_calibration_s_reach_is_words_and_no_number(be
     result = bench.result()
     low = replace(result.measurements[0], lic_mg_per_g=lic)
     [d] = bench.write(replace(result, measurements=(low, result.measurements[1])))["structured_report"]
-    assert not any("Liver iron" in name for name, _ in _numbers(_groups(d)[0]))
+    assert not any("LIC" in name for name, _ in _numbers(_groups(d)[0]))
     assert any("< 0.5 mg/g" in words for words in _texts(d.ContentSequence))
 
 
@@ -182,6 +182,15 @@ def test_a_region_of_dust_keeps_its_largest_outlines_and_says_so(bench):
     assert len(volumetric.roi) == 50
     assert len(volumetric.roi[0].value) > 5
     assert any("the 50 largest outlines are drawn" in words for words in _texts(d.ContentSequence))
+
+
+def test_the_body_has_numbers_but_no_outline_that_would_cover_the_rest(bench):
+    result = bench.result()
+    rois = (result.rois[0], replace(result.rois[1], finding="body"))
+    written = bench.write(replace(result, rois=rois))
+    content = hd.sr.ComprehensiveSR.from_dataset(written["structured_report"][0]).content
+    assert [g.tracking_identifier for g in content.get_image_measurement_groups()] == ["Whole liver (provisional)"]
+    assert [s.SegmentLabel for s in written["segmentation"][0].SegmentSequence] == ["Liver circle"]
 
 
 def test_writing_warns_of_nothing(bench):
