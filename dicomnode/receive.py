@@ -5,11 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import pydicom
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
@@ -33,7 +30,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dicomnode.errors import InputError, NodeError
 from dicomnode.logs import logger
-from dicomnode.spool import digest
+from dicomnode.spool import digest, read_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -273,17 +270,14 @@ class Receiver:
 
 
 def _identify(content: bytes) -> tuple[str, str]:
-    """Study and SOP Instance UID of an encoded object, its pixels untouched; raises InputError."""
-    keywords = ["StudyInstanceUID", "SOPInstanceUID"]
-    try:
-        header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=keywords)
-        uids = [str(header.get(keyword, "")) for keyword in keywords]
-    except (InvalidDicomError, EOFError, ValueError, TypeError, AttributeError, NotImplementedError, OSError) as fault:
-        raise InputError(f"the data set cannot be read: {type(fault).__name__}") from fault
-    for keyword, uid in zip(keywords, uids, strict=True):
+    """Study and SOP Instance UID of an encoded object that is all there; raises InputError."""
+    envelope = read_envelope(content)
+    for keyword, uid in (("StudyInstanceUID", envelope.study_uid), ("SOPInstanceUID", envelope.sop_uid)):
         if not uid:
             raise InputError(f"{keyword} is missing")
-    return uids[0], uids[1]
+    if envelope.cut_short:
+        raise InputError("the pixel data is cut short")
+    return envelope.study_uid, envelope.sop_uid
 
 
 def _resolved(name: str) -> str:

@@ -25,12 +25,14 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pydicom.filereader import read_partial
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomnode.errors import DiskLow, InputError, StorageError
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
+_STUDY_INSTANCE_UID, _SOP_INSTANCE_UID = 0x0020000D, 0x00080018
 
 
 def sync_folder(folder: Path) -> None:
@@ -171,6 +174,8 @@ class Spool:
         self.jobs = folder / "jobs"
         self.requests = folder / "requests"
         self._minimum_free = minimum_free_mb * 1_000_000
+        # Two associations may bring one instance at once; the second must find what the first has kept.
+        self._one_at_a_time = [threading.Lock() for _ in range(64)]
 
     def create(self) -> None:
         """Make the folders; raises StorageError when that is not allowed."""
@@ -189,7 +194,10 @@ class Spool:
 
     def check_space(self) -> None:
         """Raise DiskLow before the disk is full."""
-        free = shutil.disk_usage(self.incoming).free
+        try:
+            free = shutil.disk_usage(self.incoming).free
+        except OSError as fault:
+            raise StorageError(f"{self.incoming} cannot be used: {fault.strerror or fault}") from fault
         if free < self._minimum_free:
             raise DiskLow(
                 f"{free // 1_000_000} MB free, [storage] minimum_free_mb is {self._minimum_free // 1_000_000}"
@@ -215,19 +223,16 @@ class Spool:
         folder = self.study_folder(study_uid)
         path = folder / f"{_checked(sop_uid, 'SOPInstanceUID')}.dcm"
         self.check_space()
-        make_folder(folder)
-        if not path.exists():
-            write_durably(path, content)
-            return Received(path, new=True)
-        if _same_object(path.read_bytes(), content):
-            return Received(path, new=False)
-        aside = folder / f"conflict-{digest(content)}.dcm"
-        if not aside.exists():
-            write_durably(aside, content)
-        return Received(aside, new=False, conflict=True)
+        try:
+            make_folder(folder)
+            with self._one_at_a_time[hash(sop_uid) % len(self._one_at_a_time)]:
+                return _keep(path, content)
+        except OSError as fault:
+            raise StorageError(f"{folder} cannot be used: {fault.strerror or fault}") from fault
 
     def refuse(self, content: bytes, code: str, sentence: str) -> Path:
         """Keep what cannot be taken in, with the reason beside it."""
+        self.check_space()
         path = self.refused / f"{digest(content)}.dcm"
         write_durably(path, content)
         write_json(path.with_suffix(".json"), {"code": code, "reason": sentence})
@@ -248,30 +253,59 @@ class Spool:
         yield from (Job(folder) for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime_ns))
 
 
+def _keep(path: Path, content: bytes) -> Received:
+    if not path.exists():
+        write_durably(path, content)
+        return Received(path, new=True)
+    if _same_object(path.read_bytes(), content):
+        return Received(path, new=False)
+    aside = path.with_name(f"conflict-{digest(content)}.dcm")
+    if not aside.exists():
+        write_durably(aside, content)
+    return Received(aside, new=False, conflict=True)
+
+
 def digest(content: bytes) -> str:
     """Short SHA-256, for file names."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def cut_short(content: bytes) -> bool:
-    """Whether a DICOM file ends before its pixel data does; other damage is not looked for."""
-    found: list[int] = []
+@dataclass(frozen=True)
+class Envelope:
+    """What has to be known of an encoded object to keep it."""
+
+    study_uid: str
+    sop_uid: str
+    cut_short: bool  # the bytes end before the pixel data does
+
+
+def read_envelope(content: bytes) -> Envelope:
+    """Look into a DICOM file as far as its pixel data, which stays untouched; raises InputError."""
+    lengths: list[int] = []
 
     def at_pixel_data(tag: BaseTag, _vr: str | None, length: int) -> bool:
-        if tag == _PIXEL_DATA:
-            found.append(length)
-        return tag == _PIXEL_DATA
+        if int(tag) == _PIXEL_DATA:
+            lengths.append(length)
+        return int(tag) == _PIXEL_DATA
 
     file = io.BytesIO(content)
     try:
-        read_partial(file, stop_when=at_pixel_data, specific_tags=[_PIXEL_DATA])
-    except Exception:  # noqa: BLE001  the parser's every complaint: what cannot be parsed is for others to judge
-        return False
-    if not found:
-        return False
-    if found[0] == _UNDEFINED:  # fragments, then a sequence delimitation item (PS3.5 A.4)
-        return content.find(b"\xfe\xff\xdd\xe0", file.tell()) < 0
-    return len(content) - file.tell() < found[0]
+        header = read_partial(file, stop_when=at_pixel_data, specific_tags=[_STUDY_INSTANCE_UID, _SOP_INSTANCE_UID])
+        study_uid, sop_uid = (str(header.get(keyword, "")) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
+        syntax = header.file_meta.get("TransferSyntaxUID")
+    except Exception as fault:  # any bytes may arrive: the parser's every complaint is the same answer
+        raise InputError(f"the data set cannot be read: {type(fault).__name__}") from fault
+    return Envelope(study_uid, sop_uid, _cut_short(content, syntax, file.tell(), lengths))
+
+
+def _cut_short(content: bytes, syntax: str, at: int, pixel_lengths: list[int]) -> bool:
+    """Whether the bytes end too early; ``at`` is where the pixel data element begins, or where reading ended."""
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return False  # it could not have been inflated
+    if pixel_lengths == [_UNDEFINED]:  # fragments, then a sequence delimitation item (PS3.5 A.4)
+        return content.find(b"\xfe\xff\xdd\xe0", at) < 0
+    tag_vr_length = 8 if syntax == ImplicitVRLittleEndian else 12
+    return len(content) < at + sum(tag_vr_length + length for length in pixel_lengths)
 
 
 def _checked(uid: str, name: str) -> str:
