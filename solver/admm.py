@@ -8,34 +8,43 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.noise import sample_terms
+from solver.smoothness import roughness, solve_smooth
 from solver.total_variation import solve_coupled, weighted_variation
-from solver.vector_math import fast_exp, kernel
+from solver.vector_math import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK = 512
+    from solver.likelihood import Likelihood
+
 INNER = 50  # TV iterations between two renewals of the quadratic models
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One slice in noise units: minimise sum -ln p(s | a exp(-r t)) + sum w_0 |D a| + sum w_1 |D r|."""
+    """One slice in noise units: minimise -ln p(s | a, r) + sum w_0 |D a| + sum w_1 |D r|.
 
-    s: NDArray[Any]  # (M, K, L) signal / sigma
-    t: NDArray[Any]  # (M,) echo times, order 1
-    order: float  # N - 1 of the noise, or noise.GAUSSIAN
+    With ``regulariser`` "laplacian" the penalty is 1/2 sum (w_0 L a)^2 + 1/2 sum (w_1 L r)^2 instead.
+    """
+
+    likelihood: Likelihood  # of n = K L voxels
     weights: NDArray[Any]  # (2, K, L), 0 where a voxel does not take part
     free: NDArray[np.bool_]  # (K, L), False where a and r are held
     least: float  # bounds of r
     most: float
+    regulariser: str = "tv"
 
     @property
     def floor(self) -> NDArray[Any]:
         """Curvature of a and r that every voxel is given for one step, so that what nothing decides moves slowly."""
-        brightest = max(float(self.s.max()), 1.0)
-        return np.array([brightest**-2, (0.2 * self.most) ** -2], self.s.dtype)
+        brightest = max(self.likelihood.brightest, 1.0)
+        return np.array([brightest**-2, (0.2 * self.most) ** -2], self.weights.dtype)
+
+    def penalty(self, x: NDArray[Any]) -> float:
+        """Value of the regulariser at the maps x (2, K, L)."""
+        if self.regulariser == "laplacian":
+            return roughness(x, self.weights, self.free)
+        return weighted_variation(x, self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +57,6 @@ class Solution:
     iterations: int
     converged: bool
     verdict: str
-
-
-@kernel
-def _sample_block(s: Any, tm: Any, order: Any, a: Any, r: Any, e: Any, g: Any, k: Any, value: Any) -> None:
-    for j in range(a.size):
-        e[j] = fast_exp(-r[j] * tm)
-    for j in range(a.size):
-        v, slope, curvature = sample_terms(s[j], a[j] * e[j], order)
-        value[j] += v
-        g[j] = slope
-        k[j] = curvature
-
-
-@kernel
-def _add_block(tm: Any, a: Any, e: Any, g: Any, k: Any, terms: Any, start: int) -> None:
-    n = a.size
-    g0, g1 = terms[1][start : start + n], terms[2][start : start + n]
-    h0, h1, h2 = terms[3][start : start + n], terms[4][start : start + n], terms[5][start : start + n]
-    for j in range(n):
-        g0[j] += g[j] * e[j]
-        h0[j] += k[j] * e[j] * e[j]
-    for j in range(n):
-        slope = -tm * a[j] * e[j]
-        g1[j] += g[j] * slope
-        h1[j] += k[j] * e[j] * slope
-        h2[j] += k[j] * slope * slope
-
-
-@kernel
-def voxel_terms(s: Any, t: Any, order: Any, a: Any, r: Any, terms: Any) -> None:
-    """Write -ln p, its gradient (a, r) and curvature (aa, ar, rr) of every voxel; s (M, n), terms (6, n)."""
-    terms[:] = s.dtype.type(0)
-    e, g, k = np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype)
-    for start in range(0, s.shape[1], BLOCK):
-        stop = min(start + BLOCK, s.shape[1])
-        n = stop - start
-        for m in range(t.size):
-            part = s[m][start:stop]
-            _sample_block(part, t[m], order, a[start:stop], r[start:stop], e[:n], g[:n], k[:n], terms[0][start:stop])
-            _add_block(t[m], a[start:stop], e[:n], g[:n], k[:n], terms, start)
 
 
 @kernel
@@ -141,24 +110,23 @@ def step(
     shape, n = x.shape, x[0].size
     u, c = np.empty((2, n), x.dtype), np.empty((3, n), x.dtype)
     _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), problem.floor, u, c)
-    y = solve_coupled(u.reshape(shape), c.reshape(3, *shape[1:]), problem.weights, p, gap, INNER)[0]
+    u, c = u.reshape(shape), c.reshape(3, *shape[1:])
+    if problem.regulariser == "laplacian":
+        y = solve_smooth(u, c, problem.weights, problem.free, INNER)
+    else:
+        y = solve_coupled(u, c, problem.weights, p, gap, INNER)[0]
     of = x.dtype.type
-    _keep_inside(x.reshape(2, n), y.reshape(2, n), c, of(problem.least), of(problem.most))
+    _keep_inside(x.reshape(2, n), y.reshape(2, n), c.reshape(3, n), of(problem.least), of(problem.most))
     return y
 
 
 def _evaluate(problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
     """Likelihood, gradient and curvature of every voxel at x."""
-    n = x[0].size
-    terms = np.empty((6, n), x.dtype)
-    s = problem.s.reshape(problem.t.size, n)
-    voxel_terms(s, problem.t, x.dtype.type(problem.order), x[0].reshape(n), x[1].reshape(n), terms)
-    return terms
+    return problem.likelihood.terms(x.reshape(2, -1)).astype(x.dtype, copy=False)
 
 
 def _objective(problem: Problem, x: NDArray[Any], terms: NDArray[Any]) -> float:
-    likelihood = float(np.sum(terms[0], where=problem.free.ravel(), dtype=np.float64))
-    return likelihood + weighted_variation(x, problem.weights)
+    return float(np.sum(terms[0], where=problem.free.ravel(), dtype=np.float64)) + problem.penalty(x)
 
 
 def minimise(
@@ -175,7 +143,7 @@ def minimise(
     terms = _evaluate(problem, x)
     value = _objective(problem, x, terms)
     history = [value]
-    size = max(0.5 * problem.t.size * float(problem.free.sum()), 1.0)
+    size = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
     for iteration in range(1, most + 1):
         y = step(problem, x, terms, damping, p, 0.1 * tolerance * size)
         new_terms = _evaluate(problem, y)

@@ -91,6 +91,22 @@ def _information_table(n_coils: float) -> tuple[NDArray[np.float64], NDArray[np.
     return signal, np.sum(density * score**2, axis=1) / np.sum(density, axis=1)
 
 
+def expected_magnitude(signal: NDArray[np.float64], n_coils: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """E[m] at noise-free signals (units of sigma), sqrt(2) (N)_1/2 1F1(-1/2; N; -A^2/2), and its slope."""
+    if not n_coils:
+        return signal, np.ones_like(signal)
+    near = np.minimum(signal, 30)
+    scale, z = mean_of_noise(n_coils), -0.5 * near**2
+    value = scale * special.hyp1f1(-0.5, n_coils, z)
+    slope = scale * near * special.hyp1f1(0.5, n_coils + 1, z) / (2 * n_coils)
+    far = np.maximum(signal, 30)
+    tail = n_coils - 0.5
+    return (
+        np.where(signal < 30, value, far + tail / far),
+        np.where(signal < 30, slope, 1 - tail / far**2),
+    )
+
+
 def sample_information(signal: NDArray[np.float64], n_coils: float) -> NDArray[np.float64]:
     """Fisher information of one sample on its noise-free ``signal`` (units of sigma); 1 without a floor (N = 0)."""
     if not n_coils:
@@ -99,15 +115,6 @@ def sample_information(signal: NDArray[np.float64], n_coils: float) -> NDArray[n
     # Beyond the table the density is Gaussian to second order: 1 - (2N - 1) / 2 A^2.
     far = 1 - (n_coils - 0.5) / np.maximum(signal, 12) ** 2
     return np.where(signal < 12, np.interp(signal, *table), far)
-
-
-def simulate(clean: NDArray[Any], order: float, rng: np.random.Generator) -> NDArray[Any]:
-    """Draw data of unit noise around noise-free signals; ``order`` N - 1 or GAUSSIAN."""
-    noisy = clean + rng.standard_normal(clean.shape, np.float32).astype(clean.dtype)
-    if order == GAUSSIAN:
-        return noisy
-    across = 2 * rng.standard_gamma(order + 0.5, clean.shape, np.float32).astype(clean.dtype)
-    return np.sqrt(noisy * noisy + across)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +195,7 @@ def _is_noise(samples: NDArray[Any], n_coils: float) -> bool:
     return bool(0.7 < n / n_coils < 1.4 and 0.6 < between * n * len(samples) < 1.4)
 
 
-def residual_sigma(s: NDArray[Any], a: NDArray[Any], r: NDArray[Any], rss: NDArray[Any], t: NDArray[Any]) -> float:
+def residual_sigma(a: NDArray[Any], r: NDArray[Any], rss: NDArray[Any], t: NDArray[Any]) -> float:
     """Noise deviation from the residuals of least-squares fits (M, n), where the last echo still stands out.
 
     The lowest fifth of the voxels is compared with that of chi-square: misfits only raise residuals.

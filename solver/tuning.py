@@ -60,7 +60,7 @@ def _tissue_sigma(
     if not samples.size:
         return 0.0
     bright = np.ascontiguousarray(samples[:, samples[0] >= 0.25 * np.quantile(samples[0], 0.98)])
-    return residual_sigma(bright, *variable_projection(bright, t, *bounds), t)
+    return residual_sigma(*variable_projection(bright, t, *bounds), t)
 
 
 def smooth_start(

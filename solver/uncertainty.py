@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from solver import admm
-from solver.noise import sample_information, simulate
+from solver.noise import sample_information
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,10 +46,8 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     Cramér-Rao deviations ``bound``, is averaged over a window: TV joins voxels, so one replicate holds many. It counts
     noise and lost contrast alike (Efron and Tibshirani 1993, ch. 6). The draw is always the same.
     """
-    rng = np.random.default_rng(0)
-    t = problem.t[:, None, None]
-    clean = found.x[0] * np.exp(-found.x[1] * t)
-    again = replace(problem, s=simulate(clean, problem.order, rng))
+    drawn = problem.likelihood.redrawn(found.x.reshape(2, -1), np.random.default_rng(0))
+    again = replace(problem, likelihood=drawn)
     moved = admm.minimise(again, found.x, found.p.copy(), tolerance=1e-3).x[1] - found.x[1]
     usable = problem.free & np.isfinite(bound) & (bound > 0)
     square = np.where(usable, (moved / np.where(usable, bound, 1)) ** 2, 0).astype(np.float32)

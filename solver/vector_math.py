@@ -7,7 +7,7 @@ library's, because double precision is asked for when digits matter more than ti
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numba import njit, types
@@ -24,18 +24,16 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 def kernel(function: F) -> F:
     """Compile at the first call, keep the result on disk, release the interpreter's lock while running."""
-    compiled: F = njit(fastmath=VECTOR, error_model="numpy", cache=True, nogil=True)(function)
-    return compiled
+    return cast("F", njit(fastmath=VECTOR, error_model="numpy", cache=True, nogil=True)(function))
 
 
 def inlined(function: F) -> F:
     """Compile into the kernel that calls it."""
-    compiled: F = njit(fastmath=VECTOR, error_model="numpy", inline="always")(function)
-    return compiled
+    return cast("F", njit(fastmath=VECTOR, error_model="numpy", inline="always")(function))
 
 
 @intrinsic
-def _float_of_bits(_context: Any, _bits: Any) -> Any:
+def _float_of_bits_typed(_context: Any, _bits: Any) -> Any:
     """Reinterpret 32 bits as a float."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -45,13 +43,18 @@ def _float_of_bits(_context: Any, _bits: Any) -> Any:
 
 
 @intrinsic
-def _bits_of_float(_context: Any, _value: Any) -> Any:
+def _bits_of_float_typed(_context: Any, _value: Any) -> Any:
     """Reinterpret a float as 32 bits."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.int32))
 
     return types.int32(types.float32), generate
+
+
+# Called from compiled code with one argument; the typing context comes from the compiler.
+_float_of_bits: Any = _float_of_bits_typed
+_bits_of_float: Any = _bits_of_float_typed
 
 
 @register_jitable(inline="always")

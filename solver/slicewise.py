@@ -1,0 +1,156 @@
+"""One slice, from signals to maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from solver import admm, published
+from solver.likelihood import Likelihood, MonoExponential, Profiled
+from solver.model import signal_model
+from solver.noise import GAUSSIAN, mean_of_noise
+from solver.tuning import automatic_weights, smooth_start
+from solver.uncertainty import cramer_rao, regularised_deviation
+from solver.voxelwise import variable_projection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from solver.arguments import Settings
+
+USABLE_ECHO = 1.3  # a truncated fit stops before the first echo below this many times the mean of the noise
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFit:
+    """Amplitude in units of sigma and rate per last echo time, with what is known of them."""
+
+    x: NDArray[Any]  # (2, K, L)
+    free: NDArray[np.bool_]  # (K, L): voxels that were fitted
+    sd: NDArray[Any]  # (K, L): standard deviation of the rate
+    objective: tuple[float, ...]
+    iterations: int
+    converged: bool
+    verdict: str
+
+
+def echo_major(s: NDArray[Any], mask: NDArray[np.bool_], unit: float, dtype: Any) -> tuple[NDArray[Any], Any]:
+    """Return one slice as (M, K, L) in units of ``unit``; what is masked or not finite is 0 and not usable."""
+    stack = np.ascontiguousarray(np.moveaxis(s, -1, 0).astype(dtype) * dtype(1 / unit))
+    usable = mask & np.all(np.isfinite(stack), axis=0)
+    if not usable.all():
+        stack[:, ~usable] = 0
+    return stack, usable
+
+
+def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> SliceFit:
+    """Fit a slice (K, L, M) where ``mask`` allows."""
+    stack, usable = echo_major(s, mask, settings.sigma, settings.dtype)
+    if settings.method.endswith("-published"):
+        return _published(stack, usable, settings)
+    if settings.floor_coils:
+        usable &= np.all(stack >= 0, axis=0)  # no magnitude is negative
+        stack[:, ~usable] = 0
+    free = _detectable(stack, usable, settings.n_coils) if settings.weights is None else usable
+    if settings.method == "nls":
+        return _voxelwise(stack, free, settings)
+    problem, found = _regularise(stack, free, settings)
+    sd = regularised_deviation(problem, found, _deviation(found.x, problem, settings))
+    return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+
+
+def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> NDArray[np.bool_]:
+    """Whether the first echo stands out of the noise, alone or with its neighbours; s in units of sigma.
+
+    The majority of the neighbours keeps weak tissue whole: a choice voxel by voxel would keep those that noise made
+    bright, which biases what is fitted to them.
+    """
+    floor = np.sqrt(2 * n_coils)
+    around = ndimage.uniform_filter((s[0] > floor + 0.8).astype(np.float32), 5, mode="nearest")
+    return usable & ((s[0] > floor + 3.1) | (around > 0.5))
+
+
+def _likelihood(stack: NDArray[Any], settings: Settings) -> Likelihood:
+    s = stack.reshape(len(stack), -1)
+    order = settings.floor_coils - 1 if settings.floor_coils else GAUSSIAN
+    first_moment = settings.noise == "first-moment"
+    if settings.model == "mono-exponential" and not first_moment:
+        return MonoExponential(s, settings.t, order)
+    chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
+    use = _echoes_to_use(s, settings) if settings.model == "truncation" else np.ones(s.shape, bool)
+    return Profiled(s.astype(np.float64), settings.t.astype(np.float64), order, chosen, use, first_moment)
+
+
+def _echoes_to_use(s: NDArray[Any], settings: Settings) -> NDArray[np.bool_]:
+    """All echoes before the first that is near the noise, at least two."""
+    clear = s > USABLE_ECHO * mean_of_noise(settings.n_coils)
+    clear[:2] = True
+    return np.logical_and.accumulate(clear, axis=0)
+
+
+def _voxelwise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> SliceFit:
+    """Fit every voxel for itself."""
+    a, r, rss = variable_projection(stack.reshape(len(stack), -1), settings.t, *settings.bounds)
+    x = np.stack([a, r]).reshape(2, *free.shape)
+    problem = admm.Problem(_likelihood(stack, settings), np.zeros_like(x), free, *settings.bounds)
+    if settings.noise == "gaussian" and settings.model == "mono-exponential":
+        loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
+        return SliceFit(x, free, _deviation(x, problem, settings), (loss,), 1, converged=True, verdict="converged")
+    found = admm.minimise(problem, x, tolerance=1e-6)
+    sd = _deviation(found.x, problem, settings)
+    return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+
+
+def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> tuple[admm.Problem, admm.Solution]:
+    """Minimise with the weights given, or first roughly, then with weights that know the edges."""
+    likelihood, t, n_coils = _likelihood(stack, settings), settings.t, settings.floor_coils
+    around = smooth_start(stack, t, n_coils, free, settings.bounds)
+    start = automatic_weights(around, t, n_coils, free, edges=False)
+    problem = admm.Problem(likelihood, start, free, *settings.bounds, settings.regulariser)
+    if settings.weights is not None:
+        problem = replace(problem, weights=_given_weights(free, settings))
+        return problem, admm.minimise(problem, around)
+    found = admm.minimise(problem, around, tolerance=1e-3)
+    weights = automatic_weights(found.x, t, n_coils, free, edges=True)
+    scale = np.minimum(np.divide(weights, start, out=np.zeros_like(weights), where=start > 0), 1)
+    problem = replace(problem, weights=weights)
+    return problem, admm.minimise(problem, found.x, found.p * np.repeat(scale, 2, axis=0))
+
+
+def _given_weights(free: NDArray[np.bool_], settings: Settings) -> NDArray[Any]:
+    """Weights of eq. 2 in noise units and per last echo time."""
+    unit, last = settings.sigma, float(settings.t_ms[-1])
+    s0, r2star = settings.weights or (0.0, 0.0)
+    pair = np.array([s0 / unit, r2star / (unit * unit * last)])
+    if settings.regulariser == "laplacian":
+        pair = np.sqrt(np.array([s0, r2star / (unit * last) ** 2]))
+    weights: NDArray[Any] = (pair[:, None, None] * free).astype(settings.dtype)
+    return weights
+
+
+def _deviation(x: NDArray[Any], problem: admm.Problem, settings: Settings) -> NDArray[Any]:
+    """Cramér-Rao deviation of the rate of each voxel; of models with more parameters, from the curvature."""
+    if settings.model == "mono-exponential":
+        return cramer_rao(x[0], x[1], settings.t, settings.floor_coils)[1]
+    aa, ar, rr = problem.likelihood.terms(x.reshape(2, -1))[3:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt(aa / (aa * rr - ar * ar)).reshape(x.shape[1:])
+
+
+def _published(stack: NDArray[Any], usable: NDArray[np.bool_], settings: Settings) -> SliceFit:
+    """Run the paper's methods in the paper's units."""
+    method = published.fit_admm if settings.method == "admm-published" else published.fit_levenberg_marquardt
+    options = dict(settings.hyperparameters)
+    if settings.weights is not None and settings.method == "admm-published":
+        options = {"lambda1": settings.weights[0], "lambda2": settings.weights[1]} | options
+    signal = np.moveaxis(stack, 0, -1) * np.float64(settings.sigma)
+    try:
+        found = method(signal, settings.t_ms, **options)
+    except TypeError as fault:
+        raise ValueError(f"{', '.join(options)}: not all are hyper-parameters of {settings.method}") from fault
+    x = np.stack([found.s0 / settings.sigma, found.r2star_per_ms * settings.t_ms[-1]])
+    sd = cramer_rao(x[0], x[1], settings.t, settings.floor_coils)[1]
+    return SliceFit(x, usable, sd, found.objective, found.iterations, found.converged, found.verdict)
