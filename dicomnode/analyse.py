@@ -50,13 +50,13 @@ def _measure_roi(
     row_mm, column_mm = stack.planes[0].pixel_spacing_mm
     area = float(region.sum()) * row_mm * column_mm
     if not region.any():
-        nothing = (f"{quality.NOT_MEASURABLE}: the region holds no voxel with a valid fit",)
+        nothing = (*roi.doubts, f"{quality.NOT_MEASURABLE}: the region holds no voxel with a valid fit")
         return RoiMeasurement(roi.name, 0, area, None, None, None, None, nothing), None
     sigma = float(np.median(maps.sigma))
     decay, plain = fitting.decay(signal, stack.echo_times_ms, region, sigma)
     invalid = 1.0 - region.sum() / roi.mask.sum()
     trust = quality.judge(decay, sigma=sigma, plain_r2star_per_s=plain, invalid_fraction=float(invalid))
-    flags = ("provisional region: not confirmed to be liver",) * roi.provisional + trust.flags
+    flags = roi.doubts + trust.flags
     if not maps.record.converged:
         flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
     if not trust.measurable:
@@ -64,7 +64,8 @@ def _measure_roi(
     r2star = statistics(maps.r2star_per_s[region])
     lic, name, more = _iron(roi, r2star.median, stack.field_strength_t, settings)
     t2star = statistics(maps.t2star_ms[region])
-    return RoiMeasurement(roi.name, int(region.sum()), area, t2star, r2star, lic, name, flags + more), decay
+    values = (t2star, r2star, lic, name, flags + more, decay.r2star_per_s)
+    return RoiMeasurement(roi.name, int(region.sum()), area, *values), decay
 
 
 def _iron(

@@ -243,6 +243,7 @@ class Roi:
     finding: str = "liver"  # key into report/codes
     automatic: bool = True
     provisional: bool = False  # not (yet) known to be what its name says; the report says so
+    doubts: tuple[str, ...] = ()  # why it may be the wrong place to measure; flags of its measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,7 @@ class RoiMeasurement:
     lic_mg_per_g: float | None
     calibration: str | None
     flags: tuple[str, ...] = ()
+    unregularised_r2star_per_s: float | None = None  # of the median decay, noise-corrected: a check on the map
 
 
 @dataclass(frozen=True, slots=True)

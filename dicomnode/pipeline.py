@@ -122,7 +122,7 @@ def _origin(spool: Spool, job: Job) -> Job:
     return spool.job(job.manifest.get("measured_on", job.key))
 
 
-_ROI_LABELS = ("name", "finding", "automatic", "provisional")
+_ROI_LABELS = ("name", "finding", "automatic", "provisional", "doubts")
 _MAP_NAMES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s", "valid")
 
 
@@ -168,7 +168,10 @@ def _load_result(spool: Spool, job: Job) -> Result:
     return Result(
         stack=_stack(spool, job),
         maps=_load_maps(_origin(spool, job)),
-        rois=tuple(Roi(mask=arrays[f"mask{i}"], **labels) for i, labels in enumerate(record["rois"])),
+        rois=tuple(
+            Roi(**{**labels, "mask": arrays[f"mask{i}"], "doubts": tuple(labels["doubts"])})
+            for i, labels in enumerate(record["rois"])
+        ),
         measurements=TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"]),
         decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
         drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 NOT_MEASURABLE = "not measurable"
 LOW_CONFIDENCE = "low confidence"
+_MOST_INVALID = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,14 @@ def judge(decay: DecayCurve, *, sigma: float, plain_r2star_per_s: float | None, 
     noise correction, ``invalid_fraction`` the share of the region's voxels without a valid fit.
     """
     above = sum(value > 2.0 * decay.noise_floor for value in decay.signal)
+    limit = measurable_limit_per_s(decay, sigma)
+    at_least = f": R2* > {limit:.0f}/s" if limit is not None else ""
     if decay.r2star_per_s is None or above < 2:
-        limit = measurable_limit_per_s(decay, sigma)
-        at_least = f": R2* > {limit:.0f}/s" if limit is not None else ""
         return Trust((f"{NOT_MEASURABLE}: {above} of {len(decay.signal)} echoes above the noise{at_least}",), False)
+    if invalid_fraction > _MOST_INVALID:
+        # The few that seem valid are the ones that noise made look mild.
+        share = f"{invalid_fraction:.0%} of the region has no valid fit"
+        return Trust((f"{NOT_MEASURABLE}: {share}{at_least}",), False)
     flags = []
     if above < 3:
         flags.append(f"{LOW_CONFIDENCE}: {above} echoes above the noise")

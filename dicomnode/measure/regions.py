@@ -21,6 +21,7 @@ _HOMOGENEOUS = 0.12  # local spread over its local mean
 _BRIDGE_MM = 6.0
 _CERTAIN = 0.25  # standard deviation of R2* over R2*
 _SMALLEST_MM2 = 150.0
+_MOST_INVALID = 0.08  # of the inner body; gas and bone rarely reach it, a liver does
 
 
 def find(signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...]) -> tuple[Roi, ...]:
@@ -30,10 +31,29 @@ def find(signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...]) -> 
     """
     body = np.stack([_body(image) for image in signal[..., 0]])
     tissue = np.stack([_tissue(body[k], maps, k, plane) for k, plane in enumerate(planes)])
+    doubts = ("provisional region: not confirmed to be liver", *_beyond_range(body, maps, planes))
     return (
-        Roi("tissue (provisional)", tissue, finding="tissue", provisional=True),
-        Roi("body (provisional)", body & maps.valid, finding="body", provisional=True),
+        Roi("tissue (provisional)", tissue, finding="tissue", provisional=True, doubts=doubts),
+        Roi("body (provisional)", body, finding="body", provisional=True, doubts=doubts[:1]),
     )
+
+
+def _beyond_range(body: NDArray[np.bool_], maps: Maps, planes: tuple[Plane, ...]) -> tuple[str, ...]:
+    """Say when so much of the body gives no decay that the liver may be what is missing.
+
+    A liver beyond the measurable range has no valid voxel, and the region then lies in some other, mild tissue.
+    """
+    inner = np.stack([_inner(one, plane) for one, plane in zip(body, planes, strict=True)])
+    share = float((inner & ~maps.valid).sum() / max(inner.sum(), 1))
+    if share <= _MOST_INVALID:
+        return ()
+    return (f"low confidence: {share:.0%} of the body has no measurable decay; the liver may be beyond the range",)
+
+
+def _inner(body: NDArray[np.bool_], plane: Plane) -> NDArray[np.bool_]:
+    """The body without skin and subcutaneous fat."""
+    depth = ndimage.distance_transform_edt(body, sampling=plane.pixel_spacing_mm)
+    return np.asarray(depth > _SKIN_AND_FAT_MM)
 
 
 def _body(image: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -53,7 +73,7 @@ def _body(image: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _tissue(body: NDArray[np.bool_], maps: Maps, k: int, plane: Plane) -> NDArray[np.bool_]:
     """The thickest homogeneous piece whose centre lies on the patient's right of the body's centre."""
     spacing = plane.pixel_spacing_mm
-    inside = ndimage.distance_transform_edt(body, sampling=spacing) > _SKIN_AND_FAT_MM
+    inside = _inner(body, plane)
     r2star, sd = maps.r2star_per_s[k], maps.r2star_sd_per_s[k]
     certain = maps.valid[k] & (sd < _CERTAIN * np.maximum(r2star, 1e-6))
     certain &= _homogeneous(r2star) & _homogeneous(maps.s0[k])

@@ -7,7 +7,7 @@ import pytest
 
 from dicomnode import analyse, config, group, header, simulate
 from dicomnode.measure import regions
-from dicomnode.model import FitRecord, Maps, Plane
+from dicomnode.model import FitRecord, Maps, Plane, Roi
 
 PLANE = Plane(64, 64, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2.0, 2.0), "1.2")
 
@@ -40,3 +40,28 @@ def test_a_picture_of_nothing_has_no_region(image):
     signal = image.astype(np.float32)[None, ..., None]
     for roi in regions.find(signal, flat_maps((1, 64, 64)), (PLANE,)):
         assert not roi.mask.any()
+
+
+def test_a_liver_beyond_the_range_casts_doubt_on_what_was_found_instead(tmp_path):
+    size = {"slices": 1, "rows": 96, "columns": 128, "spacing_mm": (3.1, 3.1, 8.0)}
+    simulated = simulate.make(simulate.SeriesPlan(**size, liver_t2star_ms=0.7), datetime(2026, 1, 1, tzinfo=UTC))
+    images = [image for path in simulate.write(simulated, tmp_path) for image in header.read(path).images]
+    (found,) = group.assemble(images, config.GroupingSettings())
+    signal, maps = analyse.fit_stack(found.stack, config.FitSettings())
+    rois = analyse.find_regions(found.stack, signal, maps)
+    _, measurements, _ = analyse.measure_regions(rois, found.stack, signal, maps, config.MeasureSettings())
+    assert any("beyond the range" in flag for flag in measurements[0].flags)
+
+
+def test_a_region_mostly_without_a_fit_has_no_number(tmp_path):
+    """The few valid voxels of a liver beyond the range are the ones that noise made look mild."""
+    size = {"slices": 1, "rows": 96, "columns": 128, "spacing_mm": (3.1, 3.1, 8.0)}
+    simulated = simulate.make(simulate.SeriesPlan(**size, liver_t2star_ms=0.7), datetime(2026, 1, 1, tzinfo=UTC))
+    images = [image for path in simulate.write(simulated, tmp_path) for image in header.read(path).images]
+    (found,) = group.assemble(images, config.GroupingSettings())
+    signal, maps = analyse.fit_stack(found.stack, config.FitSettings())
+    drawn = Roi("liver", simulated.truth.regions["liver"].mask, automatic=False)
+    _, (measured,), _ = analyse.measure_regions((drawn,), found.stack, signal, maps, config.MeasureSettings())
+    assert measured.r2star_per_s is None
+    assert measured.lic_mg_per_g is None
+    assert any(flag.startswith("not measurable") for flag in measured.flags)
