@@ -53,6 +53,7 @@ MANUAL_FAMILY = Code("123109", "DCM", "Manual Processing")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 
+PERSON = Code("121006", "DCM", "Person")
 DEVICE = Code("121007", "DCM", "Device")
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 MRI = Code("25056-3", "LN", "MRI unspecified body region")

@@ -79,6 +79,15 @@ class Draft:
         zone = _zone(str(self.source.identity.get("TimezoneOffsetFromUTC") or ""))
         return self.created if zone is None else self.created.astimezone(zone)
 
+    @property
+    def author(self) -> str | None:
+        """Who drew the regions, as a person name (PS3.5 6.2): a name without parts is a family name."""
+        author = self.result.drawn.author if self.result.drawn else None
+        if not author or not author.strip("^ "):
+            return None
+        printable = "".join(c for c in author if c.isprintable() and c != "\\")[:64]
+        return printable if "^" in printable else f"{printable}^"
+
     def earlier(self) -> Draft | None:
         """Return the result this one replaces, as far as UIDs go."""
         superseded = self.result.identity.supersedes
@@ -101,7 +110,8 @@ class Draft:
 
     def description(self, kind: str) -> str:
         """Return the Series Description: what, in which unit, by which version."""
-        return f"{KINDS[kind].title} | {MODEL_NAME} {self.software_version}"[:64]
+        drawn = ", drawn" if self.result.drawn else ""
+        return f"{KINDS[kind].title}{drawn} | {MODEL_NAME} {self.software_version}"[:64]
 
 
 def _zone(offset: str) -> timezone | None:

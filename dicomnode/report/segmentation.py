@@ -62,7 +62,7 @@ def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
         device_serial_number=draft.settings.device_serial_number,
         content_label="LIVER_IRON_ROI",
         content_description=_content(draft),
-        content_creator_name=MODEL_NAME.replace(" ", "^", 1),
+        content_creator_name=draft.author or f"{MODEL_NAME}^",
         specific_character_set=UTF8,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )

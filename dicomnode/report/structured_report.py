@@ -198,7 +198,7 @@ def _document(
 ) -> sr.ComprehensiveSR:
     library = [_evidence_item(draft, reference) for reference in merged(shown_on)]
     content = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(draft)),
+        observation_context=_observers(draft),
         procedure_reported=codes.MRI,
         imaging_measurements=groups,
         title=codes.MEASUREMENT_REPORT,
@@ -219,16 +219,22 @@ def _document(
     )
 
 
-def _observer(draft: Draft) -> sr.ObserverContext:
+def _observers(draft: Draft) -> sr.ObservationContext:
+    """Name this device, and the person who drew the regions where one did (TID 1001)."""
     maker, serial = draft.settings.manufacturer, draft.settings.device_serial_number
-    attributes = sr.DeviceObserverIdentifyingAttributes(
+    device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid("observer", f"{maker}/{serial}"),
         name=MODEL_NAME,
         manufacturer_name=maker,
         model_name=MODEL_NAME,
         serial_number=serial,
     )
-    return sr.ObserverContext(observer_type=codes.concept(codes.DEVICE), observer_identifying_attributes=attributes)
+    author = draft.author
+    person = None if author is None else sr.PersonObserverIdentifyingAttributes(name=author)
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(codes.concept(codes.DEVICE), device),
+        observer_person_context=None if person is None else sr.ObserverContext(codes.concept(codes.PERSON), person),
+    )
 
 
 def _evidence(draft: Draft, written: Written) -> list[Dataset]:

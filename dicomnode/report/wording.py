@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dicomnode.report.regions import name
 
 if TYPE_CHECKING:
-    from dicomnode.model import Result, Roi, RoiMeasurement, Statistics
+    from dicomnode.model import Drawn, Result, Roi, RoiMeasurement, Statistics
 
 # mg Fe per g dry weight (Reeder et al., Radiology 2023): lower limit, upper limit, the scheme's own word.
 BANDS = (
@@ -58,6 +58,7 @@ def statistics(values: Statistics | None) -> str:
 def remarks(result: Result) -> list[str]:
     """Return everything that has to be read with the numbers, region by region."""
     found = [] if result.rois else ["No region was found or drawn; only maps were made"]
+    found += [] if result.drawn is None else _drawing(result.drawn)
     for roi, numbers in zip(result.rois, result.measurements, strict=True):
         found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(roi, numbers))]
     if not result.maps.record.converged:
@@ -65,6 +66,13 @@ def remarks(result: Result) -> list[str]:
     if result.identity.supersedes:
         found.append(f"Replaces result {result.identity.supersedes}")
     return found
+
+
+def _drawing(drawn: Drawn) -> list[str]:
+    """Say who drew what was measured, with what, and which of it could not be."""
+    author = drawn.author or "a person the object does not name"
+    origin = f"Regions drawn by {author} with {drawn.made_with or 'unnamed software'}, object {drawn.sop_instance_uid}"
+    return [origin, *(f"Not measured: {reason}" for reason in drawn.refused)]
 
 
 def _lic_words(roi: Roi, measurement: RoiMeasurement) -> list[str]:

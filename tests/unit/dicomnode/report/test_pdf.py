@@ -65,8 +65,8 @@ def test_the_patient_is_not_in_it(bench, text):
 @pytest.mark.peer
 def test_what_finds_no_room_on_the_first_page_is_on_the_next_ones(bench, text):
     result = bench.result()
-    rois = tuple(replace(result.rois[0], name=f"region number {i}") for i in range(60))
-    many = replace(result, rois=rois, measurements=result.measurements[:1] * 60, decays=())
+    rois = tuple(replace(result.rois[0], name=f"region number {i}") for i in range(30))
+    many = replace(result, rois=rois, measurements=result.measurements[:1] * 30, decays=())
     words = text(pdf.document(bench.draft(many)))
     assert "further regions: next page" in words
-    assert all(f"region number {i}" in words for i in range(60))
+    assert all(f"region number {i}" in words for i in range(30))

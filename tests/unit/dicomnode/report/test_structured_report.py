@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import highdicom as hd
 import numpy as np
 import pytest
 from skimage.draw import polygon2mask
+
+from dicomnode import report
+from dicomnode.config import ReportSettings
+from dicomnode.model import Drawn, Identity
+
+CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
 def _groups(d):
@@ -191,6 +198,36 @@ def test_the_body_has_numbers_but_no_outline_that_would_cover_the_rest(bench):
     content = hd.sr.ComprehensiveSR.from_dataset(written["structured_report"][0]).content
     assert [g.tracking_identifier for g in content.get_image_measurement_groups()] == ["Whole liver (provisional)"]
     assert [s.SegmentLabel for s in written["segmentation"][0].SegmentSequence] == ["Liver circle"]
+
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+@pytest.mark.parametrize(("author", "written_as"), [("Reader^Rita", "Reader^Rita"), ("rita", "rita^"), (None, None)])
+def test_whoever_drew_the_regions_is_named_beside_the_device(bench, author, written_as):
+    drawn = Drawn(SEGMENTATION, "1.2.3.4", author, "A viewer 1", ("region 2 lies outside the map",))
+    written = bench.write(replace(bench.result(), drawn=drawn))
+    d = written["structured_report"][0]
+    persons = [item.PersonName for item in d.ContentSequence if item.ValueType == "PNAME"]
+    assert persons == ([written_as] if written_as else [])
+    assert written["segmentation"][0].ContentCreatorName == (written_as or "Liver Iron Node^")
+    words = list(_texts(d.ContentSequence))
+    assert any("with A viewer 1, object 1.2.3.4" in w for w in words)
+    assert "Not measured: region 2 lies outside the map" in words
+
+
+def test_a_drawn_region_is_shown_on_the_maps_of_the_result_it_was_drawn_on(bench, tmp_path):
+    earlier = bench.write()
+    key = Identity("f" * 40, "0.1.0")
+    drawn = replace(bench.result(), identity=key, drawn=Drawn(SEGMENTATION, "1.2.3.4", "Reader^Rita", "A viewer"))
+    settings = ReportSettings(products=("segmentation", "structured_report"))
+    outputs = report.write(drawn, tmp_path, created=CREATED, settings=settings, shown_on=earlier)
+    again = bench.read(outputs)
+    [series] = again["segmentation"][0].ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == earlier["mr_map_t2star"][0].SeriesInstanceUID
+    assert again["structured_report"][0].SeriesDescription.startswith("Liver iron report, drawn")
+    named = {uid for _, _, uid, _ in hd.sr.ComprehensiveSR.from_dataset(again["structured_report"][0]).get_evidence()}
+    assert {d.SOPInstanceUID for d in earlier["mr_map_t2star"]} <= named
 
 
 def test_writing_warns_of_nothing(bench):
