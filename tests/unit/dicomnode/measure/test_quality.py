@@ -26,7 +26,7 @@ def test_a_good_decay_has_no_flag():
 def test_a_decay_in_the_noise_gives_a_bound_and_no_number():
     trust = judge(decay(1500.0))
     assert not trust.measurable
-    assert trust.flags == (f"not measurable: 1 of 4 echoes above the noise: R2* > {math.log(10) / 4e-3:.0f}/s",)
+    assert trust.flags == (f"not measurable: 0 of 4 echoes above the noise: R2* > {math.log(10) / 4e-3:.0f}/s",)
 
 
 def test_two_echoes_above_the_noise_are_low_confidence():
