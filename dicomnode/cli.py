@@ -104,22 +104,11 @@ def _say(what: str) -> None:
 
 
 def _print_series(series: list[dict[str, Any]]) -> None:
+    from dicomnode.offline import lines  # noqa: PLC0415
+
     for one in series:
-        click.echo(f"{one['series_instance_uid']}  {one['status']}" + (f": {one['reason']}" if one["reason"] else ""))
-        for roi in one["rois"]:
-            click.echo("  " + roi_line(roi))
-
-
-def roi_line(roi: dict[str, Any]) -> str:
-    """One region on one line, with what qualifies its numbers."""
-    if roi["r2star_per_s"] is None:
-        values = "not measurable"
-    else:
-        r2star, t2star = roi["r2star_per_s"]["median"], roi["t2star_ms"]["median"]
-        values = f"R2* {r2star:.1f} /s, T2* {t2star:.2f} ms (medians, {roi['n_voxels']} voxels)"
-    lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g" if roi["lic_mg_per_g"] is not None else ""
-    flags = f" [{'; '.join(roi['flags'])}]" if roi["flags"] else ""
-    return f"{roi['name']}: {values}{lic}{flags}"
+        for line in lines(one):
+            click.echo(line)
 
 
 @main.command()
@@ -200,6 +189,16 @@ def check(config_path: Path | None, as_json: bool) -> None:
         for finding in findings:
             click.echo(f"{finding['destination']}: {finding['verdict']}")
     sys.exit(0 if all(finding["ok"] for finding in findings) else 1)
+
+
+@main.command()
+@_config_option
+def conformance(config_path: Path | None) -> None:
+    """Print the DICOM conformance statement of this configuration."""
+    settings = _settings(config_path)
+    from dicomnode.conformance import statement  # noqa: PLC0415
+
+    click.echo(statement(settings), nl=False)
 
 
 @main.command()

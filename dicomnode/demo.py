@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 from pynetdicom import AE, evt
 
-from dicomnode import simulate
+from dicomnode import offline, simulate
 from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, StorageSettings, TlsSettings
 from dicomnode.errors import NodeError
 from dicomnode.node import Node
@@ -143,6 +143,8 @@ def table(outcome: dict[str, Any]) -> str:
                 f"{one['region']:<14}{one['true_t2star_ms']:>7.2f} ms{one['t2star_ms']:>7.2f} ms"
                 f"{one['true_r2star_per_s']:>9.1f} /s{one['r2star_per_s']:>7.1f} /s{error:>+9.1%}"
             )
+    else:
+        lines += [line for series in outcome["series"] for line in offline.lines(series)]
     lines.append(f"{outcome['objects']} objects in the PACS after {outcome['seconds']} s: {outcome['pacs']}")
     return "\n".join(lines)
 

@@ -118,3 +118,18 @@ def _result(
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(output)) for one in outputs)
     progress(f"done: {len(outputs)} objects")
     return analyse.summary_of(result, local)
+
+
+def lines(series: dict[str, Any]) -> Iterator[str]:
+    """Say a series of a summary in words: its status, then a line a region with what qualifies its numbers."""
+    yield f"{series['series_instance_uid']}  {series['status']}" + (f": {series['reason']}" if series["reason"] else "")
+    for roi in series["rois"]:
+        yield f"  {roi['name']}: {_values(roi)}" + (f" [{'; '.join(roi['flags'])}]" if roi["flags"] else "")
+
+
+def _values(roi: dict[str, Any]) -> str:
+    if roi["r2star_per_s"] is None:
+        return "not measurable"
+    r2star, t2star = roi["r2star_per_s"]["median"], roi["t2star_ms"]["median"]
+    lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g" if roi["lic_mg_per_g"] is not None else ""
+    return f"R2* {r2star:.1f} /s, T2* {t2star:.2f} ms (medians, {roi['n_voxels']} voxels){lic}"

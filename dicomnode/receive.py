@@ -69,6 +69,7 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "1.2.840.10008.5.1.4.1.1.66.7": (*_UNCOMPRESSED, RLELossless),  # Label Map Segmentation
     "1.2.840.10008.5.1.4.1.1.481.3": _UNCOMPRESSED,  # RT Structure Set
     "1.2.840.10008.5.1.4.1.1.11.1": _UNCOMPRESSED,  # Grayscale Softcopy Presentation State
+    "1.2.840.10008.5.1.4.1.1.11.2": _UNCOMPRESSED,  # Color Softcopy Presentation State
     "1.2.840.10008.5.1.4.1.1.88.11": _UNCOMPRESSED,  # Basic Text SR
     "1.2.840.10008.5.1.4.1.1.88.22": _UNCOMPRESSED,  # Enhanced SR
     "1.2.840.10008.5.1.4.1.1.88.33": _UNCOMPRESSED,  # Comprehensive SR
