@@ -112,7 +112,7 @@ def step(
     _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), problem.floor, u, c)
     u, c = u.reshape(shape), c.reshape(3, *shape[1:])
     if problem.regulariser == "laplacian":
-        y = solve_smooth(u, c, problem.weights, problem.free, INNER)
+        y = solve_smooth(u, c, problem.weights, problem.free, 4 * INNER)
     else:
         y = solve_coupled(u, c, problem.weights, p, gap, INNER)[0]
     of = x.dtype.type
@@ -151,11 +151,10 @@ def minimise(
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
         _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
         new_value = _objective(problem, y, new_terms)
-        if new_value > value + 1e-6 * size:
-            continue
         gain = value - new_value
-        x, terms, value = y, new_terms, new_value
-        history.append(value)
-        if gain < tolerance * size:
+        if gain > -1e-6 * size:
+            x, terms, value = y, new_terms, new_value
+            history.append(value)
+        if abs(gain) < tolerance * size:
             return Solution(x, p, tuple(history), iteration, True, "converged")
     return Solution(x, p, tuple(history), most, False, "stopped: the largest number of iterations was reached")

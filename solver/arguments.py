@@ -46,7 +46,8 @@ class Settings:
     @property
     def t(self) -> NDArray[Any]:
         """Echo times in units of the last."""
-        return (self.t_ms / self.t_ms[-1]).astype(self.dtype)
+        t: NDArray[Any] = (self.t_ms / self.t_ms[-1]).astype(self.dtype)
+        return t
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -13,8 +13,9 @@ from scipy import ndimage
 
 from solver import arguments
 from solver.arguments import Settings, rate_bounds
+from solver.model import signal_model
 from solver.noise import NoiseEstimate
-from solver.slicewise import SliceFit, echo_major, fit_slice
+from solver.slicewise import SliceFit, echo_major, fit_slice, model_sigma
 from solver.tuning import estimate_noise
 
 if TYPE_CHECKING:
@@ -127,9 +128,20 @@ def fit_t2star(
         dtype=dtype,
         hyperparameters=hyperparameters,
     )
+    if estimate.source == "residuals" and signal_model(model, field_strength_t, 1.0).parameters:
+        settings = replace(settings, sigma=_sigma_of_model(slices, chosen, settings))
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         results = list(pool.map(partial(fit_slice, settings=settings), slices, chosen))
     return _assemble(results, settings, shape)
+
+
+def _sigma_of_model(slices: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> float:
+    """Sigma from the residuals of the model itself; what one exponential left over stays the upper bound."""
+    some = np.unique(np.linspace(0, len(slices) - 1, SLICES_FOR_NOISE).round().astype(int))
+    pairs = [echo_major(slices[k], mask[k], settings.sigma, settings.dtype) for k in some]
+    sigma = model_sigma([stack for stack, _ in pairs], [usable for _, usable in pairs], settings) * settings.sigma
+    least = 1e-9 * float(np.nanmax(np.abs(slices[some]), initial=0.0))
+    return min(max(sigma, least), settings.sigma) if sigma > 0 else settings.sigma
 
 
 def _is_signed(s: NDArray[Any]) -> bool:
@@ -153,7 +165,8 @@ def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...
     nan = settings.dtype(np.nan)
 
     def kept(values: Any) -> NDArray[Any]:
-        return np.where(valid, values, nan).astype(settings.dtype).reshape(shape)
+        map_: NDArray[Any] = np.where(valid, values, nan).astype(settings.dtype).reshape(shape)
+        return map_
 
     with np.errstate(divide="ignore", invalid="ignore"):
         first = x[:, 0] * np.exp(-r * settings.t_ms[0])

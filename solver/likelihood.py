@@ -112,7 +112,7 @@ class MonoExponential:
 
     def redrawn(self, x: NDArray[Any], rng: np.random.Generator) -> MonoExponential:
         """Return the same with data drawn from the maps x."""
-        clean = x[0] * np.exp(-x[1] * self.t[:, None])
+        clean: NDArray[Any] = x[0] * np.exp(-x[1] * self.t[:, None])
         return replace(self, s=simulate(clean, self.order, rng))
 
 
@@ -201,7 +201,8 @@ class Profiled:
 def _damped(hessian: NDArray[Any], damping: NDArray[Any]) -> NDArray[Any]:
     """Hessian with its diagonal raised, never singular."""
     diagonal = np.einsum("npp->np", hessian) * damping[:, None] + 1e-9
-    return hessian + np.eye(hessian.shape[1]) * diagonal[:, None, :]
+    damped: NDArray[Any] = hessian + np.eye(hessian.shape[1]) * diagonal[:, None, :]
+    return damped
 
 
 def simulate(clean: NDArray[Any], order: float, rng: np.random.Generator) -> NDArray[Any]:

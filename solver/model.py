@@ -35,6 +35,7 @@ class SignalModel:
     bounds: tuple[tuple[float, float], ...]
     evaluate: Callable[[Any, Any, Any, Any], tuple[Array, Array]]
     fewest_echoes: int
+    faster: float = 1.0  # where r starts, relative to a fit of one exponential
 
 
 def mono_exponential(a: Array, r: Array, _further: Array, t: Array) -> tuple[Array, Array]:
@@ -97,7 +98,7 @@ def signal_model(name: str, field_strength_t: float | None, unit_ms: float) -> S
         return SignalModel(name, ("offset",), (0.02,), ((0.0, 0.9),), offset, 3)
     if name == "bi-exponential":
         bounds = ((0.0, 0.6), (0.01, 0.6))
-        return SignalModel(name, ("slow_fraction", "slow_ratio"), (0.1, 0.2), bounds, bi_exponential, 5)
+        return SignalModel(name, ("slow_fraction", "slow_ratio"), (0.1, 0.2), bounds, bi_exponential, 5, 1.5)
     if name == "fat-water":
         evaluate = fat_water(field_strength_t or 0.0, unit_ms)
         return SignalModel(name, ("fat_fraction",), (0.1,), ((0.0, 0.5),), evaluate, 6)

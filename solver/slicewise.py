@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from solver import admm, published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from solver.arguments import Settings
 
+RESIDUAL_VOXELS = 2000
 USABLE_ECHO = 1.3  # a truncated fit stops before the first echo below this many times the mean of the noise
 
 
@@ -70,7 +71,8 @@ def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> N
     """
     floor = np.sqrt(2 * n_coils)
     around = ndimage.uniform_filter((s[0] > floor + 0.8).astype(np.float32), 5, mode="nearest")
-    return usable & ((s[0] > floor + 3.1) | (around > 0.5))
+    found: NDArray[np.bool_] = usable & ((s[0] > floor + 3.1) | (around > 0.5))
+    return found
 
 
 def _likelihood(stack: NDArray[Any], settings: Settings) -> Likelihood:
@@ -82,6 +84,30 @@ def _likelihood(stack: NDArray[Any], settings: Settings) -> Likelihood:
     chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
     use = _echoes_to_use(s, settings) if settings.model == "truncation" else np.ones(s.shape, bool)
     return Profiled(s.astype(np.float64), settings.t.astype(np.float64), order, chosen, use, first_moment)
+
+
+def model_sigma(stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]], settings: Settings) -> float:
+    """Noise deviation, in the units of the stacks, from the residuals of least-squares fits of a richer model.
+
+    Residuals of one exponential would count as noise what that model explains. The brightest voxels, at most
+    ``RESIDUAL_VOXELS``, and of them the lowest fifth as in ``noise.residual_sigma``.
+    """
+    s = np.concatenate([one[:, u] for one, u in zip(stacks, usable, strict=True)], axis=1)
+    brightest = np.argsort(-s[0])[:: max(1, s.shape[1] // (2 * RESIDUAL_VOXELS))][:RESIDUAL_VOXELS]
+    s = np.ascontiguousarray(s[:, brightest])
+    chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
+    freedom = len(s) - 2 - len(chosen.parameters)
+    if freedom < 1 or not s.shape[1]:
+        return 0.0
+    rough = max(float(s.max()), 1e-30) * 1e-3
+    a, r, _ = variable_projection(s / s.dtype.type(rough), settings.t, *settings.bounds)
+    r = np.minimum(r * s.dtype.type(chosen.faster), s.dtype.type(settings.bounds[1]))
+    likelihood = _likelihood(s / s.dtype.type(rough), replace(settings, noise="gaussian"))
+    x = np.stack([a, r])[:, None]
+    free = np.ones(x.shape[1:], bool)
+    found = admm.minimise(admm.Problem(likelihood, np.zeros_like(x), free, *settings.bounds), x, tolerance=1e-6)
+    square = 2 * likelihood.terms(found.x.reshape(2, -1))[0]
+    return rough * float(np.sqrt(np.quantile(square, 0.2) / special.chdtri(freedom, 0.8)))
 
 
 def _echoes_to_use(s: NDArray[Any], settings: Settings) -> NDArray[np.bool_]:
@@ -99,9 +125,15 @@ def _voxelwise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings)
     if settings.noise == "gaussian" and settings.model == "mono-exponential":
         loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
         return SliceFit(x, free, _deviation(x, problem, settings), (loss,), 1, converged=True, verdict="converged")
-    found = admm.minimise(problem, x, tolerance=1e-6)
+    found = admm.minimise(problem, _start(x, settings), tolerance=1e-6)
     sd = _deviation(found.x, problem, settings)
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+
+
+def _start(x: NDArray[Any], settings: Settings) -> NDArray[Any]:
+    """Turn maps of one exponential into a start for the model."""
+    faster = signal_model(settings.model, settings.field_strength_t, 1.0).faster
+    return np.stack([x[0], np.clip(x[1] * x.dtype.type(faster), *settings.bounds)]).astype(x.dtype)
 
 
 def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> tuple[admm.Problem, admm.Solution]:
@@ -110,6 +142,7 @@ def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings
     around = smooth_start(stack, t, n_coils, free, settings.bounds)
     start = automatic_weights(around, t, n_coils, free, edges=False)
     problem = admm.Problem(likelihood, start, free, *settings.bounds, settings.regulariser)
+    around = _start(around, settings)
     if settings.weights is not None:
         problem = replace(problem, weights=_given_weights(free, settings))
         return problem, admm.minimise(problem, around)
@@ -134,10 +167,12 @@ def _given_weights(free: NDArray[np.bool_], settings: Settings) -> NDArray[Any]:
 def _deviation(x: NDArray[Any], problem: admm.Problem, settings: Settings) -> NDArray[Any]:
     """Cramér-Rao deviation of the rate of each voxel; of models with more parameters, from the curvature."""
     if settings.model == "mono-exponential":
-        return cramer_rao(x[0], x[1], settings.t, settings.floor_coils)[1]
+        bound: NDArray[Any] = cramer_rao(x[0], x[1], settings.t, settings.floor_coils)[1]
+        return bound
     aa, ar, rr = problem.likelihood.terms(x.reshape(2, -1))[3:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(aa / (aa * rr - ar * ar)).reshape(x.shape[1:])
+        deviation: NDArray[Any] = np.sqrt(aa / (aa * rr - ar * ar)).reshape(x.shape[1:])
+    return deviation
 
 
 def _published(stack: NDArray[Any], usable: NDArray[np.bool_], settings: Settings) -> SliceFit:

@@ -32,33 +32,62 @@ def roughness(x: NDArray[Any], w: NDArray[Any], free: NDArray[np.bool_]) -> floa
 
 
 def solve_smooth(u: NDArray[Any], c: NDArray[Any], w: NDArray[Any], free: NDArray[np.bool_], most: int) -> NDArray[Any]:
-    """Minimise 1/2 (x-u)' C^-1 (x-u) + 1/2 sum (w L x)^2 by conjugate gradients on x = u - C y.
+    """Minimise 1/2 (x-u)' H (x-u) + 1/2 sum (w L x)^2 with H = C^-1: (H + P) d = -P u, x = u + d, P = L w^2 L.
 
-    Shapes as in ``total_variation.solve_coupled``; where C is 0 x stays at u. In y the system is C + C P C with
-    P = L w^2 L, symmetric and not negative.
+    Conjugate gradients, preconditioned by the 2x2 blocks of the diagonal of H + P. Shapes as in
+    ``total_variation.solve_coupled``; a voxel that is not free keeps u.
     """
-
-    def by_c(v: NDArray[Any]) -> NDArray[Any]:
-        return np.stack([c[0] * v[0] + c[1] * v[1], c[1] * v[0] + c[2] * v[1]])
+    h = _inverse(c, free)
+    blocks = _inverse(h + np.stack([_diagonal(w[0], free), np.zeros_like(w[0]), _diagonal(w[1], free)]), free)
 
     def by_p(v: NDArray[Any]) -> NDArray[Any]:
         return laplacian(w * w * laplacian(v, free), free)
 
-    y = np.zeros_like(u)
-    residual = by_c(by_p(u))
-    direction = residual
-    energy = float(np.vdot(residual, residual))
+    d = np.zeros_like(u)
+    residual = -by_p(u)
+    ahead = _apply(blocks, residual)
+    direction = ahead
+    energy = float(np.vdot(residual, ahead))
     first = energy
-    for _ in range(4 * most):
-        if energy <= 1e-10 * first or energy == 0:
+    for _ in range(most):
+        if energy <= 1e-9 * first or energy <= 0:
             break
-        image = by_c(direction)
-        image = image + by_c(by_p(image))
+        image = _apply(h, direction) + by_p(direction)
         length = energy / float(np.vdot(direction, image))
-        y = y + length * direction
+        d = d + length * direction
         residual = residual - length * image
-        new = float(np.vdot(residual, residual))
-        direction = residual + (new / energy) * direction
+        ahead = _apply(blocks, residual)
+        new = float(np.vdot(residual, ahead))
+        direction = ahead + (new / energy) * direction
         energy = new
-    smooth: NDArray[Any] = u - by_c(y)
-    return smooth
+    return u + d
+
+
+def _apply(m: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
+    """Multiply two maps by symmetric 2x2 blocks (3, K, L)."""
+    product: NDArray[Any] = np.stack([m[0] * v[0] + m[1] * v[1], m[1] * v[0] + m[2] * v[1]])
+    return product
+
+
+def _inverse(m: NDArray[Any], free: NDArray[np.bool_]) -> NDArray[Any]:
+    """Inverse of symmetric 2x2 blocks, 0 where a voxel is not free."""
+    determinant = np.where(free, m[0] * m[2] - m[1] * m[1], 1)
+    inverse: NDArray[Any] = np.where(free, np.stack([m[2], -m[1], m[0]]) / determinant, 0)
+    return inverse
+
+
+def _diagonal(w: NDArray[Any], free: NDArray[np.bool_]) -> NDArray[Any]:
+    """Diagonal of L w^2 L: (degree w)^2 of a voxel and w^2 of its neighbours."""
+    square = w * w
+    around = np.zeros_like(square)
+    degree = np.zeros_like(square)
+    for axis in (0, 1):
+        n = free.shape[axis]
+        low, high = (np.arange(n - 1), np.arange(1, n))
+        both = np.take(free, low, axis) & np.take(free, high, axis)
+        for here, there in ((low, high), (high, low)):
+            at = (here, slice(None)) if axis == 0 else (slice(None), here)
+            degree[at] += both
+            around[at] += both * np.take(square, there, axis)
+    diagonal: NDArray[Any] = degree * degree * square + around
+    return diagonal

@@ -36,7 +36,8 @@ def cramer_rao(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float
     """Cramér-Rao standard deviations (2, ...) of amplitude and rate of a exp(-r t); a in units of sigma."""
     aa, ar, rr = information(a, r, t, n_coils)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(np.stack([rr, aa]) / (aa * rr - ar * ar))
+        deviation: NDArray[Any] = np.sqrt(np.stack([rr, aa]) / (aa * rr - ar * ar))
+    return deviation
 
 
 def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: NDArray[Any]) -> NDArray[Any]:
@@ -52,6 +53,6 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     usable = problem.free & np.isfinite(bound) & (bound > 0)
     square = np.where(usable, (moved / np.where(usable, bound, 1)) ** 2, 0).astype(np.float32)
     count, total = (ndimage.uniform_filter(v, WINDOW, mode="constant") for v in (usable.astype(np.float32), square))
-    least = 1 / max(np.count_nonzero(usable), 1)
+    least = 1.0 / max(int(np.count_nonzero(usable)), 1)
     ratio = np.sqrt(np.maximum(total / np.maximum(count, 1e-6), least))
     return np.where(usable, ratio * bound, np.nan)
