@@ -180,7 +180,7 @@ def storescu(peer) -> Callable[..., None]:
     """Send files with dcmtk."""
 
     def send(node: Serving, files: list[Path], *, check: bool = True) -> None:
-        command = [peer("storescu"), "-aet", "STORESCU", "-aec", "LIVERIRON", "127.0.0.1", str(node.port)]
+        command = [peer("storescu"), "-R", "-aet", "STORESCU", "-aec", "LIVERIRON", "127.0.0.1", str(node.port)]
         subprocess.run([*command, *map(str, files)], check=check, capture_output=True, timeout=300)
 
     return send
