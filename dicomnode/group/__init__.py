@@ -34,7 +34,8 @@ def assemble(images: Iterable[EchoImage], rules: GroupingSettings) -> tuple[Grou
 def _order(image: EchoImage) -> tuple[object, ...]:
     echo_time = -1.0 if image.echo_time_ms is None else image.echo_time_ms
     place = (image.plane.position, image.plane.orientation, image.component, echo_time)
-    return (image.series_number or 0, image.series_instance_uid, image.sop_instance_uid, image.frame or 0, place)
+    frame = -1 if image.frame is None else image.frame
+    return (image.series_number or 0, image.series_instance_uid, image.sop_instance_uid, frame, place)
 
 
 def _unique(images: Iterable[EchoImage]) -> list[EchoImage]:
