@@ -248,7 +248,7 @@ def liver_error_table(found: Mapping[str, list[Estimate]], subjects: list[Patien
         cells = [_liver_error(e, p.truth) for e, p in zip(estimates, subjects, strict=True)]
         rows.append([name, *cells])
     columns = ["R2* in parenchyma: bias, RMSE in %", *PATIENTS]
-    note = f"Algorithm 1 was given {PATIENT_ITERATIONS} iterations; with η = 1e−8 the fast decay of patient 2 needs far more."
+    note = f"Algorithm 1 was given {PATIENT_ITERATIONS} iterations; η = 1e−8 is slow where T2* is short."
     return Table("Against the known truth of the stand-ins", columns, rows, [note])
 
 
