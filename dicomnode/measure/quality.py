@@ -30,7 +30,7 @@ def judge(decay: DecayCurve, *, sigma: float, plain_r2star_per_s: float | None, 
     """
     above = sum(value > 2.0 * decay.noise_floor for value in decay.signal)
     limit = measurable_limit_per_s(decay, sigma)
-    at_least = f": R2* > {limit:.0f}/s" if limit is not None else ""
+    at_least = f": R2* > {limit:.0f}/s" if limit else ""
     if decay.r2star_per_s is None or above < 2:
         return Trust((f"{NOT_MEASURABLE}: {above} of {len(decay.signal)} echoes above the noise{at_least}",), False)
     if invalid_fraction > _MOST_INVALID:
@@ -54,7 +54,7 @@ def measurable_limit_per_s(decay: DecayCurve, sigma: float) -> float | None:
     if len(decay.echo_times_ms) < 2 or sigma <= 0.0:
         return None
     s0 = max(decay.s0 or 0.0, decay.signal[0])
-    return max(0.0, math.log(s0 / (3.0 * sigma))) / (decay.echo_times_ms[1] * 1e-3) if s0 > 0.0 else None
+    return math.log(s0 / (3.0 * sigma)) / (decay.echo_times_ms[1] * 1e-3) if s0 > 3.0 * sigma else None
 
 
 def _differ(one: float, other: float, fraction: float) -> bool:
