@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 from pydicom import config
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -61,7 +61,8 @@ SCANNER = (
     *("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"),
 )
 COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, LookupError, OverflowError, struct.error)
+# What pydicom raises at a damaged element, by what is damaged.
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError, struct.error)
 _TEXT = {"LO", "SH", "LT", "ST", "UT", "UC"}
 _PARAGRAPHS = {"LT", "ST", "UT"}
 # Enumerated values; any other makes the whole object invalid (PS3.3 C.7.1.1, C.8.3.1).
@@ -224,16 +225,24 @@ def carried(elements: Iterable[DataElement]) -> Dataset:
 
 
 def _copied(element: DataElement) -> DataElement | None:
-    if element.VR == "SQ":
-        items = [carried(e for e in item if not e.tag.is_private and e.keyword) for item in element.value]
-        return DataElement(element.tag, "SQ", [_without_character_set(item) for item in items if len(item)])
     vr = dictionary_VR(element.tag)
+    if (vr == "SQ") != (element.VR == "SQ"):
+        return None
+    if vr == "SQ":
+        items = [carried(_public(item)) for item in element.value]
+        return DataElement(element.tag, vr, [_without_character_set(item) for item in items if len(item)])
     values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
     valid = [value for value in (_valid(element.keyword, vr, value) for value in values) if value is not None]
     if not valid:
         return None
-    value = valid[0] if len(valid) == 1 else valid
-    return DataElement(element.tag, vr, value, validation_mode=config.IGNORE)
+    alone = len(valid) == 1 or (vr not in _TEXT and dictionary_VM(element.tag) == "1")
+    return DataElement(element.tag, vr, valid[0] if alone else valid, validation_mode=config.IGNORE)
+
+
+def _public(item: Dataset) -> list[DataElement]:
+    """Return the standard attributes of a sequence item that can be read."""
+    keywords = [keyword_for_tag(tag) for tag in item.keys()]  # noqa: SIM118  iterating a Dataset decodes it
+    return [item[keyword] for keyword in keywords if keyword and _present(item, keyword)]
 
 
 def _without_character_set(item: Dataset) -> Dataset:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicomnode.model import Component
@@ -151,3 +154,61 @@ def test_an_unknown_thickness_is_taken_from_the_spacing(bench, scan):
 
 def _pixel_measures(written):
     return written["parametric_map_t2star"][0].SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+
+
+def test_no_damaged_byte_of_a_header_stops_the_report(bench):
+    result = bench.result()
+    path = result.stack.images[0][0].path
+    whole, random = path.read_bytes(), np.random.default_rng(11)
+    for _ in range(150):
+        path.write_bytes(_damaged(whole, random))
+        if _parses(path):
+            source.read(result.stack)
+
+
+@pytest.mark.filterwarnings("ignore")  # of reading the damage back
+def test_a_report_on_a_damaged_header_is_still_one(bench):
+    result = bench.result()
+    path = result.stack.images[0][0].path
+    whole, random = path.read_bytes(), np.random.default_rng(12)
+    for _ in range(15):
+        path.write_bytes(_damaged(whole, random))
+        if _parses(path):
+            [d] = bench.write(result, ("structured_report",))["structured_report"]
+            assert d.StudyInstanceUID == result.stack.study_instance_uid
+
+
+def _damaged(whole, random):
+    damaged = bytearray(whole)
+    for _ in range(random.choice([1, 3, 9])):
+        place = random.integers(400, len(whole) - 4)
+        damaged[place : place + 2] = random.bytes(2)
+    return bytes(damaged)
+
+
+def _parses(path):
+    """Reception and grouping refuse what cannot be parsed at all."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except Exception:  # noqa: BLE001  whatever a parser stumbles over
+        return False
+    return True
+
+
+def test_an_attribute_that_is_no_sequence_where_one_belongs_is_left_out(bench):
+    result = bench.result()
+    path = result.stack.images[0][0].path
+    d = pydicom.dcmread(path)
+    d.add(DataElement("OtherPatientIDsSequence", "LO", "no sequence"))
+    d.save_as(path)
+    assert "OtherPatientIDsSequence" not in source.read(result.stack).identity
+
+
+def test_sequences_are_carried_with_their_text(bench, scan):
+    item = Dataset()
+    item.PatientID, item.TypeOfPatientID = "Größe-7", "TEXT"
+    stack = bench.stack(scan(header={"SpecificCharacterSet": "ISO_IR 100", "OtherPatientIDsSequence": [item]}))
+    [other] = source.read(stack).identity.OtherPatientIDsSequence
+    assert other.PatientID == "Größe-7"
