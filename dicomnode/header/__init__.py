@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import os
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
 from pydicom.uid import UID
 
-from dicomnode.errors import DamagedHeader
-from dicomnode.header.elements import Elements, is_uid
+from dicomnode.errors import DamagedHeader, NotDicom
+from dicomnode.header.dataset import parse
+from dicomnode.header.elements import is_uid
 from dicomnode.header.frames import Subject, images_of
 from dicomnode.model import Encoding, Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
 
-    from pydicom.dataset import Dataset
-    from pydicom.tag import BaseTag
-
+    from dicomnode.header.dataset import Parsed
+    from dicomnode.header.elements import Elements
     from dicomnode.model import EchoImage
 
 __all__ = ["REASONS", "Header", "read"]
@@ -43,10 +38,6 @@ _IMAGE_CLASSES = frozenset({
     "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR Image Storage
     "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
 })  # fmt: skip
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-_UNDEFINED = 0xFFFFFFFF
-_PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_DEFER_BYTES = 65536  # larger values are left on disk until asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +57,11 @@ class Header:
 def read(path: Path) -> Header:
     """Read the header of a file without its pixels; what it holds decides the answer, never an exception."""
     try:
-        with path.open("rb") as file:
-            return _read(path, file)
-    except InvalidDicomError:
-        return Header(path, reason=Reason("not-dicom", "the file is not a DICOM object"))
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks; what matters is judged value by value
+            return _judged(path, parse(file))
+    except NotDicom as fault:
+        return Header(path, reason=Reason("not-dicom", str(fault)))
     except DamagedHeader as fault:
         return Header(path, reason=_damaged(fault))
     except Exception as fault:  # noqa: BLE001  any bytes may arrive: the parser's every complaint is an answer
@@ -78,28 +70,28 @@ def read(path: Path) -> Header:
         return Header(path, reason=_unparsed("data set", fault))
 
 
-def _read(path: Path, file: BinaryIO) -> Header:
-    pixel_bytes: list[int] = []
+def _judged(path: Path, parsed: Parsed) -> Header:
+    header = _identified(path, parsed.top, parsed.meta)
+    if header.reason is not None:
+        return header
+    if parsed.broken is not None:
+        return replace(header, reason=_unparsed("data set", parsed.broken))
+    encoding = Encoding.CLASSIC if header.sop_class_uid == _CLASSIC else Encoding.ENHANCED
+    uids = (header.sop_class_uid, header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
+    try:
+        images = images_of(Subject(path, *uids, encoding), parsed.top)
+        parsed.pixels.check(parsed.top)
+    except DamagedHeader as fault:
+        return replace(header, reason=_damaged(fault))
+    except Exception as fault:  # noqa: BLE001  a nested sequence can be broken in any way; the UIDs are still good
+        return replace(header, reason=_unparsed("attributes", fault))
+    return replace(header, images=images)
 
-    def at_pixel_data(tag: BaseTag, _vr: str | None, length: int) -> bool:
-        if int(tag) in _PIXEL_DATA:
-            pixel_bytes.append(length)
-        return int(tag) in _PIXEL_DATA
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks; what matters is judged value by value below
-        dataset = read_partial(file, stop_when=at_pixel_data, defer_size=_DEFER_BYTES)
-        top = Elements(dataset)
-        header = _identified(path, top, dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-        if header.reason is None:
-            header = _judged(header, top, _Pixels.after(file, pixel_bytes, dataset.file_meta))
-    return header
-
-
-def _identified(path: Path, top: Elements, stated_class: str) -> Header:
+def _identified(path: Path, top: Elements, meta: Elements) -> Header:
     """Fill in the UIDs, with a reason where the object is of another kind or has no usable UID."""
     keywords = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-    sop_class = _uid(top, "SOPClassUID") or str(stated_class)
+    sop_class = _uid(top, "SOPClassUID") or _uid(meta, "MediaStorageSOPClassUID")
     instance, series, study = (_uid(top, keyword) for keyword in keywords)
     header = Header(path, sop_class, instance, series, study, _accession(top), reason=_other_kind(sop_class, top))
     unusable = next((k for k, uid in zip(keywords, (instance, series, study), strict=True) if not uid), None)
@@ -139,59 +131,6 @@ def _damaged(fault: DamagedHeader) -> Reason:
 
 
 def _unparsed(what: str, fault: Exception) -> Reason:
+    if isinstance(fault, DamagedHeader):
+        return _damaged(fault)
     return Reason("damaged", f"damaged: the {what} cannot be parsed ({type(fault).__name__})")
-
-
-@dataclass(frozen=True, slots=True)
-class _Pixels:
-    """The pixel data element as far as the header tells: ``length`` None where it is not there."""
-
-    length: int | None
-    left: int  # bytes of the file after the element began
-    native: bool
-
-    @classmethod
-    def after(cls, file: BinaryIO, lengths: list[int], meta: Dataset) -> _Pixels:
-        left = os.fstat(file.fileno()).st_size - file.tell()
-        return cls(lengths[0] if lengths else None, left, meta.get("TransferSyntaxUID") in _NATIVE)
-
-    def check(self, top: Elements) -> None:
-        """Raise DamagedHeader when the pixels cannot all be there."""
-        if self.length is None:
-            raise DamagedHeader("(7fe0,0010) PixelData is missing")
-        _check_bits(top)
-        if not self.native or self.length == _UNDEFINED:
-            return
-        keywords = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated")
-        wanted = math.prod(top.whole(keyword) or 1 for keyword in keywords) // 8
-        here = min(self.length, self.left)
-        if not wanted <= here <= wanted + 1:  # padded to an even length
-            raise DamagedHeader(f"(7fe0,0010) PixelData has {here} bytes where Rows and Columns ask for {wanted}")
-
-
-def _check_bits(top: Elements) -> None:
-    """Raise DamagedHeader where the description of a pixel contradicts itself: it would decode to other values."""
-    allocated, stored, high, signed = (
-        top.whole(keyword) for keyword in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
-    )
-    if allocated not in (8, 16, 32):
-        raise top.damage("BitsAllocated")
-    if stored is None or not 1 <= stored <= allocated:
-        raise top.damage("BitsStored")
-    if high != stored - 1:
-        raise top.damage("HighBit", f"{stored - 1} was expected")
-    if signed not in (0, 1):
-        raise top.damage("PixelRepresentation")
-
-
-def _judged(header: Header, top: Elements, pixels: _Pixels) -> Header:
-    encoding = Encoding.CLASSIC if header.sop_class_uid == _CLASSIC else Encoding.ENHANCED
-    uids = (header.sop_class_uid, header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
-    try:
-        images = images_of(Subject(header.path, *uids, encoding), top)
-        pixels.check(top)
-        return replace(header, images=images)
-    except DamagedHeader as fault:
-        return replace(header, reason=_damaged(fault))
-    except Exception as fault:  # noqa: BLE001  a nested sequence can be broken in any way; the UIDs are still good
-        return replace(header, reason=_unparsed("attributes", fault))

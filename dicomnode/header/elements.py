@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,13 +12,15 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.values import convert_SQ
 
 from dicomnode.errors import DamagedHeader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
 
-    from pydicom.dataset import Dataset
+    from pydicom.dataelem import DataElement
 
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
@@ -50,9 +51,9 @@ def _public(keyword: str) -> tuple[int, str]:
 class Elements:
     """The elements of one data set or sequence item. Values are decoded here and not by pydicom, which warns."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._elements = {int(tag): element for tag, element in dataset.items()}  # plain numbers are quicker to look up
+    def __init__(self, elements: Mapping[int, RawDataElement | DataElement], file: BinaryIO | None = None) -> None:
+        self._elements = elements
+        self._file = file  # holds the values that were too large to be read at once
 
     def has(self, keyword: str) -> bool:
         """Tell whether the element is there and not empty."""
@@ -149,19 +150,21 @@ class Elements:
         return DamagedHeader(f"{where} is {shown!r}{wanted and f', {wanted}'}")
 
     def _items(self, tag: int) -> tuple[Elements, ...]:
-        if tag not in self._elements:
-            return ()
-        value = self._dataset[tag].value
-        return tuple(Elements(item) for item in value) if isinstance(value, DicomSequence) else ()
+        element = self._elements.get(tag)
+        if isinstance(element, RawDataElement):
+            raw = self._raw(tag, "SQ")
+            implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2: a sequence of unknown VR is implicit
+            value = convert_SQ(raw[0], implicit, element.is_little_endian) if raw and raw[0] else ()
+        else:
+            value = element.value if element is not None else ()
+        items = value if isinstance(value, DicomSequence) else ()
+        return tuple(Elements({int(part): nested for part, nested in item.items()}) for item in items)
 
     def _private_tag(self, private: Private) -> int | None:
+        wanted = private.creator.encode()
         for block in _PRIVATE_BLOCKS:
-            creator = self._raw(private.group << 16 | block, "LO")
-            if (
-                creator is not None
-                and isinstance(creator[0], bytes)
-                and creator[0].strip(b" \0") == private.creator.encode()
-            ):
+            creator = self._elements.get(private.group << 16 | block)
+            if isinstance(creator, RawDataElement) and creator.value and creator.value.strip(b" \0") == wanted:
                 return private.group << 16 | block << 8 | private.element
         return None
 
@@ -196,17 +199,19 @@ class Elements:
 
     def _raw(self, tag: int, known: str) -> tuple[Any, str, bool] | None:
         """Value, VR and byte order, undecoded. Raises DamagedHeader when the file ends inside the value."""
-        element: Any = self._elements.get(tag)
+        element = self._elements.get(tag)
         if element is None:
             return None
-        if isinstance(element, RawDataElement) and element.value is None and element.length:
-            element = self._dataset.get_item(tag)  # large, so it was left in the file
         if not isinstance(element, RawDataElement):
-            return (_undecoded(element.value), str(element.VR), True)
-        if element.value is not None and element.length not in (len(element.value), 0xFFFFFFFF):
+            return (element.value, str(element.VR), True)
+        value = element.value
+        if value is None and element.length and self._file is not None:
+            self._file.seek(element.value_tell)
+            value = self._file.read(element.length)
+        if value is not None and element.length not in (len(value), 0xFFFFFFFF):
             raise DamagedHeader(f"the file ends inside ({tag >> 16:04x},{tag & 0xFFFF:04x})")
         vr = element.VR if element.VR in _BINARY or element.VR in _TEXT else known
-        return (element.value, vr, element.is_little_endian)
+        return (value, vr, element.is_little_endian)
 
 
 def is_uid(text: str) -> bool:
@@ -216,11 +221,3 @@ def is_uid(text: str) -> bool:
 
 def _printable(text: str) -> str:
     return "".join(character for character in text if character.isprintable()).strip()[:64]
-
-
-def _undecoded(value: Any) -> Any:
-    """Bytes of a text that pydicom decoded while reading (the character set is); a sequence stays what it is."""
-    texts = (value,) if isinstance(value, str) else value
-    if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
-        return "\\".join(texts).encode("ascii", "replace")
-    return value

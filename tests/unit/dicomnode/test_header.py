@@ -5,12 +5,18 @@ import random
 import struct
 import time
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from dicomnode import header
 from dicomnode.config import GroupingSettings
@@ -172,7 +178,10 @@ def reason(written):
 # --- classic objects --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+NATIVE = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+
+
+@pytest.mark.parametrize("syntax", NATIVE)
 def test_a_classic_object_is_one_image_in_every_native_encoding(written, syntax):
     found = read(written(dataset(), syntax))
     (image,) = found.images
@@ -535,6 +544,32 @@ def test_a_file_that_was_cut_short_is_damaged(written, source, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     assert read(path).reason.code == "damaged"
+
+
+def test_a_file_that_would_inflate_beyond_all_memory_is_damaged(written):
+    path = written(dataset(), DeflatedExplicitVRLittleEndian)
+    content = path.read_bytes()
+    meta = content[: 144 + struct.unpack_from("<I", content, 140)[0]]
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(200)) + deflate.flush()
+    path.write_bytes(meta + bomb)
+    assert read(path).reason.code == "damaged"
+
+
+def test_a_file_of_zeros_after_a_good_start_is_not_read_to_its_end(written):
+    path = written(dataset(PixelData=None))
+    path.write_bytes(path.read_bytes() + bytes(100_000_000))
+    began = time.process_time()
+    assert read(path).reason.code == "damaged"
+    assert time.process_time() - began < 2
+
+
+def test_a_part_of_a_broken_object_still_says_which_study_it_belongs_to(written):
+    path = written(enhanced())
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\x00\x52\x30\x92") + 200])
+    found = read(path)
+    assert (found.study_instance_uid, found.reason.code) == ("1.2.3", "damaged")
 
 
 def test_sequences_nested_thousands_deep_are_damage_and_not_a_crash(written):
