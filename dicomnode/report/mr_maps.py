@@ -34,14 +34,14 @@ class MapStyle:
     unit: Code
     label: str
     explanation: str
-    window: tuple[float, float]  # centre and width in stored values; fixed, so that two exams compare
+    windows: tuple[int, int]  # upper ends in units, a viewer starts with the first; fixed, so that two exams compare
 
 
 R2STAR = MapStyle(
-    "mr_map_r2star", 1.0, codes.R2STAR, codes.PER_SECOND, "R2* 1/s", "R2* relaxation rate in 1/s", (250, 500)
+    "mr_map_r2star", 1.0, codes.R2STAR, codes.PER_SECOND, "R2* 1/s", "R2* relaxation rate in 1/s", (300, 1000)
 )
 T2STAR = MapStyle(
-    "mr_map_t2star", 1000.0, codes.T2STAR, codes.MILLISECOND, "T2* ms", "T2* relaxation time in ms", (15000, 30000)
+    "mr_map_t2star", 1000.0, codes.T2STAR, codes.MILLISECOND, "T2* ms", "T2* relaxation time in ms", (30, 60)
 )
 LARGEST = 65535
 
@@ -111,8 +111,11 @@ def _pixels(image: Dataset, pixels: NDArray[np.uint16]) -> None:
 
 def _display(image: Dataset, style: MapStyle) -> None:
     """Give the unit by real world value mapping only: Rescale is no part of the MR IOD and viewers disagree on it."""
-    image.WindowCenter, image.WindowWidth = (decimal(value) for value in style.window)
-    image.WindowCenterWidthExplanation = style.label
+    widths = [upper * style.stored_per_unit for upper in style.windows]
+    image.WindowCenter = [decimal(width / 2) for width in widths]
+    image.WindowWidth = [decimal(width) for width in widths]
+    quantity, unit = style.label.split(" ")
+    image.WindowCenterWidthExplanation = [f"{quantity} 0-{upper} {unit}" for upper in style.windows]
     mapping = hd.pm.RealWorldValueMapping(
         lut_label=style.label,
         lut_explanation=style.explanation,

@@ -29,8 +29,13 @@ def name(roi: Roi) -> str:
 
 
 def is_shown(roi: Roi) -> bool:
-    """Say whether a region is drawn; the body would cover every region in it, and is only a check of the data."""
+    """Say whether a region is painted over: the body would cover every region in it, and only checks the data."""
     return bool(roi.mask.any()) and roi.finding != "body"
+
+
+def has_holes(roi: Roi) -> bool:
+    """Say whether an outer outline holds voxels that are not of the region, vessels for instance."""
+    return any(bool((binary_fill_holes(mask) & ~mask).any()) for mask in roi.mask)
 
 
 def anchors(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Reference, ...]:

@@ -15,7 +15,7 @@ from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, parameters
 from dicomnode.report.references import Reference, merged, to
-from dicomnode.report.regions import anchors, area, is_shown, name, outlines
+from dicomnode.report.regions import anchors, area, has_holes, name, outlines
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.report.source import ALWAYS, UTF8
 
@@ -44,7 +44,9 @@ MOST_OUTLINES = 50
 def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
     """Return the report: one measurement group per region, drawn on the T2* map where there is one."""
     shown_on = anchors(draft, written)
-    groups = [_group(draft, index, shown_on, written) for index in range(len(draft.result.rois))]
+    # A region without an outline gets words only: one group without coordinates blanks the whole report in OHIF.
+    drawn = [index for index, roi in enumerate(draft.result.rois) if roi.mask.any()]
+    groups = [_group(draft, index, shown_on, written) for index in drawn]
     report = _document(draft, groups or [_nothing_drawn(draft)], shown_on, written)
     report.ContentSequence.append(_remarks(draft))
     stamp(report, draft, KIND)
@@ -55,7 +57,7 @@ def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
 
 
 def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Written) -> Group:
-    """Return TID 1410 for one outline, TID 1411 for several, TID 1501 for a region that is not drawn."""
+    """Return TID 1410 for a region of one outline, TID 1411 for one of several."""
     roi, numbers = draft.result.rois[index], draft.result.measurements[index]
     regions = [_outline(points, shown_on[k]) for k, points in _drawn(roi)[:MOST_OUTLINES]]
     content: dict[str, Any] = {
@@ -66,8 +68,6 @@ def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Wri
         "measurements": _measurements(numbers, written),
         "qualitative_evaluations": _evaluations(roi, numbers),
     }
-    if not regions:
-        return sr.MeasurementsAndQualitativeEvaluations(**content)
     if len(regions) == 1:
         return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=regions[0], **content)
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **content)
@@ -75,8 +75,7 @@ def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Wri
 
 def _drawn(roi: Roi) -> list[tuple[int, NDArray[np.float32]]]:
     """Return every outline of a region with the index of its slice, largest first."""
-    masks = roi.mask if is_shown(roi) else ()
-    found = [(k, points) for k, mask in enumerate(masks) for points in outlines(mask)]
+    found = [(k, points) for k, mask in enumerate(roi.mask) for points in outlines(mask)]
     return sorted(found, key=lambda outline: -area(outline[1]))
 
 
@@ -185,9 +184,16 @@ def _remarks(draft: Draft) -> sr.ContainerContentItem:
 
 
 def _undrawn(draft: Draft) -> list[str]:
-    """Say which regions have more outlines than the report draws."""
-    many = [name(roi) for roi in draft.result.rois if len(_drawn(roi)) > MOST_OUTLINES]
-    return [f"{region}: the {MOST_OUTLINES} largest outlines are drawn; the segmentation holds all" for region in many]
+    """Say which regions are not, or not exactly, what the report draws."""
+    found = []
+    for roi in draft.result.rois:
+        if not roi.mask.any():
+            found.append(f"{name(roi)}: no voxel, no numbers")
+        if has_holes(roi):
+            found.append(f"{name(roi)}: the outline encloses voxels that were left out; the segmentation does not")
+        if len(_drawn(roi)) > MOST_OUTLINES:
+            found.append(f"{name(roi)}: the {MOST_OUTLINES} largest outlines are drawn; the segmentation holds all")
+    return found
 
 
 def _document(

@@ -77,3 +77,10 @@ def test_a_source_without_frame_of_reference_gets_one_of_its_own(bench, scan):
     found = {d.FrameOfReferenceUID for kind in written if kind != "structured_report" for d in written[kind]}
     assert len(found) == 1
     assert found.pop().startswith("2.25.")
+
+
+def test_the_first_window_shows_a_normal_liver_and_the_second_a_severe_one(everything):
+    d = everything["mr_map_r2star"][0]
+    assert (list(d.WindowCenter), list(d.WindowWidth)) == ([150, 500], [300, 1000])
+    assert list(d.WindowCenterWidthExplanation) == ["R2* 0-300 1/s", "R2* 0-1000 1/s"]
+    assert list(everything["mr_map_t2star"][0].WindowWidth) == [30000, 60000]

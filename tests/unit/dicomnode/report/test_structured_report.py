@@ -146,11 +146,20 @@ def test_a_report_of_no_region_says_so(bench):
     assert any("No region was found" in words for words in _texts(d.ContentSequence))
 
 
-def test_an_empty_region_is_reported_without_an_outline(bench):
+def test_every_group_has_an_outline_and_a_region_without_voxels_has_words(bench):
     result = bench.result()
     empty = replace(result.rois[0], mask=np.zeros_like(result.rois[0].mask))
     [d] = bench.write(replace(result, rois=(empty, result.rois[1])))["structured_report"]
-    assert len(hd.sr.ComprehensiveSR.from_dataset(d).content.get_image_measurement_groups()) == 1
+    content = hd.sr.ComprehensiveSR.from_dataset(d).content
+    assert content.get_image_measurement_groups() == []
+    assert [g.tracking_identifier for g in _groups(d)] == ["Whole liver (provisional)"]
+    assert "Liver circle: no voxel, no numbers" in list(_texts(d.ContentSequence))
+
+
+def test_an_outline_that_encloses_a_vessel_says_so(everything):
+    words = list(_texts(everything["structured_report"][0].ContentSequence))
+    [said] = [w for w in words if "encloses voxels that were left out" in w]
+    assert said.startswith("Liver circle:")
 
 
 @pytest.mark.parametrize("lic", [None, -0.3])
@@ -191,12 +200,11 @@ def test_a_region_of_dust_keeps_its_largest_outlines_and_says_so(bench):
     assert any("the 50 largest outlines are drawn" in words for words in _texts(d.ContentSequence))
 
 
-def test_the_body_has_numbers_but_no_outline_that_would_cover_the_rest(bench):
+def test_the_body_has_numbers_but_no_segment_that_would_cover_the_rest(bench):
     result = bench.result()
     rois = (result.rois[0], replace(result.rois[1], finding="body"))
     written = bench.write(replace(result, rois=rois))
-    content = hd.sr.ComprehensiveSR.from_dataset(written["structured_report"][0]).content
-    assert [g.tracking_identifier for g in content.get_image_measurement_groups()] == ["Whole liver (provisional)"]
+    assert len(_groups(written["structured_report"][0])) == 2
     assert [s.SegmentLabel for s in written["segmentation"][0].SegmentSequence] == ["Liver circle"]
 
 
