@@ -131,6 +131,7 @@ def summary_without_result(candidate: Group, status: str, reason: str | None, co
         "reason": reason,
         "code": code,
         "echo_times_ms": list(candidate.echo_times_ms),
+        "left_out": list(candidate.left_out),
         "slices": candidate.n_slices,
         "rows": plane.rows,
         "columns": plane.columns,

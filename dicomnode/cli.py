@@ -263,7 +263,8 @@ def _print_entries(entries: list[dict[str, Any]], *, as_json: bool, in_full: boo
         if in_full:
             click.echo(f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices")
             click.echo(f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}")
-            for hole in entry["missing"]:
-                click.echo(f"  missing: {hole}")
+            for name in ("missing", "left_out"):
+                for what in entry[name]:
+                    click.echo(f"  {name.replace('_', ' ')}: {what}")
     if not entries:
         click.echo("nothing yet")

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from dicomnode.spool import Spool
 
 
-_NO_SERIES: dict[str, Any] = {"series_instance_uids": [], "missing": [], "echo_times_ms": [], "slices": 0}
+_NO_SERIES: dict[str, Any] = {
+    "series_instance_uids": [],
+    "missing": [],
+    "left_out": [],
+    "echo_times_ms": [],
+    "slices": 0,
+}
 
 
 def overview(spool: Spool) -> list[dict[str, Any]]:

@@ -448,6 +448,7 @@ def _entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict
         "code": decision.reason.code if decision.reason else None,
         "reason": decision.reason.sentence if decision.reason else None,
         "missing": list(candidate.missing),
+        "left_out": list(candidate.left_out),
         "echo_times_ms": list(candidate.echo_times_ms),
         "slices": candidate.n_slices,
         "images": len(candidate.images),

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dicomnode.group.grid import COMPLEX, SIGNAL, Grid, Table, stack_of
@@ -38,6 +39,7 @@ REASONS = {
     "images-missing": "the echo × slice grid has holes",
     "echoes-missing": "the scanner announced more echoes than arrived",
     "parts-missing": "an enhanced object was sent in parts, of which some have not arrived",
+    "echo-numbers-skip": "the grid is full, but the scanner's own numbers of the echoes have a gap",
     "fewer-images-than-announced": "the grid is full, but the scanner announced more images than can be accounted for",
 }
 
@@ -122,7 +124,7 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     enough = whole and len(table.echoes) >= rules.minimum_echoes
     stack = stack_of(whole, grids, needed, table) if enough else None
     reason = _missing_echoes(scan, table) or _missing_images(holes, table)
-    reason = reason or _missing_parts(scan) or _unaccounted(scan, table, arrived)
+    reason = reason or _missing_parts(scan) or _skipped_echo_numbers(table) or _unaccounted(scan, table, arrived)
     if reason is None:
         return replace(group, status=GroupStatus.COMPLETE, stack=stack)
     missing = tuple(table.name(hole) for hole in holes) + _missing_echo_names(scan, table)
@@ -201,6 +203,16 @@ def _missing_echoes(scan: Scan, table: Table) -> Reason | None:
     numbers = [int(name.removeprefix("echo ")) for name in _missing_echo_names(scan, table)]
     sentence = f"{_ranges(numbers)} missing: {len(table.echoes)} of {promised} announced"
     return Reason("echoes-missing", sentence)
+
+
+def _skipped_echo_numbers(table: Table) -> Reason | None:
+    """A scanner that counts its echoes 1, 2, 3, 5 has made a fourth; one that counts 1, 3, 5 counts like that."""
+    numbers = table.echo_numbers
+    steps = {b - a for a, b in pairwise(numbers)}
+    if len(steps) < 2:
+        return None
+    absent = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
+    return Reason("echo-numbers-skip", f"{_ranges(absent)} missing by the scanner's own count up to {numbers[-1]}")
 
 
 def _missing_images(holes: Sequence[tuple[int, int]], table: Table) -> Reason | None:

@@ -547,3 +547,20 @@ def test_four_thousand_images_are_grouped_within_a_second_of_processor_time():
     assert len(images) == 4000
     assert [g.status for g in groups] == [GroupStatus.COMPLETE] * 10
     assert time.process_time() - began < 1.0
+
+
+def numbered(numbers):
+    return [image(2.0 * n, location_mm=at, echo_number=n) for n in numbers for at in (0.0, 5.0)]
+
+
+def test_a_gap_in_the_scanners_own_count_of_echoes_is_waited_for_and_named():
+    group = only(numbered([1, 2, 3, 5, 6]))
+    assert group.status is GroupStatus.INCOMPLETE
+    assert group.reason.sentence == "echo 4 missing by the scanner's own count up to 6"
+    assert group.stack is not None
+    assert group.partial == group.stack, "it goes in the end"
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 3, 5, 7], [2, 4, 6]])
+def test_a_scanner_may_count_its_echoes_in_even_steps(numbers):
+    assert only(numbered(numbers)).status is GroupStatus.COMPLETE
