@@ -264,7 +264,7 @@ def _print_entries(entries: list[dict[str, Any]], *, as_json: bool, in_full: boo
             click.echo(f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices")
             click.echo(f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}")
             for name in ("missing", "left_out"):
-                for what in entry[name]:
+                for what in entry.get(name, ()):
                     click.echo(f"  {name.replace('_', ' ')}: {what}")
     if not entries:
         click.echo("nothing yet")
