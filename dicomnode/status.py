@@ -20,12 +20,6 @@ _NO_SERIES: dict[str, Any] = {
     "echo_times_ms": [],
     "slices": 0,
 }
-    "series_instance_uids": [],
-    "missing": [],
-    "left_out": [],
-    "echo_times_ms": [],
-    "slices": 0,
-}
 
 
 def overview(spool: Spool) -> list[dict[str, Any]]:
