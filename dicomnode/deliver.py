@@ -44,7 +44,8 @@ class Deliveries:
         """Send what one destination still lacks of a result; return seconds until the next attempt, None at the end."""
         job = self._spool.job(key)
         state = job.delivery(name)
-        state["first"] = state.get("first") or self._clock()
+        if not state.get("first"):
+            state.update(first=self._clock(), first_attempt=attempt)
         state["attempt"] = attempt
         destination = self._destinations.get(name)
         if destination is None:
@@ -55,6 +56,9 @@ class Deliveries:
         except DeliveryError as fault:
             problem = str(fault)
             self._not_before[name] = (self._clock() + destination.retry_first_seconds, problem)
+        except Exception as fault:  # noqa: BLE001  the edge of an attempt: whatever it was, it is said and tried again
+            problem = f"{type(fault).__name__}: {fault}"
+            self._log.exception("delivery_crashed", key=key, destination=name, attempt=attempt)
         if problem is None:
             refused = "; ".join(sorted(set(state["refused"].values()))) or None
             self._end(job, name, state, "partly refused" if refused else "delivered", refused)
@@ -62,7 +66,8 @@ class Deliveries:
         if self._clock() - state["first"] > destination.give_up_after_hours * 3600.0:
             self._end(job, name, state, "dead letter", problem)
             return None
-        delay = min(destination.retry_first_seconds * 2.0 ** min(attempt, 30), destination.retry_longest_seconds)
+        doublings = min(attempt - int(state["first_attempt"]), 30)
+        delay = min(destination.retry_first_seconds * 2.0**doublings, destination.retry_longest_seconds)
         state.update(status="delayed", reason=problem, next=self._clock() + delay)
         job.say_delivery(name, state)
         self._log.warning("delivery_delayed", key=key, destination=name, attempt=attempt, reason=problem, seconds=delay)
@@ -75,6 +80,9 @@ class Deliveries:
         missing = [job.folder / one["path"] for one in wanted if one["sop_instance_uid"] not in settled]
         if not missing:
             return None
+        # Each attempt begins with another object: one that makes the destination hang up must not hold back the rest.
+        begin = (state["attempt"] - state["first_attempt"]) % len(missing)
+        missing = missing[begin:] + missing[:begin]
         until, why = self._not_before.get(destination.name, (0.0, ""))
         if self._clock() < until:
             return why  # it could not be reached a moment ago; do not knock for every waiting result
@@ -96,11 +104,16 @@ class Deliveries:
         job.say_delivery(name, state)
         log = self._log.info if status == "delivered" else self._log.error
         log("delivery_ended", key=job.key, destination=name, status=status, objects=len(state["delivered"]))
-        self._settle(job)
+        self.settle(job)
 
-    def _settle(self, job: Job) -> None:
-        """A job whose deliveries have all ended is done, whatever came of them."""
+    def settle(self, job: Job) -> None:
+        """A job whose deliveries have all ended is done, or failed where one was given up."""
         ends = {name: job.delivery(name) for name in self._destinations}
         if all(end["status"] in FINISHED for end in ends.values()):
             troubles = [f"{name}: {end['reason']}" for name, end in ends.items() if end["status"] != "delivered"]
-            job.say("done", "; ".join(troubles) or None)
+            given_up = any(end["status"] == "dead letter" for end in ends.values())
+            job.say("failed" if given_up else "done", "; ".join(troubles) or None)
+
+    def forget_absence(self, name: str) -> None:
+        """Let the next attempt knock even if the destination could not be reached a moment ago."""
+        self._not_before.pop(name, None)

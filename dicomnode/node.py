@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import dicomnode
 from dicomnode import pipeline
 from dicomnode.children import ChildDied, Children
 from dicomnode.deliver import FINISHED, Deliveries
-from dicomnode.engine import Engine, Work
+from dicomnode.engine import Engine, Standing, Work
 from dicomnode.errors import InputError, NodeError
 from dicomnode.logs import logger
 from dicomnode.receive import Receiver
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _DOING = {"fit": "fitting", "measure": "measuring", "report": "reporting"}
+_ROUND_SECONDS = 300.0
 
 
 class Node:
@@ -38,15 +39,15 @@ class Node:
         self._settings = settings
         self._log = logger("node")
         self.spool = Spool(folder, settings.storage.minimum_free_mb)
-        self._owned = contextlib.ExitStack()
+        self._running = contextlib.ExitStack()
+        self._next_round = 0.0
         self._children = Children(settings.fit.workers)
         self._deliveries = Deliveries(self.spool, settings.destination, Sender(settings.node.ae_title, settings.tls))
         self._engine = Engine(
             settings.engine_url(),
-            f"{socket.gethostname()}:{folder}",
             Work(
                 steps=tuple((name, self._step(name)) for name in pipeline.STEPS),
-                destinations=lambda _: self._deliveries.names(),
+                destinations=self._destinations,
                 deliver=self._deliveries.attempt,
                 failed=self._failed,
             ),
@@ -71,20 +72,23 @@ class Node:
     def start(self) -> None:
         """Start every part, the receiver last: nothing is accepted before it can be kept and followed up."""
         self.spool.create()
-        self._owned.enter_context(self.spool.lock())
-        self._engine.start()
-        self._take_up()
-        self._watcher.start()
-        self._receiver.start()
+        with contextlib.ExitStack() as running:
+            running.enter_context(self.spool.lock())
+            running.callback(self._children.stop)
+            self._engine.start(self.spool.name())
+            running.callback(self._engine.stop)
+            self._take_up()
+            self._watcher.start()
+            running.callback(self._watcher.stop)
+            self._receiver.start()
+            running.callback(self._receiver.stop)
+            self._running = running.pop_all()
+        self._next_round = time.monotonic() + _ROUND_SECONDS
         self._log.info("started", version=dicomnode.__version__, folder=str(self.spool.folder))
 
     def stop(self) -> None:
         """Stop every part, the receiver first."""
-        self._receiver.stop()
-        self._watcher.stop()
-        self._engine.stop()
-        self._children.stop()
-        self._owned.close()
+        self._running.close()
         self._log.info("stopped")
 
     def serve(self, stop: threading.Event) -> None:
@@ -93,18 +97,33 @@ class Node:
         try:
             while not stop.wait(1.0):
                 self.answer_requests()
+                self.go_round(time.monotonic())
         finally:
             self.stop()
 
+    def go_round(self, now: float) -> None:
+        """From time to time, queue again what came to an end without being finished, as when a disk was full."""
+        if now >= self._next_round:
+            self._next_round = now + _ROUND_SECONDS
+            try:
+                self._engine.take_up_lost()
+                self._take_up()
+            except Exception:  # noqa: BLE001  the edge of a turn; the queue's disk may still be full
+                self._log.exception("round_failed")
+
     def answer_requests(self) -> None:
-        """Do what operators asked for by ``dicomnode retry``."""
+        """Do what operators asked for by ``dicomnode retry``; what cannot be done holds up nothing."""
         for path in sorted(self.spool.requests.glob("*.json")):
-            request = read_json(path)
-            for key in request["keys"]:
-                self._retry(self.spool.job(key))
-            for study_uid in request["studies"]:
-                self._watcher.wake(study_uid)
-            path.unlink()
+            try:
+                request = read_json(path)
+                for key in request["keys"]:
+                    self._retry(self.spool.job(key))
+                for study_uid in request["studies"]:
+                    self._watcher.wake(study_uid)
+            except Exception:  # noqa: BLE001  the edge of a turn
+                self._log.exception("request_failed", request=path.name)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _is_receiving(self, study_uid: str) -> bool:
         return self._receiver.is_receiving(study_uid)
@@ -116,50 +135,69 @@ class Node:
         return job.key
 
     def _take_up(self) -> None:
-        """Queue whatever the files say is not finished; what the engine knows already is not queued twice."""
+        """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
         for job in self.spool.all_jobs():
-            state = job.state
-            if state["status"] in {"done", "failed", "refused"}:
-                continue
-            if job.outputs is not None:
-                self._deliver_what_is_left(job)
-                continue
-            run = int(state.get("run", 0))
-            while self._engine.over(job.key, run):
-                run += 1
-            job.say("queued", run=run)
-            self._engine.process(job.key, run)
+            try:
+                self._go_on(job)
+            except Exception:  # noqa: BLE001  one damaged job must not hold up the others
+                self._log.exception("job_not_taken_up", key=job.key)
 
-    def _deliver_what_is_left(self, job: Job) -> None:
-        for name in self._deliveries.names():
-            delivery = job.delivery(name)
-            if delivery["status"] not in FINISHED:
-                self._engine.deliver(job.key, name, int(delivery["attempt"]) + (delivery["status"] == "delayed"))
-
-    def _retry(self, job: Job) -> None:
-        """Run a failed job again, or its deliveries that ended badly."""
-        state = job.state
-        run = int(state.get("run", 0)) + 1
-        for name in self._deliveries.names():
-            delivery = job.delivery(name)
-            if delivery["status"] in FINISHED and delivery["status"] != "delivered":
-                job.say_delivery(
-                    name, {**delivery, "status": "waiting", "refused": {}, "attempt": run * 1000, "first": None}
-                )
-        job.say("queued", None, run=run)
+    def _go_on(self, job: Job) -> None:
+        run = int(job.state.get("run", 0))
+        while (standing := self._engine.process_standing(job.key, run)) is Standing.OVER:
+            run += 1
+        # Read after the standing: a run says how it ended before it is over.
+        if standing is Standing.GOING or job.state["status"] in {"done", "failed"}:
+            return
         if job.outputs is None:
+            job.say("queued", run=run)
             self._engine.process(job.key, run)
         else:
             self._deliver_what_is_left(job)
+
+    def _destinations(self, key: str) -> list[tuple[str, int]]:
+        job = self.spool.job(key)
+        return [(name, int(job.delivery(name)["attempt"])) for name in self._deliveries.names()]
+
+    def _deliver_what_is_left(self, job: Job) -> None:
+        for name in self._deliveries.names():
+            attempt = self._engine.next_attempt(job.key, name, int(job.delivery(name)["attempt"]))
+            if job.delivery(name)["status"] not in FINISHED:
+                self._engine.deliver(job.key, name, attempt)  # nothing happens when it is on its way
+        self._deliveries.settle(job)
+
+    def _retry(self, job: Job) -> None:
+        """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone."""
+        state = job.state
+        run = int(state.get("run", 0))
+        if state["status"] != "failed" and self._engine.process_standing(job.key, run) is Standing.GOING:
+            return
+        if job.outputs is None:
+            job.say("queued", None, run=run + 1)
+            self._go_on(job)
+            return
+        job.say("delivering")
+        for name in self._deliveries.names():
+            self._deliveries.forget_absence(name)
+            delivery = job.delivery(name)
+            if delivery["status"] == "delayed":
+                self._engine.deliver_now(job.key, name, int(delivery["attempt"]) + 1)
+            elif delivery["status"] in FINISHED and delivery["status"] != "delivered":
+                again: dict[str, Any] = {
+                    "status": "waiting",
+                    "refused": {},
+                    "first": None,
+                    "attempt": int(delivery["attempt"]) + 1,
+                }
+                job.say_delivery(name, {**delivery, **again})
+        self._deliver_what_is_left(job)
 
     def _step(self, name: str) -> Any:
         """One step of a job, run in a child process; a job that keeps killing its process is given up."""
 
         def step(key: str) -> None:
             job = self.spool.job(key)
-            job.say(
-                {"fit": "fitting", "measure": "measuring", "report": "reporting"}[name], run=job.state.get("run", 0)
-            )
+            job.say(_DOING[name])
             for death in range(1, self._settings.fit.deaths_allowed + 1):
                 try:
                     self._children.run(pipeline.run_step, str(self.spool.folder), key, name)
@@ -171,6 +209,7 @@ class Node:
                     break
             if name == pipeline.STEPS[-1]:
                 job.say("delivering")
+                self._deliveries.settle(job)  # where there is no destination, or all have it already
 
         return step
 

@@ -12,6 +12,7 @@
     jobs/<key>/...                                  one result: see Job
     requests/<id>.json                              what an operator asked for (retry)
     node.lock                                       held by the one node that owns this folder
+    node.json                                       the name this folder's work goes by in the queue's database
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def write_durably(path: Path, content: bytes) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
             temporary = Path(file.name)
+            _hand_over(file.fileno(), path.parent)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -74,6 +76,14 @@ def write_durably(path: Path, content: bytes) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise StorageError(f"{path.parent} could not be written: {fault.strerror or fault}") from fault
+
+
+def _hand_over(descriptor: int, folder: Path) -> None:
+    """Let the service and its group read what an operator writes, also as root."""
+    os.fchmod(descriptor, 0o640)
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -191,6 +201,15 @@ class Spool:
         with (self.folder / "node.lock").open("a") as file:
             _lock(file, self.folder)
             yield
+
+    def name(self) -> str:
+        """A name for this folder that no other has, and that it keeps on another machine."""
+        path = self.folder / "node.json"
+        known = read_json(path)
+        if known is None:
+            known = {"name": uuid.uuid4().hex}
+            write_json(path, known)
+        return str(known["name"])
 
     def check_space(self) -> None:
         """Raise DiskLow before the disk is full."""
