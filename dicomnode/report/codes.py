@@ -41,14 +41,13 @@ INTERQUARTILE_RANGE = Code("WR0O", "IBSI", "Interquartile range")
 QUANTITY = Code("246205007", "SCT", "Quantity")
 MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 R2STAR_FIT = private("R2S-FIT", "R2* from multi-echo gradient-echo magnitude")
-LIC_CALIBRATION = private("LIC-R2S", "LIC from R2* by published calibration")
 
 MEASUREMENT_FAILURE = Code("114006", "DCM", "Measurement failure")
 
 SOURCE_FOR_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
 ALTERNATE_INSTANCE = Code("121326", "DCM", "Alternate SOP Class instance")
 SEGMENTATION = Code("113076", "DCM", "Segmentation")
-AUTOMATIC_FAMILY = Code("123107", "DCM", "Cluster Analysis")
+AUTOMATIC_FAMILY = Code("123104", "DCM", "Morphological Operations")
 MANUAL_FAMILY = Code("123109", "DCM", "Manual Processing")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
@@ -87,6 +86,13 @@ _FINDINGS: Mapping[str, Code] = {
 def finding(key: str) -> Code:
     """Return what a region is of; an unknown ``Roi.finding`` claims no more than tissue."""
     return _FINDINGS.get(key, TISSUE)
+
+
+def calibration(words: str | None) -> Code:
+    """Return the calibration as a method: "name: formula at field (source)" gives the name and all but the source."""
+    if not words:
+        return private("LIC-R2S", "LIC from R2*")
+    return private(words.split(":")[0].upper()[:16], words.split(" (")[0][:64])
 
 
 def concept(code: Code) -> CodedConcept:

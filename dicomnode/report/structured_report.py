@@ -134,7 +134,8 @@ def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
     if numbers.lic_mg_per_g is None or wording.is_under_range(numbers):
         return []
     value, unit = float(numbers.lic_mg_per_g), codes.MILLIGRAM_PER_GRAM_DRY
-    return [_printed(sr.Measurement(name=codes.LIC, value=value, unit=unit, method=codes.LIC_CALIBRATION))]
+    method = codes.calibration(numbers.calibration)
+    return [_printed(sr.Measurement(name=codes.LIC, value=value, unit=unit, method=method))]
 
 
 def _printed(item: sr.Measurement) -> sr.Measurement:

@@ -85,6 +85,12 @@ def test_units_are_coded(everything):
     }
 
 
+def test_the_concentration_names_its_calibration_and_field(everything):
+    [lic] = [m for m in _groups(everything["structured_report"][0])[0].get_measurements() if "LIC" in m.name.meaning]
+    assert lic.method.value == "HERNANDO-2023"
+    assert lic.method.meaning == "hernando-2023: LIC = -0.16 + 0.02603 · R2* at 1.5 T"
+
+
 def test_what_could_not_be_measured_has_a_qualifier_and_no_number(everything):
     group = _groups(everything["structured_report"][0])[1]
     assert {name for name, _ in _numbers(group)} == {"Area", "Voxels"}
