@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lint types contracts bench study lock clean
+.PHONY: demo test check format lint types contracts bench study gallery lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -28,6 +28,9 @@ contracts: $(READY)
 
 study: $(READY)
 	$(BIN)/python -m bench.study
+
+gallery: $(READY)
+	$(BIN)/python -m bench.gallery
 
 bench: $(READY)
 	$(BIN)/python -m bench.solver

@@ -21,7 +21,8 @@ _HOMOGENEOUS = 0.12  # local spread over its local mean
 _BRIDGE_MM = 6.0
 _CERTAIN = 0.25  # standard deviation of R2* over R2*
 _SMALLEST_MM2 = 150.0
-_MOST_INVALID = 0.08  # of the inner body; gas and bone rarely reach it, a liver does
+# Of the inner body, without a valid fit; gas and bone rarely reach the first, a liver does.
+_MUCH_INVALID, _TOO_MUCH_INVALID = 0.08, 0.2
 
 
 def find(signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...]) -> tuple[Roi, ...]:
@@ -45,9 +46,10 @@ def _beyond_range(body: NDArray[np.bool_], maps: Maps, planes: tuple[Plane, ...]
     """
     inner = np.stack([_inner(one, plane) for one, plane in zip(body, planes, strict=True)])
     share = float((inner & ~maps.valid).sum() / max(inner.sum(), 1))
-    if share <= _MOST_INVALID:
+    if share <= _MUCH_INVALID:
         return ()
-    return (f"low confidence: {share:.0%} of the body has no measurable decay; the liver may be beyond the range",)
+    verdict = "not measurable" if share > _TOO_MUCH_INVALID else "low confidence"
+    return (f"{verdict}: {share:.0%} of the body has no measurable decay; the liver may be beyond the range",)
 
 
 def _inner(body: NDArray[np.bool_], plane: Plane) -> NDArray[np.bool_]:

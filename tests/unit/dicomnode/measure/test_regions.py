@@ -50,7 +50,9 @@ def test_a_liver_beyond_the_range_casts_doubt_on_what_was_found_instead(tmp_path
     signal, maps = analyse.fit_stack(found.stack, config.FitSettings())
     rois = analyse.find_regions(found.stack, signal, maps)
     _, measurements, _ = analyse.measure_regions(rois, found.stack, signal, maps, config.MeasureSettings())
-    assert any("beyond the range" in flag for flag in measurements[0].flags)
+    assert any(flag.startswith("not measurable") and "beyond the range" in flag for flag in measurements[0].flags)
+    assert measurements[0].r2star_per_s is None
+    assert measurements[0].lic_mg_per_g is None
 
 
 def test_a_region_mostly_without_a_fit_has_no_number(tmp_path):
