@@ -61,6 +61,7 @@ def _measure_roi(
         flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
     elsewhere = any(doubt.startswith(quality.NOT_MEASURABLE) for doubt in roi.doubts)
     if elsewhere or not trust.measurable:
+        decay = dataclasses.replace(decay, s0=None, r2star_per_s=None)
         return RoiMeasurement(roi.name, int(region.sum()), area, None, None, None, None, flags), decay
     r2star = statistics(maps.r2star_per_s[region])
     lic, name, more = _iron(roi, r2star.median, stack.field_strength_t, settings)

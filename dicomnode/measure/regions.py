@@ -35,7 +35,7 @@ def find(signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...]) -> 
     doubts = ("provisional region: not confirmed to be liver", *_beyond_range(body, maps, planes))
     return (
         Roi("tissue (provisional)", tissue, finding="tissue", provisional=True, doubts=doubts),
-        Roi("body (provisional)", body, finding="body", provisional=True, doubts=doubts[:1]),
+        Roi("body (provisional)", body, finding="body", provisional=True, doubts=doubts),
     )
 
 

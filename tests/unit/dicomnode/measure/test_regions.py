@@ -49,7 +49,8 @@ def test_a_liver_beyond_the_range_casts_doubt_on_what_was_found_instead(tmp_path
     (found,) = group.assemble(images, config.GroupingSettings())
     signal, maps = analyse.fit_stack(found.stack, config.FitSettings())
     rois = analyse.find_regions(found.stack, signal, maps)
-    _, measurements, _ = analyse.measure_regions(rois, found.stack, signal, maps, config.MeasureSettings())
+    _, measurements, decays = analyse.measure_regions(rois, found.stack, signal, maps, config.MeasureSettings())
+    assert decays[0].r2star_per_s is None
     assert any(flag.startswith("not measurable") and "beyond the range" in flag for flag in measurements[0].flags)
     assert measurements[0].r2star_per_s is None
     assert measurements[0].lic_mg_per_g is None
