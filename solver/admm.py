@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solver.smoothness import roughness, solve_smooth
-from solver.total_variation import solve_coupled, weighted_variation
+from solver.total_variation import SQUARE, solve_coupled, weighted_variation
 from solver.vector_math import kernel
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from solver.likelihood import Likelihood
 
-INNER = 50  # TV iterations between two renewals of the quadratic models
+INNER = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
+ROUNDS = 3  # steps before they grow
+CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Problem:
     least: float  # bounds of r
     most: float
     regulariser: str = "tv"
+    spacing: tuple[float, float] = SQUARE  # between rows, between columns; geometric mean 1
 
     @property
     def floor(self) -> NDArray[Any]:
@@ -44,7 +47,7 @@ class Problem:
         """Value of the regulariser at the maps x (2, K, L)."""
         if self.regulariser == "laplacian":
             return roughness(x, self.weights, self.free)
-        return weighted_variation(x, self.weights)
+        return weighted_variation(x, self.weights, self.spacing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +106,38 @@ def _keep_inside(x: Any, y: Any, c: Any, least: Any, most: Any) -> None:
         y[0, j], y[1, j] = max(a, tenth * x[0, j]), r
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How far the TV problem of one step is solved, and with which primal step size it begins."""
+
+    gap: float
+    passes: int
+    tau: float
+
+
 def step(
-    problem: Problem, x: NDArray[Any], terms: NDArray[Any], damping: NDArray[Any], p: NDArray[Any], gap: float
-) -> NDArray[Any]:
-    """One outer step: quadratic models of all voxels, then the coupled TV problem they make to the given gap."""
+    problem: Problem, x: NDArray[Any], terms: NDArray[Any], damping: NDArray[Any], p: NDArray[Any], effort: Effort
+) -> tuple[NDArray[Any], float]:
+    """One outer step: quadratic models of all voxels, then the coupled TV problem they make as far as ``effort`` says.
+
+    Returns the maps and the primal step size to go on with; ``p`` is overwritten.
+    """
     shape, n = x.shape, x[0].size
     u, c = np.empty((2, n), x.dtype), np.empty((3, n), x.dtype)
     _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), problem.floor, u, c)
     u, c = u.reshape(shape), c.reshape(3, *shape[1:])
+    bounds = (problem.least, problem.most)
+    tau = effort.tau
     if problem.regulariser == "laplacian":
-        y = solve_smooth(u, c, problem.weights, problem.free, 4 * INNER)
+        y = solve_smooth(u, c, problem.weights, problem.free, effort.passes)
     else:
-        y = solve_coupled(u, c, problem.weights, p, gap, INNER)[0]
+        solved = solve_coupled(
+            u, c, problem.weights, p, effort.gap, effort.passes, problem.spacing, bounds, x, effort.tau
+        )
+        y, tau = solved.x, solved.tau
     of = x.dtype.type
     _keep_inside(x.reshape(2, n), y.reshape(2, n), c.reshape(3, n), of(problem.least), of(problem.most))
-    return y
+    return y, tau
 
 
 def _evaluate(problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
@@ -130,12 +150,19 @@ def _objective(problem: Problem, x: NDArray[Any], terms: NDArray[Any]) -> float:
 
 
 def minimise(
-    problem: Problem, start: NDArray[Any], dual: NDArray[Any] | None = None, tolerance: float = 1e-4, most: int = 60
+    problem: Problem,
+    start: NDArray[Any],
+    dual: NDArray[Any] | None = None,
+    *,
+    tolerance: float = 1e-4,
+    most: int = 60,
+    thorough: bool = False,
 ) -> Solution:
     """Repeat ``step`` until an accepted step gains less than ``tolerance`` of the objective's natural size.
 
     Each step solves its TV problem to a duality gap of a tenth of that, in parts when it takes long: the quadratic
-    models are renewed meanwhile. ``dual`` is overwritten.
+    models are renewed meanwhile. With ``thorough`` the parts grow, which strong weights over wide regions need.
+    ``dual`` is overwritten.
     """
     x = start
     damping = np.zeros(x[0].size, x.dtype)
@@ -143,9 +170,13 @@ def minimise(
     terms = _evaluate(problem, x)
     value = _objective(problem, x, terms)
     history = [value]
+    tau = 1.0
     size = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
     for iteration in range(1, most + 1):
-        y = step(problem, x, terms, damping, p, 0.1 * tolerance * size)
+        effort = Effort(
+            0.1 * tolerance * size, INNER * (max(1, iteration - ROUNDS) if thorough else 1), min(1.0, CARRY * tau)
+        )
+        y, tau = step(problem, x, terms, damping, p, effort)
         new_terms = _evaluate(problem, y)
         if not np.isfinite(y).all():
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")

@@ -141,11 +141,11 @@ def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings
     likelihood, t, n_coils = _likelihood(stack, settings), settings.t, settings.floor_coils
     around = smooth_start(stack, t, n_coils, free, settings.bounds)
     start = automatic_weights(around, t, n_coils, free, edges=False)
-    problem = admm.Problem(likelihood, start, free, *settings.bounds, settings.regulariser)
+    problem = admm.Problem(likelihood, start, free, *settings.bounds, settings.regulariser, settings.spacing)
     around = _start(around, settings)
     if settings.weights is not None:
         problem = replace(problem, weights=_given_weights(free, settings))
-        return problem, admm.minimise(problem, around)
+        return problem, admm.minimise(problem, around, thorough=True)
     found = admm.minimise(problem, around, tolerance=1e-3)
     weights = automatic_weights(found.x, t, n_coils, free, edges=True)
     scale = np.minimum(np.divide(weights, start, out=np.zeros_like(weights), where=start > 0), 1)
