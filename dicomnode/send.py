@@ -98,17 +98,22 @@ class Sender:
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_seconds
         entity.connection_timeout = destination.timeout_seconds
         proposals = [build_context(sop_class, _offered(syntax)) for sop_class, syntax in contexts]
-        association = entity.associate(
-            destination.host,
-            destination.port,
-            contexts=proposals[:_MOST_CONTEXTS],
-            ae_title=destination.ae_title,
-            max_pdu=0,
-            tls_args=(self._tls_context(), destination.host) if destination.tls else None,
-        )
+        # Verification, so that a peer that takes none of the objects still says so instead of hanging up.
+        proposals = [*proposals[: _MOST_CONTEXTS - 1], build_context(Verification, ImplicitVRLittleEndian)]
+        try:
+            association = entity.associate(
+                destination.host,
+                destination.port,
+                contexts=proposals,
+                ae_title=destination.ae_title,
+                max_pdu=0,
+                tls_args=(self._tls_context(), destination.host) if destination.tls else None,
+            )
+        except OSError as fault:  # its host name has no address
+            raise Unreachable(f"{_peer(destination)} cannot be found: {fault.strerror or fault}") from fault
         if not association.is_established:
             raise Unreachable(_why_not(association, destination))
-        _answer_at_once(association)
+        _set_up_connection(association, destination.timeout_seconds)
         return association
 
     def _store(self, association: Association, destination: DestinationSettings, file: Path) -> Sent:
@@ -116,7 +121,9 @@ class Sender:
         uid = str(data_set.SOPInstanceUID)
         try:
             status = association.send_c_store(data_set)
-        except ValueError as fault:  # pynetdicom: no accepted presentation context
+        except ValueError as fault:  # pynetdicom: no accepted presentation context, or it cannot be encoded
+            if str(fault).startswith("Failed to encode"):
+                return Sent(uid, Outcome.REFUSED, "this object cannot be encoded")
             if association.is_established:
                 return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {data_set.SOPClassUID.name}")
             raise NoAnswer(f"{destination.name} closed the association") from fault
@@ -127,10 +134,15 @@ class Sender:
         return Sent(uid, *_judge(int(status.Status), status.get("ErrorComment", "")))
 
     def _tls_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self._tls.authority)
+        tls = self._tls
+        try:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.authority)
+            if tls.certificate:
+                context.load_cert_chain(tls.certificate, tls.key)
+        except OSError as fault:
+            named = f"authority {tls.authority}, certificate {tls.certificate}, key {tls.key}"
+            raise Unreachable(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self._tls.certificate:
-            context.load_cert_chain(self._tls.certificate, self._tls.key)
         return context
 
 
@@ -149,8 +161,12 @@ def _judge(status: int, comment: str) -> tuple[Outcome, str | None]:
     return Outcome.REFUSED, said
 
 
+def _peer(destination: DestinationSettings) -> str:
+    return f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+
+
 def _why_not(association: Association, destination: DestinationSettings) -> str:
-    peer = f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+    peer = _peer(destination)
     if association.is_rejected:
         answer: Any = association.acceptor.primitive
         return f"{peer} rejected the association: {getattr(answer, 'reason_str', 'no reason given')}"
@@ -159,8 +175,13 @@ def _why_not(association: Association, destination: DestinationSettings) -> str:
     return f"{peer} accepts none of the presentation contexts, or cannot be reached"
 
 
-def _answer_at_once(association: Association) -> None:
-    """Without TCP_NODELAY each small request waits for the peer's delayed acknowledgement: 20 images a second."""
+def _set_up_connection(association: Association, timeout_seconds: float) -> None:
+    """Send small requests at once, and give up on a peer that stops reading.
+
+    Without TCP_NODELAY each small request waits for the peer's delayed acknowledgement: 20 images a second. Without
+    a timeout a full receive window at the peer would block for ever, and with it this destination's queue.
+    """
     connection = association.dul.socket.socket if association.dul.socket else None
     if connection is not None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(timeout_seconds)
