@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
-from pydicom import config
-from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.valuerep import DSfloat, PersonName, format_number_as_ds, validate_value
+from pydicom.valuerep import DSfloat
 
 from dicomnode.model import Component
+from dicomnode.report.attributes import carried, present
 from dicomnode.report.codes import ACQUISITION_EQUIPMENT, concept
 from dicomnode.report.identity import uid
 from dicomnode.report.references import Reference
@@ -61,20 +59,6 @@ SCANNER = (
     *("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"),
 )
 COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-# What pydicom raises at a damaged element, by what is damaged.
-_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError, struct.error)
-_TEXT = {"LO", "SH", "LT", "ST", "UT", "UC"}
-_PARAGRAPHS = {"LT", "ST", "UT"}
-# Enumerated values; any other makes the whole object invalid (PS3.3 C.7.1.1, C.8.3.1).
-_ALLOWED = {
-    "PatientSex": {"M", "F", "O"},
-    "PatientIdentityRemoved": {"YES", "NO"},
-    "LossyImageCompression": {"00", "01"},
-    "ScanningSequence": {"SE", "IR", "GR", "EP", "RM"},
-    "MRAcquisitionType": {"2D", "3D"},
-    "InPlanePhaseEncodingDirection": {"ROW", "COL"},
-}
-_CLASSIC_WORD = {"COLUMN": "COL"}  # where enhanced objects say it differently (PS3.3 C.8.13.4.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +153,7 @@ def reference(image: EchoImage) -> Reference:
 
 
 def _identity(header: Dataset) -> Dataset:
-    identity = carried(header[keyword] for keyword in IDENTITY if _present(header, keyword))
+    identity = carried(header[keyword] for keyword in IDENTITY if present(header, keyword))
     for keyword in ALWAYS:
         if keyword not in identity:
             identity.add(DataElement(keyword, dictionary_VR(keyword), None))
@@ -177,14 +161,14 @@ def _identity(header: Dataset) -> Dataset:
 
 
 def _compression(header: Dataset) -> Dataset:
-    found = carried(header[keyword] for keyword in COMPRESSION if _present(header, keyword))
+    found = carried(header[keyword] for keyword in COMPRESSION if present(header, keyword))
     found.setdefault("LossyImageCompression", "00")
     return found
 
 
 def _scanner(header: Dataset, image: EchoImage) -> Dataset:
     """Return the scanner as an item of the Contributing Equipment Sequence (PS3.3 C.12.1)."""
-    item = carried(header[keyword] for keyword in SCANNER if _present(header, keyword))
+    item = carried(header[keyword] for keyword in SCANNER if present(header, keyword))
     if not item.get("Manufacturer"):
         item.Manufacturer = image.manufacturer or "Unknown"
     item.PurposeOfReferenceCodeSequence = [concept(ACQUISITION_EQUIPMENT)]
@@ -199,90 +183,12 @@ def _lookup(header: Dataset, frame: int | None, keywords: Iterable[str]) -> list
         per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
         places += _macros(per_frame[frame]) if frame < len(per_frame) else []
         places += [macro for group in header.get("SharedFunctionalGroupsSequence") or [] for macro in _macros(group)]
-    found = (next((place for place in places if _present(place, keyword)), None) for keyword in keywords)
+    found = (next((place for place in places if present(place, keyword)), None) for keyword in keywords)
     return [place[keyword] for place, keyword in zip(found, keywords, strict=True) if place is not None]
 
 
 def _macros(group: Dataset) -> list[Dataset]:
     return [element.value[0] for element in group if element.VR == "SQ" and element.value]
-
-
-def _present(dataset: Dataset, keyword: str) -> bool:
-    try:
-        return keyword in dataset and dataset[keyword].value not in (None, "", [])
-    except _UNREADABLE:
-        return False
-
-
-def carried(elements: Iterable[DataElement]) -> Dataset:
-    """Return copies of ``elements`` that can be written as UTF-8; what has no valid value is left out."""
-    result = Dataset()
-    for element in elements:
-        copy = _copied(element)
-        if copy is not None:
-            result.add(copy)
-    return result
-
-
-def _copied(element: DataElement) -> DataElement | None:
-    vr = dictionary_VR(element.tag)
-    if (vr == "SQ") != (element.VR == "SQ"):
-        return None
-    if vr == "SQ":
-        items = [carried(_public(item)) for item in element.value]
-        return DataElement(element.tag, vr, [_without_character_set(item) for item in items if len(item)])
-    values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
-    valid = [value for value in (_valid(element.keyword, vr, value) for value in values) if value is not None]
-    if not valid:
-        return None
-    alone = len(valid) == 1 or (vr not in _TEXT and dictionary_VM(element.tag) == "1")
-    return DataElement(element.tag, vr, valid[0] if alone else valid, validation_mode=config.IGNORE)
-
-
-def _public(item: Dataset) -> list[DataElement]:
-    """Return the standard attributes of a sequence item that can be read."""
-    keywords = [keyword_for_tag(tag) for tag in item.keys()]  # noqa: SIM118  iterating a Dataset decodes it
-    return [item[keyword] for keyword in keywords if keyword and _present(item, keyword)]
-
-
-def _without_character_set(item: Dataset) -> Dataset:
-    if "SpecificCharacterSet" in item:
-        del item.SpecificCharacterSet
-    return item
-
-
-def _valid(keyword: str, vr: str, value: Any) -> Any:
-    """Return the value in a form the standard allows, or None.
-
-    Names and identifiers stay as they were sent even where they are too long: the archive files results by them.
-    """
-    if vr == "PN":
-        return PersonName(_printable(str(value)))
-    if vr in _TEXT:
-        return _printable(str(value), keep="\r\n\t\f" if vr in _PARAGRAPHS else "")
-    if vr in {"DS", "IS"}:
-        return _number(vr, value)
-    text = str(value).strip().replace(".", "" if vr == "DA" else ".").replace(":", "" if vr == "TM" else ":")
-    text = _CLASSIC_WORD.get(text, text)
-    if text not in _ALLOWED.get(keyword, {text}):
-        return None
-    try:
-        validate_value(vr, text, config.RAISE)
-    except _UNREADABLE:
-        return None
-    return (float(value) if vr in {"FD", "FL"} else int(value)) if vr in {"FD", "FL", "US", "UL"} else text
-
-
-def _number(vr: str, value: Any) -> str | None:
-    try:
-        number = float(value)
-        return format_number_as_ds(number) if vr == "DS" else str(int(number))
-    except _UNREADABLE:
-        return None
-
-
-def _printable(text: str, keep: str = "") -> str:
-    return "".join(c for c in text if c in keep or (ord(c) >= 0x20 and ord(c) != 0x7F)).rstrip()
 
 
 def decimal(value: float) -> DSfloat:
