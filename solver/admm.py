@@ -112,7 +112,7 @@ class Effort:
 
     gap: float
     passes: int
-    tau: float
+    tau: float | None  # None: begin anew from the quadratic models' own minima
 
 
 def step(
@@ -127,13 +127,12 @@ def step(
     _newton_point(terms, damping, problem.free.reshape(n), x.reshape(2, n), problem.floor, u, c)
     u, c = u.reshape(shape), c.reshape(3, *shape[1:])
     bounds = (problem.least, problem.most)
-    tau = effort.tau
+    tau = effort.tau or 1.0
+    begin = None if effort.tau is None else x
     if problem.regulariser == "laplacian":
         y = solve_smooth(u, c, problem.weights, problem.free, effort.passes)
     else:
-        solved = solve_coupled(
-            u, c, problem.weights, p, effort.gap, effort.passes, problem.spacing, bounds, x, effort.tau
-        )
+        solved = solve_coupled(u, c, problem.weights, p, effort.gap, effort.passes, problem.spacing, bounds, begin, tau)
         y, tau = solved.x, solved.tau
     of = x.dtype.type
     _keep_inside(x.reshape(2, n), y.reshape(2, n), c.reshape(3, n), of(problem.least), of(problem.most))
@@ -173,9 +172,8 @@ def minimise(
     tau = 1.0
     size = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
     for iteration in range(1, most + 1):
-        effort = Effort(
-            0.1 * tolerance * size, INNER * (max(1, iteration - ROUNDS) if thorough else 1), min(1.0, CARRY * tau)
-        )
+        passes = INNER * max(1, iteration - ROUNDS) if thorough else INNER
+        effort = Effort(0.1 * tolerance * size, passes, min(1.0, CARRY * tau) if thorough else None)
         y, tau = step(problem, x, terms, damping, p, effort)
         new_terms = _evaluate(problem, y)
         if not np.isfinite(y).all():

@@ -208,8 +208,8 @@ def _damped(hessian: NDArray[Any], damping: NDArray[Any]) -> NDArray[Any]:
 def simulate(clean: NDArray[Any], order: float, rng: np.random.Generator) -> NDArray[Any]:
     """Draw data of unit noise around noise-free signals; ``order`` N - 1 or GAUSSIAN."""
     noisy = clean + rng.standard_normal(clean.shape, np.float32).astype(clean.dtype)
-    if order == GAUSSIAN:
-        return noisy
-    across = 2 * rng.standard_gamma(order + 0.5, clean.shape, np.float32).astype(clean.dtype)
-    drawn: NDArray[Any] = np.sqrt(noisy * noisy + across)
+    if order != GAUSSIAN:
+        across = 2 * rng.standard_gamma(order + 0.5, clean.shape, np.float32).astype(clean.dtype)
+        noisy = np.sqrt(noisy * noisy + across)
+    drawn: NDArray[Any] = noisy
     return drawn

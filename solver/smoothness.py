@@ -60,7 +60,8 @@ def solve_smooth(u: NDArray[Any], c: NDArray[Any], w: NDArray[Any], free: NDArra
         new = float(np.vdot(residual, ahead))
         direction = ahead + (new / energy) * direction
         energy = new
-    return u + d
+    smooth: NDArray[Any] = u + d
+    return smooth
 
 
 def _apply(m: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
