@@ -16,7 +16,7 @@ from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.pictures import R2STAR, T2STAR, write
 from dicomnode.report.provenance import parameters
 from dicomnode.report.references import image_item, merged
-from dicomnode.report.regions import name
+from dicomnode.report.regions import is_shown, name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,8 +143,8 @@ def _draw_decay(axes: Axes, title: str, curve: DecayCurve) -> None:
 
 def _maps(figure: Figure, draft: Draft, y: float) -> None:
     """Draw the slice that holds most of the measured regions; the colour pages show them all."""
-    measured = np.sum([roi.mask.sum(axis=(1, 2)) for roi in draft.result.rois], axis=0)
-    k = int(np.argmax(measured)) if draft.result.rois and np.any(measured) else len(draft.source.slices) // 2
+    measured = [roi.mask.sum(axis=(1, 2)) for roi in draft.result.rois if is_shown(roi)]
+    k = int(np.argmax(np.sum(measured, axis=0))) if measured else len(draft.source.slices) // 2
     write(figure, LEFT, y, _which(draft, k), size=8.5, color=INK)
     bottom = y - 0.02 - MAP_HEIGHT
     for left, scale in ((LEFT, T2STAR), (0.53, R2STAR)):
