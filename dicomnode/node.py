@@ -224,7 +224,8 @@ class Node:
 
 
 def use_cache_directory() -> None:
-    """Let numba cache compiled kernels where systemd lets the service write."""
-    cache = os.environ.get("CACHE_DIRECTORY")
+    """Let numba keep compiled kernels, and matplotlib its fonts, where systemd lets the service write."""
+    cache = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
     if cache:
-        os.environ.setdefault("NUMBA_CACHE_DIR", cache.split(":")[0])
+        os.environ.setdefault("NUMBA_CACHE_DIR", f"{cache}/numba")
+        os.environ.setdefault("MPLCONFIGDIR", f"{cache}/matplotlib")
