@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parent.parent
 WIDTH = 800
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _plan(**options: Any) -> simulate.SeriesPlan:
+    return simulate.SeriesPlan(slices=1, **options)
+
+
 SIMULATED = {
-    "mild": ("Simulated, 3 T, T2* 12 ms, a lesion of 25 mm", {"liver_t2star_ms": 12.0, "lesion_diameter_mm": 25.0}),
-    "severe": ("Simulated, 1.5 T, T2* 2.2 ms", {"liver_t2star_ms": 2.2, "field_strength_t": 1.5}),
-    "beyond": ("Simulated, 3 T, T2* 0.7 ms: beyond the measurable range", {"liver_t2star_ms": 0.7}),
+    "mild": ("Simulated, 3 T, T2* 12 ms, a lesion of 25 mm", _plan(liver_t2star_ms=12.0, lesion_diameter_mm=25.0)),
+    "severe": ("Simulated, 1.5 T, T2* 2.2 ms", _plan(liver_t2star_ms=2.2, field_strength_t=1.5)),
+    "beyond": ("Simulated, 3 T, T2* 0.7 ms: beyond the measurable range", _plan(liver_t2star_ms=0.7)),
 }
 
 
@@ -55,13 +61,12 @@ def _series(scratch: Path) -> Iterator[tuple[str, str, Path]]:
     real = shared / "dicom" / "ge_mr750_12echo_abdomen"
     if real.is_dir():
         yield "ge", "In vivo, 3 T, coronal, 12 echoes (de-identified volunteer, no iron overload)", real
-    for name, (title, options) in SIMULATED.items():
-        simulated = simulate.make(simulate.SeriesPlan(slices=1, **options), WRITTEN)
-        simulate.write(simulated, scratch / name)
+    for name, (title, plan) in SIMULATED.items():
+        simulate.write(simulate.make(plan, WRITTEN), scratch / name)
         yield name, title, scratch / name
 
 
-def _pictures(done: dict, results: Path, output: Path, name: str) -> Iterator[tuple[str, str]]:
+def _pictures(done: dict[str, Any], results: Path, output: Path, name: str) -> Iterator[tuple[str, str]]:
     """One colour page, and the first page of the report."""
     paths = {one["kind"]: results / one["path"] for one in reversed(done["outputs"])}
     page = pydicom.dcmread(paths["picture"]).pixel_array
