@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith(PACS):
             return self._from_pacs()
         name = self.path.partition("?")[0].lstrip("/")
-        folders = (HERE / "pages", self.modules / "dwv/dist", self.modules / "@ohif/app/dist")
+        folders = (HERE / "pages", self.modules.parent, self.modules / "@ohif/app/dist")
         found = [folder / name for folder in folders if name and (folder / name).is_file()]
         # OHIF routes in the browser: every other address is its page.
         return self._from_file(found[0] if found else self.modules / "@ohif/app/dist/index.html")

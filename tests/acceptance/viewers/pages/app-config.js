@@ -1,4 +1,5 @@
 // OHIF beside the PACS, on one origin.
+localStorage.setItem('shownTours', '["basicViewerTour"]');
 window.config = {
   routerBasename: '/',
   extensions: [],
@@ -18,9 +19,8 @@ window.config = {
         imageRendering: 'wadors',
         thumbnailRendering: 'wadors',
         enableStudyLazyLoad: true,
-        supportsFuzzyMatching: false,
         supportsWildcard: true,
-        singlepart: 'bulkdata,video,pdf',
+        singlepart: 'bulkdata',
         bulkDataURI: { enabled: true, relativeResolution: 'studies' },
         omitQuotationForMultipartRequest: true,
       },

@@ -1,0 +1,250 @@
+"""A PACS that holds scans and their results, and viewers that look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+
+from dicomnode import offline, simulate
+from dicomnode.config import Settings
+from tests.acceptance.conftest import Orthanc, free_port, wait_for
+from tests.acceptance.viewers.origin import serving
+from tests.conftest import REPOSITORY, _absent
+
+HERE = Path(__file__).parent
+BUILD = REPOSITORY / "build" / "viewers"
+SHOTS = REPOSITORY / "build" / "screenshots"
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Voxel = tuple[int, int, int]  # slice, row, column
+
+
+@dataclass(frozen=True)
+class Study:
+    """One processed scan: what was sent, what came of it, what is known of it."""
+
+    source: Path
+    output: Path
+    series: dict[str, Any]  # of summary.json
+    truth: simulate.Truth | None = None
+
+    def objects(self, kind: str) -> list[pydicom.Dataset]:
+        """The results of a kind, in the order of the slices."""
+        return [pydicom.dcmread(self.output / one["path"]) for one in self.series["outputs"] if one["kind"] == kind]
+
+    @property
+    def uid(self) -> str:
+        return str(self.objects("structured_report")[0].StudyInstanceUID)
+
+    def values(self, kind: str) -> NDArray[Any]:
+        """Stored values of a map, (slices, K, L)."""
+        return np.stack([image.pixel_array for image in self.objects(kind)])
+
+    def point(self, voxel: Voxel) -> list[float]:
+        """Where the centre of a voxel is in the patient, mm (PS3.3 C.7.6.2.1.1)."""
+        k, row, column = voxel
+        image = self.objects("mr_map_r2star")[k]
+        along, down = np.reshape(np.array(image.ImageOrientationPatient, float), (2, 3))
+        between_rows, between_columns = image.PixelSpacing
+        return [
+            *(
+                np.array(image.ImagePositionPatient, float)
+                + along * column * between_columns
+                + down * row * between_rows
+            )
+        ]
+
+    @property
+    def landmarks(self) -> list[Voxel]:
+        """Known places on the middle slice: deep in what was measured, deep outside of it, deep in known tissues."""
+        measured, fitted = self.measured, self.values("mr_map_r2star") > 0
+        masks = [measured, fitted & ~measured]
+        if self.truth is not None:
+            masks += [self.truth.regions[name].mask for name in ("lesion", "spleen")]
+        return [middle(mask) for mask in masks]
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """The voxels of the first segment, (slices, K, L)."""
+        (segmentation,) = self.objects("segmentation")
+        places = [tuple(map(float, image.ImagePositionPatient)) for image in self.objects("mr_map_r2star")]
+        mask = np.zeros(self.values("mr_map_r2star").shape, bool)
+        (shared,) = segmentation.SharedFunctionalGroupsSequence
+        for frame, pixels in zip(segmentation.PerFrameFunctionalGroupsSequence, segmentation.pixel_array, strict=True):
+            named = frame if "SegmentIdentificationSequence" in frame else shared
+            if named.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1:
+                place = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+                mask[int(np.argmin(np.linalg.norm(np.array(places) - place, axis=1)))] |= pixels.astype(bool)
+        return mask
+
+
+def middle(mask: NDArray[np.bool_]) -> Voxel:
+    """The voxel of the middle slice that lies deepest in a mask."""
+    k = len(mask) // 2
+    depth = distance_transform_edt(np.pad(mask[k], 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(np.argmax(depth), depth.shape)
+    return k, int(row), int(column)
+
+
+def grey_of(image: pydicom.Dataset, value: float) -> float:
+    """The brightness 0 to 255 of a stored value in the first window of an image (PS3.3 C.11.2.1.2)."""
+    centre, width = (np.atleast_1d(np.array(image[name].value, float))[0] for name in ("WindowCenter", "WindowWidth"))
+    return float(np.clip((value - (centre - width / 2)) / width, 0, 1) * 255)
+
+
+def process(source: Path, folder: Path, truth: simulate.Truth | None = None) -> Study:
+    summary = offline.process([source], folder, Settings(), created=NOW, progress=lambda _: None)
+    (series,) = [one for one in summary["series"] if one["status"] == "done"]
+    return Study(source, folder, series, truth)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> Study:
+    """A tilted slab of the simulated abdomen with a lesion."""
+    folder = tmp_path_factory.mktemp("simulated")
+    plan = simulate.SeriesPlan(
+        rows=96, columns=128, spacing_mm=(3.125, 3.125, 8.0), lesion_diameter_mm=30.0, orientation="oblique"
+    )
+    scan = simulate.make(plan, NOW)
+    simulate.write(scan, folder / "source")
+    return process(folder / "source", folder / "results", scan.truth)
+
+
+@pytest.fixture(scope="session")
+def real(shared_data, tmp_path_factory) -> Study:
+    """The abdomen of a person, 12 echoes."""
+    return process(shared_data / "dicom" / "ge_mr750_12echo_abdomen", tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="session")
+def archive(peer, tmp_path_factory) -> Iterator[Orthanc]:
+    """Orthanc with DICOMweb."""
+    if not PLUGIN.exists():
+        _absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
+    folder = tmp_path_factory.mktemp("archive")
+    server = Orthanc(free_port(), free_port())
+    settings = {
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "DicomPort": server.dicom_port,
+        "HttpPort": server.http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen([peer("Orthanc"), str(folder / "orthanc.json")], stdout=log, stderr=log)
+        try:
+            wait_for(server.alive, 30, "Orthanc's start")
+            yield server
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@dataclass
+class Shelf:
+    """What of the scans is in the archive."""
+
+    archive: Orthanc
+    identifiers: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> Orthanc's own name
+
+    def put(self, study: Study) -> Study:
+        """Store a scan and its results, once."""
+        for path in sorted({*study.source.rglob("*"), *study.output.rglob("*.dcm")}):
+            if path.is_file() and path.suffix not in {".json", ".npz"}:
+                uid = str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+                if uid not in self.identifiers:
+                    self.identifiers[uid] = self._store(path.read_bytes())
+        return study
+
+    def _store(self, content: bytes) -> str:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.archive.http_port}/instances", content)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return str(json.load(answer)["ID"])
+
+    def files(self, study: Study, kind: str) -> list[str]:
+        """Where the archive gives the objects of a kind."""
+        return [f"/instances/{self.identifiers[image.SOPInstanceUID]}/file" for image in study.objects(kind)]
+
+
+@pytest.fixture(scope="session")
+def shelf(archive) -> Shelf:
+    return Shelf(archive)
+
+
+@pytest.fixture(scope="session")
+def modules(peer) -> Path:
+    """The viewers' packages, installed from the lock file into build/."""
+    npm, lock = peer("npm"), (HERE / "package-lock.json").read_text()
+    installed = BUILD / "node_modules"
+    if not installed.is_dir() or (BUILD / "package-lock.json").read_text() != lock:
+        shutil.rmtree(BUILD, ignore_errors=True)
+        BUILD.mkdir(parents=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(HERE / name, BUILD)
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=BUILD, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            shutil.rmtree(installed, ignore_errors=True)
+            _absent(f"npm could not install the viewers: {done.stderr[-500:]}")
+    return installed
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one step in a viewer showed."""
+
+    told: dict[str, Any]
+    picture: NDArray[np.uint8]  # the screen, (rows, columns, RGB)
+
+    @property
+    def text(self) -> str:
+        return self.told["text"]
+
+    def colours(self) -> list[tuple[int, int, int]]:
+        """The screen's colour at each place that was asked for."""
+        return [tuple(int(c) for c in self.picture[round(y), round(x)]) for x, y in self.told["at"]]
+
+
+@pytest.fixture(scope="session")
+def look(peer, archive, modules) -> Iterator[Callable[..., dict[str, Seen]]]:
+    """Run a tour of a viewer: ``look("ohif.mjs", study, steps)`` gives what each step showed."""
+    node, browser = peer("node"), peer("chromium")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with serving(modules, archive.http_port) as address:
+
+        def run(script: str, wanted: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Seen]:
+            text = json.dumps({"address": address, "browser": browser, "shots": str(SHOTS), "steps": steps, **wanted})
+            environment = {**os.environ, "VIEWERS": str(modules.parent)}
+            command = [node, str(HERE / script)]
+            done = subprocess.run(
+                command, input=text, env=environment, capture_output=True, text=True, timeout=240, check=False
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+            said = json.loads(done.stdout)
+            broken = {name: one["failed"] for name, one in said["seen"].items() if "failed" in one}
+            assert not broken, json.dumps([broken, said["faults"]], indent=1)
+            return {
+                name: Seen(told, np.asarray(Image.open(SHOTS / f"{name}.png").convert("RGB")))
+                for name, told in said["seen"].items()
+            }
+
+        yield run

@@ -1,0 +1,120 @@
+// OHIF as a radiologist uses it: double-click a series, look, probe, load the overlay, read the report.
+import { look, settle } from './browser.mjs';
+
+const TOURS = { map, overlay, segmentation, report, page: colourPage };
+
+await look(async (page, wanted, step) => {
+  if (step.fresh) await enter(page, wanted);
+  return TOURS[step.tour](page, step);
+});
+
+async function enter(page, wanted) {
+  await page.goto(`${wanted.address}/viewer?StudyInstanceUIDs=${wanted.study}`);
+  await page.waitForFunction((n) => window.services?.displaySetService?.getActiveDisplaySets().length >= n, wanted.series);
+  await page.locator('[data-cy="viewport-overlay-bottom-left"]').first().waitFor();
+  await settle(page);
+}
+
+async function open(page, series) {
+  const row = page.locator('[data-cy^="study-browser-thumbnail"]').filter({ hasText: `S:${series}` });
+  await row.first().dblclick();
+}
+
+async function shows(page, text) {
+  await page.locator('[data-cy="viewport-grid"]').filter({ hasText: text }).waitFor();
+  await page.waitForFunction(() => cornerstone.cache.getVolumes().every((v) => v.loadStatus?.loaded !== false));
+  await settle(page);
+}
+
+function text(page) {
+  return page.locator('[data-cy="viewport-grid"]').innerText();
+}
+
+// Where on the page the points of the patient are.
+function places(page, points) {
+  return page.evaluate((points) => {
+    const viewport = cornerstone.getRenderingEngines().flatMap((e) => e.getViewports()).find((v) => v.id === 'default');
+    const box = viewport.canvas.getBoundingClientRect();
+    return points.map((point) => {
+      const [x, y] = viewport.worldToCanvas(point);
+      return [box.x + x, box.y + y];
+    });
+  }, points);
+}
+
+async function map(page, step) {
+  await open(page, step.series);
+  await shows(page, step.title);
+  const at = await places(page, step.points);
+  const before = await text(page);
+  if (!(await page.locator('[data-cy="Probe"][data-active="true"]').count())) {
+    await page.locator('[data-cy="MoreTools-split-button-secondary"]').click();
+    await page.locator('[data-cy="Probe"]').first().click();
+  }
+  for (const [x, y] of at) {
+    await page.mouse.click(x, y);
+    await page.waitForTimeout(400);
+  }
+  await page.mouse.move(640, 880);
+  await page.getByText('No, do not ask again').click({ timeout: 3000 }).catch(() => {});
+  await settle(page);
+  return { at, before, text: await text(page) };
+}
+
+async function overlay(page, step) {
+  await open(page, step.series);
+  await shows(page, step.title);
+  const values = await page.evaluate(
+    ({ points, upper }) => {
+      const volume = cornerstone.cache.getVolumes().find((v) => v.volumeId.startsWith('pmap'));
+      const viewport = cornerstone.getRenderingEngines().flatMap((e) => e.getViewports()).find((v) => v.id === 'default');
+      // OHIF's own window is 0 to 100 for whatever it shows: widen it as a person would with the mouse.
+      viewport.setProperties({ voiRange: { lower: 0, upper } }, volume.volumeId);
+      viewport.render();
+      return points.map((point) => {
+        const ijk = cornerstone.utilities.transformWorldToIndex(volume.imageData, point);
+        return volume.voxelManager.getAtIJK(...ijk);
+      });
+    },
+    { points: step.points, upper: step.upper }
+  );
+  await settle(page);
+  return { at: await places(page, step.points), values };
+}
+
+async function segmentation(page, step) {
+  await open(page, step.series);
+  await page.locator('[data-cy="yes-hydrate-btn"]').click();
+  await shows(page, step.title);
+  const labels = await page.evaluate(() =>
+    services.segmentationService.getSegmentations().flatMap((s) => Object.values(s.segments).map((one) => one.label))
+  );
+  return { at: await places(page, step.points), labels, text: await text(page) };
+}
+
+async function report(page, step) {
+  await open(page, step.series);
+  await page.locator('[data-cy="viewport-grid"]').filter({ hasText: step.title }).waitFor();
+  await page.locator('[data-cy="viewport-grid"] svg text').first().waitFor({ state: 'attached' });
+  await settle(page);
+  return { text: await text(page) };
+}
+
+// A picture has no place in the patient, and OHIF cannot draw it in the viewport that held the 4-D echoes.
+async function colourPage(page, step) {
+  await page.locator('[data-cy="Layout"]').first().click();
+  await page.locator('[data-cy="Layout-1-0"]').click();
+  await page.locator('[data-cy="viewport-pane"]').nth(1).click();
+  await open(page, step.series);
+  await shows(page, step.title);
+  const at = await page.evaluate((pixels) => {
+    const viewport = cornerstone.getRenderingEngines().flatMap((e) => e.getViewports()).find((v) => v.type === 'stack' && v.id !== 'default' && v.canvas.isConnected);
+    const box = viewport.canvas.getBoundingClientRect();
+    const { imageData } = viewport.getImageData();
+    return pixels.map(([column, row]) => {
+      const [x, y] = viewport.worldToCanvas(imageData.indexToWorld([column, row, 0]));
+      return [box.x + x, box.y + y];
+    });
+  }, step.pixels);
+  return { at, text: await text(page) };
+}
