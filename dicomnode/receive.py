@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicomnode.errors import InputError, NodeError
+from dicomnode.errors import ConfigError, InputError, NodeError
 from dicomnode.logs import logger
 from dicomnode.spool import digest, read_envelope
 
@@ -114,7 +115,10 @@ class BoundedServer(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Say which peer failed before there was an association."""
-        logger("receive").warning("connection_failed", peer=client_address[0], exc_info=True)
+        fault = sys.exception()
+        logger("receive").warning(
+            "connection_failed", peer=client_address[0], reason=f"{type(fault).__name__}: {fault}"
+        )
 
 
 class Receiver:
@@ -145,6 +149,7 @@ class Receiver:
         _config.UNRESTRICTED_STORAGE_SERVICE = False
         node = self._settings.node
         entity = self._entity()
+        tls = self._tls()
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, lambda _: _SUCCESS),
@@ -158,7 +163,7 @@ class Receiver:
             server = entity.make_server(
                 (node.host, node.port),
                 evt_handlers=handlers,
-                ssl_context=self._tls(),
+                ssl_context=tls,
                 server_class=server_class,
             )
         except OSError as fault:
@@ -199,8 +204,12 @@ class Receiver:
         tls = self._settings.tls
         if not tls.receive or tls.certificate is None:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.authority)
-        context.load_cert_chain(tls.certificate, tls.key)
+        try:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.authority)
+            context.load_cert_chain(tls.certificate, tls.key)
+        except OSError as fault:
+            named = f"certificate {tls.certificate}, key {tls.key}, authority {tls.authority}"
+            raise ConfigError(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.authority:
             context.verify_mode = ssl.CERT_REQUIRED

@@ -1,5 +1,6 @@
 """The storage SCU against peers that take, refuse, fall silent, hang up or are not there."""
 
+import gc
 import socket
 import subprocess
 import threading
@@ -19,6 +20,12 @@ from dicomnode.send import Outcome, Sender
 
 # pynetdicom leaves the socket of a failed connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def sockets_are_collected_here():
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

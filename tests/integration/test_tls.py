@@ -1,0 +1,208 @@
+"""TLS both ways: who may speak, and that nobody who stays silent keeps another from speaking."""
+
+import contextlib
+import gc
+import socket
+import ssl
+import subprocess
+import time
+from datetime import UTC, datetime
+
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import MRImageStorage, Verification
+
+from dicomnode import simulate
+from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
+from dicomnode.errors import ConfigError, Unreachable
+from dicomnode.receive import Receiver
+from dicomnode.send import Outcome, Sender
+from dicomnode.spool import Spool
+
+pytestmark = [
+    pytest.mark.peer,
+    # pynetdicom leaves the socket of a failed connection to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def sockets_are_collected_here():
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def keys(peer, tmp_path_factory):
+    """An authority, a node and a scanner it knows, and a stranger who signed himself."""
+    folder = tmp_path_factory.mktemp("keys")
+
+    def openssl(*arguments):
+        subprocess.run([peer("openssl"), *arguments], check=True, capture_output=True, cwd=folder)
+
+    def issue(name, *more):
+        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
+        address = ["-addext", "subjectAltName=IP:127.0.0.1"]
+        openssl("req", "-x509", *new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2", *more or address)
+
+    issue("authority", "-addext", "basicConstraints=critical,CA:TRUE")
+    issue("stranger")
+    signed = ["-CA", "authority.pem", "-CAkey", "authority.key", "-addext", "subjectAltName=IP:127.0.0.1"]
+    issue("node", *signed)
+    issue("scanner", *signed)
+    issue("elsewhere", *signed[:-1], "subjectAltName=DNS:pacs.example")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def instance():
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1)
+    return simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances[0]
+
+
+@pytest.fixture
+def receiver(tmp_path, keys):
+    started = []
+
+    def begin(seconds=30.0, **tls):
+        spool = Spool(tmp_path / "store")
+        spool.create()
+        files = {"certificate": keys / "node.pem", "key": keys / "node.key", "authority": keys / "authority.pem", **tls}
+        settings = Settings(
+            node=NodeSettings.model_construct(ae_title="NODE", host="127.0.0.1", port=0),
+            scanner=(ScannerSettings(ae_title="MR1"),),
+            receive=ReceiveSettings(network_timeout_seconds=seconds),
+            tls=TlsSettings(receive=True, **files),
+        )
+        one = Receiver(settings, spool, lambda _: None)
+        one.start()
+        started.append(one)
+        return one
+
+    yield begin
+    for one in started:
+        one.stop()
+
+
+def client(keys, name):
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=keys / "authority.pem")
+    if name:
+        context.load_cert_chain(keys / f"{name}.pem", keys / f"{name}.key")
+    return context
+
+
+def associate(receiver, context):
+    entity = AE("MR1")
+    entity.connection_timeout = entity.acse_timeout = 5.0
+    entity.add_requested_context(MRImageStorage)
+    tls = (context, "127.0.0.1") if context else None
+    return entity.associate("127.0.0.1", receiver.port, ae_title="NODE", tls_args=tls)
+
+
+def stores(receiver, keys, instance):
+    association = associate(receiver, client(keys, "scanner"))
+    assert association.is_established
+    status = association.send_c_store(instance).Status
+    association.release()
+    return status == 0x0000
+
+
+def test_a_scanner_with_a_certificate_is_heard(receiver, keys, instance):
+    assert stores(receiver(), keys, instance)
+
+
+@pytest.mark.parametrize("name", [None, "stranger"])
+def test_nobody_else_is(receiver, keys, instance, name):
+    one = receiver()
+    assert not associate(one, client(keys, name)).is_established
+    assert not associate(one, None).is_established
+    assert stores(one, keys, instance)
+
+
+def test_silent_clients_keep_nobody_waiting_and_are_sent_away(receiver, keys, instance):
+    one = receiver(seconds=1.0)
+    silent = [socket.create_connection(("127.0.0.1", one.port)) for _ in range(60)]
+    begin = time.monotonic()
+    assert stores(one, keys, instance)
+    assert time.monotonic() - begin < 5.0
+    for connection in silent:
+        connection.settimeout(10.0)
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(1) == b""
+        connection.close()
+
+
+def test_garbage_for_a_handshake_disturbs_nobody(receiver, keys, instance):
+    one = receiver(seconds=1.0)
+    for garbage in (b"\x16\x03\x01\xff\xff", b"\x01\x00\x00\x00\x00\x44" + bytes(68), b"GET / HTTP/1.1\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", one.port)) as connection:
+            connection.sendall(garbage)
+            assert stores(one, keys, instance)
+
+
+def test_a_certificate_that_cannot_be_used_is_named(receiver, keys, tmp_path):
+    with pytest.raises(ConfigError, match=r"\[tls\] certificate .*gone\.pem"):
+        receiver(certificate=tmp_path / "gone.pem")
+
+
+@pytest.fixture
+def pacs(keys):
+    servers = []
+
+    def begin(name):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=keys / "authority.pem")
+        context.load_cert_chain(keys / f"{name}.pem", keys / f"{name}.key")
+        context.verify_mode = ssl.CERT_REQUIRED
+        entity = AE("PACS")
+        entity.add_supported_context(MRImageStorage)
+        entity.add_supported_context(Verification)
+        stored = []
+
+        def on_store(event):
+            stored.append(event.request.AffectedSOPInstanceUID)
+            return 0x0000
+
+        server = entity.start_server(
+            ("127.0.0.1", 0), block=False, ssl_context=context, evt_handlers=[(evt.EVT_C_STORE, on_store)]
+        )
+        servers.append(server)
+        settings = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "timeout_seconds": 3.0, "tls": True}
+        return DestinationSettings(port=server.server_address[1], **settings), stored
+
+    yield begin
+    for one in servers:
+        one.shutdown()
+
+
+@pytest.fixture
+def file(instance, tmp_path):
+    instance.save_as(tmp_path / "one.dcm", enforce_file_format=True)
+    return tmp_path / "one.dcm"
+
+
+def send(keys, destination, file, *, authority="authority", name="node"):
+    certificates = {"certificate": keys / f"{name}.pem", "key": keys / f"{name}.key"} if name else {}
+    tls = TlsSettings(authority=keys / f"{authority}.pem", **certificates)
+    return [one.outcome for one in Sender("NODE", tls).send(destination, [file])]
+
+
+def test_a_result_goes_to_a_pacs_that_is_known(pacs, keys, file):
+    destination, stored = pacs("node")
+    assert send(keys, destination, file) == [Outcome.DELIVERED]
+    assert len(stored) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "how"),
+    [
+        ("stranger", {}),  # not signed by the authority
+        ("elsewhere", {}),  # another host's certificate
+        ("node", {"authority": "stranger"}),
+        ("node", {"name": None}),  # the PACS wants to know who calls
+    ],
+)
+def test_no_result_goes_to_anyone_else(pacs, keys, file, server, how):
+    destination, stored = pacs(server)
+    with pytest.raises(Unreachable):
+        send(keys, destination, file, **how)
+    assert stored == []
