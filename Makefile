@@ -35,16 +35,18 @@ gallery: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.solver
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}; say which with: make PYTHON=/path/to/python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# Needs uv; only for whoever changes the dependencies.
+# Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev --output-file requirements.lock pyproject.toml requirements.build.in
+	$(LOCK) --output-file requirements.lock pyproject.toml requirements.build.in
+	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements.build.in
 
 clean:
 	rm -rf $(VENV) build dist
