@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import highdicom as hd
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dicomnode.report.instance import Draft
 
 KIND = "segmentation"
+# Okabe and Ito, told apart by colour-blind readers: vermilion, sky blue, yellow, bluish green.
+COLOURS = ((213, 94, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115))
 
 
 def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
@@ -33,6 +36,7 @@ def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dat
         return ()
     sources = stand_ins(draft.source, draft.key)
     image = _image(draft, sources)
+    _name_segment_per_frame(image)
     rewire(image, sources, [[reference] for reference in anchors(draft, written)], codes.SEGMENTATION)
     stamp(image, draft, KIND)
     image.BodyPartExamined = "LIVER"
@@ -87,4 +91,18 @@ def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentD
         ),
         tracking_uid=tracking_uid(draft, index),
         tracking_id=name(roi)[:64],
+        display_color=hd.color.CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)]),
     )
+
+
+def _name_segment_per_frame(image: Dataset) -> None:
+    """Where there is one segment, highdicom names it once for all frames; dwv looks for it in each of them.
+
+    Both are allowed (PS3.3 C.7.6.16.1).
+    """
+    shared = image.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" not in shared:
+        return
+    segment = shared.pop("SegmentIdentificationSequence")
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        frame.SegmentIdentificationSequence = deepcopy(segment.value)

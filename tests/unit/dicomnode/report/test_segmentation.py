@@ -74,3 +74,11 @@ def _uids(items):
         if item.ValueType == "UIDREF" and item.ConceptNameCodeSequence[0].CodeValue == "112040":
             yield item.UID
         yield from _uids(item.get("ContentSequence", []))
+
+
+def test_every_frame_names_its_segment_and_every_segment_its_colour(everything):
+    [image] = everything["segmentation"]
+    assert "SegmentIdentificationSequence" not in image.SharedFunctionalGroupsSequence[0]
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        assert frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber >= 1
+    assert all(len(segment.RecommendedDisplayCIELabValue) == 3 for segment in image.SegmentSequence)
