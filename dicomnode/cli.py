@@ -38,6 +38,11 @@ class _Group(click.Group):
         except NodeError as fault:
             click.echo(f"dicomnode: {fault}", err=True)
             ctx.exit(1)
+        except BrokenPipeError:
+            raise  # click ends quietly when nobody reads on
+        except OSError as fault:
+            click.echo(f"dicomnode: {fault.filename or 'operating system'}: {fault.strerror or fault}", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -256,6 +261,7 @@ def _print_entries(entries: list[dict[str, Any]], *, as_json: bool, in_full: boo
         return
     for entry in entries:
         name = entry["series_instance_uids"][0] if entry["series_instance_uids"] else entry["study_instance_uid"]
+        name = name or "-"
         click.echo(f"{name}  {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else ""))
         for destination, delivery in entry["deliveries"].items():
             reason = f": {delivery['reason']}" if delivery["reason"] else ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.errors import StorageError
 from dicomnode.spool import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dicomnode.spool import Spool
 
@@ -22,9 +25,23 @@ _NO_SERIES: dict[str, Any] = {
 }
 
 
+_NOTHING: dict[str, Any] = {
+    **_NO_SERIES,
+    "study_instance_uid": "",
+    "accession_number": "",
+    "status": "",
+    "code": None,
+    "reason": None,
+    "images": 0,
+    "key": None,
+    "deliveries": {},
+}
+
+
 def overview(spool: Spool) -> list[dict[str, Any]]:
-    """One entry a series, oldest study first: where it stands and why."""
-    return [entry for record in _records(spool) for entry in _entries(spool, record)]
+    """One entry a series, oldest study first: where it stands and why; then what could not be taken in."""
+    paths = sorted(spool.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [*(entry for path in paths for entry in _study(spool, path)), *_not_taken_in(spool)]
 
 
 def find(spool: Spool, wanted: str) -> list[dict[str, Any]]:
@@ -37,9 +54,28 @@ def _names(entry: dict[str, Any]) -> set[str]:
     return {name for name in names if name}
 
 
-def _records(spool: Spool) -> Iterator[dict[str, Any]]:
-    paths = sorted(spool.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    yield from (record for path in paths if (record := read_json(path)) is not None)
+def _study(spool: Spool, path: Path) -> list[dict[str, Any]]:
+    """Every entry of a study; a record that is damaged is one entry that says so."""
+    try:
+        record = read_json(path)
+        return [] if record is None else list(_entries(spool, record))
+    except StorageError as fault:
+        return [{**_NOTHING, "study_instance_uid": path.stem, "status": "unreadable", "reason": str(fault)}]
+
+
+def _not_taken_in(spool: Spool) -> Iterator[dict[str, Any]]:
+    """What arrived and belongs to no study, by reason."""
+    reasons = Counter(_reason(path) for path in spool.refused.glob("*.json"))
+    for (code, reason), count in sorted(reasons.items()):
+        yield {**_NOTHING, "status": "not taken in", "code": code, "reason": reason, "images": count}
+
+
+def _reason(path: Path) -> tuple[str, str]:
+    try:
+        said = read_json(path) or {}
+    except StorageError as fault:
+        return "unreadable", str(fault)
+    return said.get("code", "unreadable"), said.get("reason", "")
 
 
 def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
