@@ -1,0 +1,247 @@
+"""The command line: exit statuses, messages an operator can act on, results apart from logs."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dicomnode import cli, simulate
+from dicomnode.spool import Spool, write_json
+
+REPOSITORY = Path(__file__).parents[2]
+COMMANDS = sorted(cli.main.commands)
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(monkeypatch):
+    monkeypatch.delenv("DICOMNODE_CONFIG", raising=False)
+
+
+def run(*arguments):
+    result = CliRunner().invoke(cli.main, [str(one) for one in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def said(result, status):
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.stderr if status else result.stdout
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1)
+    simulate.write(simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_echoes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1, echo_times_ms=(2.0, 4.0), seed=2)
+    simulate.write(simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)), folder)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text="", *, whole=True):
+        path = tmp_path / "config.toml"
+        head = '[[scanner]]\nae_title = "A"\n[[destination]]\nname = "pacs"\nae_title = "P"\n'
+        head += 'host = "127.0.0.1"\nport = 1\n'
+        path.write_text((head if whole else "") + text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def store(config, tmp_path):
+    """A node's folder with one failed series, and its configuration."""
+    spool = Spool(tmp_path / "dicomnode-data")
+    spool.create()
+    group = {"series_instance_uids": ["1.2.3.4"], "status": "refused", "code": "too-few-echoes", "key": None}
+    group |= {"reason": "2 echoes, minimum is 3", "missing": [], "echo_times_ms": [2.0], "slices": 1, "images": 2}
+    record = {"study_instance_uid": "1.2.3", "accession_number": "A1", "groups": {"g": group}, "others": []}
+    write_json(spool.studies / "1.2.3.json", record)
+    return config()
+
+
+@pytest.mark.parametrize("command", [(), *((one,) for one in COMMANDS)], ids=lambda one: one[0] if one else "all")
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_explains_itself(command, flag):
+    text = said(run(*command, flag), 0)
+    assert text.startswith("Usage:")
+
+
+def test_the_version_is_told():
+    assert "0.1.0" in said(run("--version"), 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("no-such-command",),
+        ("process",),
+        ("process", "/no/such/file", "--output", "x"),
+        ("status", "--config", "/no/such/file"),
+        ("show",),
+        ("simulate", "x", "--dialect", "klingon"),
+        ("process", ".", "--output", "x", "--method", "guess"),
+        ("--log-level", "loud", "status"),
+    ],
+)
+def test_wrong_usage_is_status_2(arguments):
+    assert "Error: " in said(run(*arguments), 2)
+
+
+def test_a_faulty_configuration_is_status_2_with_every_fault_and_its_line(config):
+    path = config("[grouping]\nminimum_echos = 3\n[fit]\nworkers = 0\n")
+    for command in (("serve",), ("check",), ("status",), ("show", "x"), ("retry", "x")):
+        text = said(run(*command, "--config", path), 2)
+        assert "line 9: [grouping] minimum_echos: unknown key; did you mean 'minimum_echoes'?" in text
+        assert "line 11: [fit] workers" in text
+
+
+def test_serving_needs_scanners_and_destinations(config):
+    text = said(run("serve", "--config", config(whole=False)), 2)
+    assert "[[scanner]]" in text
+    assert "[[destination]]" in text
+
+
+def test_a_configuration_that_the_environment_names_and_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setenv("DICOMNODE_CONFIG", str(tmp_path / "gone.toml"))
+    assert "gone.toml" in said(run("status"), 2)
+
+
+@pytest.mark.parametrize("command", [("status",), ("show", "1.2"), ("retry", "1.2")])
+def test_a_folder_without_a_node_is_named(config, command):
+    assert "holds no node's data; is this the right --config?" in said(run(*command, "--config", config()), 1)
+
+
+def test_status_says_what_and_why(store):
+    text = said(run("status", "--config", store), 0)
+    assert text == "1.2.3.4  refused: 2 echoes, minimum is 3\n"
+    (entry,) = json.loads(said(run("status", "--json", "--config", store), 0))
+    assert entry["code"] == "too-few-echoes"
+
+
+@pytest.mark.parametrize("name", ["1.2.3", "1.2.3.4", "A1"])
+def test_show_finds_a_study_by_any_name(store, name):
+    assert "study 1.2.3, 2 images" in said(run("show", name, "--config", store), 0)
+
+
+@pytest.mark.parametrize("command", ["show", "retry"])
+def test_what_is_not_known_is_status_1(store, command):
+    assert "nothing is known of 9.9.9" in said(run(command, "9.9.9", "--config", store), 1)
+
+
+def test_retry_leaves_a_request_for_the_node(store, tmp_path):
+    assert "1 series" in said(run("retry", "A1", "--config", store), 0)
+    (request,) = (tmp_path / "dicomnode-data" / "requests").glob("*.json")
+    assert json.loads(request.read_text())["studies"] == ["1.2.3"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_message(config, tmp_path):
+    (tmp_path / "dicomnode-data").write_text("a file where the folder should be")
+    said(run("status", "--config", config()), 1)
+
+
+# pynetdicom leaves the socket of a failed connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_check_of_a_dead_destination_is_status_1_and_names_it(config):
+    result = run("check", "--json", "--config", config())
+    assert result.exit_code == 1
+    (finding,) = json.loads(result.stdout)
+    assert finding["destination"] == "pacs"
+    assert "P@127.0.0.1:1" in finding["verdict"]
+
+
+# pynetdicom leaves the socket of a failed connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_simulate_to_nobody_is_status_1():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{probe.getsockname()[1]}"
+    assert target in said(run("simulate", target, "--slices", "1"), 1)
+
+
+# --- process
+
+
+def test_an_empty_folder_is_status_1(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no DICOM object" in said(run("process", tmp_path / "empty", "--output", tmp_path / "out"), 1)
+
+
+def test_files_that_are_not_dicom_are_counted_with_their_reason(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    result = run("process", tmp_path / "in", "--output", tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["others"][0]["code"] == "not-dicom"
+
+
+def test_a_refused_series_alone_is_status_1_with_its_reason(two_echoes, tmp_path):
+    result = run("process", two_echoes, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "refused: 2 echoes" in result.stdout
+
+
+def test_an_output_that_cannot_be_made_is_a_message(series, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "file" in said(run("process", series, "--output", tmp_path / "file" / "out"), 1)
+
+
+def test_mixed_studies_give_what_can_be_had(series, two_echoes, tmp_path):
+    """One done, one refused: status 0; JSON alone on standard output; progress on standard error."""
+    command = [sys.executable, "-m", "dicomnode", "process", str(series), str(two_echoes)]
+    command += ["--output", str(tmp_path / "out"), "--method", "nls", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert sorted(one["status"] for one in summary["series"]) == ["done", "refused"]
+    assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
+    for output in summary["series"][0]["outputs"] + summary["series"][1]["outputs"]:
+        assert (tmp_path / "out" / output["path"]).is_file()
+    assert "fitting" in done.stderr
+    assert "SIM-" not in done.stderr
+
+
+def test_a_single_file_is_an_incomplete_or_refused_series(series, tmp_path):
+    file = next(path for path in sorted(series.rglob("*.dcm")))
+    result = run("process", file, "--output", tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["series"][0]["reason"]
+
+
+def test_control_c_ends_serve_with_status_0_and_nothing_left(tmp_path, config):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = config(f'[node]\nhost = "127.0.0.1"\nport = {port}\n[storage]\nminimum_free_mb = 0\n')
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "dicomnode", "--log-json", "serve", "--config", str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, start_new_session=True, cwd=REPOSITORY)
+    end = time.monotonic() + 60.0
+    while '"started"' not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert output == b""
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events[-1] == "stopped"
