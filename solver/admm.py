@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from solver.likelihood import Likelihood
 
 INNER = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
+REFUSED = 1e-4  # voxels that may still be refused at the end, relative to the objective's natural size
 ROUNDS = 3  # steps before they grow
 CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
 
@@ -76,13 +77,15 @@ def _newton_point(terms: Any, damping: Any, free: Any, x: Any, floor: Any, u: An
 
 
 @kernel
-def _judge(old: Any, new: Any, x: Any, y: Any, damping: Any) -> None:
+def _judge(old: Any, new: Any, x: Any, y: Any, damping: Any) -> Any:
     """Raise a voxel's damping where its quadratic model promised more than the likelihood gave, else lower it.
 
     A voxel whose likelihood is far worse than promised stays where it was: y and its new terms become the old ones.
+    Returns how many there are.
     """
     f = x.dtype.type
     half, slack = f(0.5), f(1e-3)
+    refused = 0
     for j in range(damping.size):
         d0, d1 = y[0, j] - x[0, j], y[1, j] - x[1, j]
         up = f(1) + damping[j]
@@ -93,6 +96,8 @@ def _judge(old: Any, new: Any, x: Any, y: Any, damping: Any) -> None:
         if not excess < f(0.5):
             y[0, j], y[1, j] = x[0, j], x[1, j]
             new[:, j] = old[:, j]
+            refused += 1
+    return refused
 
 
 @kernel
@@ -178,12 +183,12 @@ def minimise(
         new_terms = _evaluate(problem, y)
         if not np.isfinite(y).all():
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
-        _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
+        refused = _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
         new_value = _objective(problem, y, new_terms)
         gain = value - new_value
         if gain > -1e-6 * size:
             x, terms, value = y, new_terms, new_value
             history.append(value)
-        if abs(gain) < tolerance * size:
+        if abs(gain) < tolerance * size and refused <= REFUSED * size:
             return Solution(x, p, tuple(history), iteration, True, "converged")
     return Solution(x, p, tuple(history), most, False, "stopped: the largest number of iterations was reached")

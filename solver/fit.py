@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 BEYOND = 2.0  # sigma that must be left at the second echo, for one coil
 SLICES_FOR_NOISE = 6
-NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes
+NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes, and how many at least
+NEGATIVES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _sigma_of_model(slices: NDArray[Any], mask: NDArray[np.bool_], settings: Set
 
 def _is_signed(s: NDArray[Any]) -> bool:
     """Whether the data cannot be magnitudes, such as phantoms with Gaussian noise added: they have no floor."""
-    return bool(s.dtype.kind != "u" and np.count_nonzero(s < 0) > NEGATIVE * s.size)
+    return bool(s.dtype.kind != "u" and np.count_nonzero(s < 0) > max(NEGATIVES, NEGATIVE * s.size))
 
 
 def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...]) -> T2StarFit:

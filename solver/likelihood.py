@@ -168,8 +168,10 @@ class Profiled:
         value, gradient, hessian = self._derivatives(x, best)
         damping = np.full(x.shape[1], 1e-3)
         for _ in range(NEWTON_STEPS):
-            own = _damped(hessian[:, 2:, 2:], damping)
-            trial = np.clip(best - np.linalg.solve(own, gradient[2:].T[..., None])[..., 0].T, low, high)
+            held = ((best <= low) & (gradient[2:] > 0)) | ((best >= high) & (gradient[2:] < 0))
+            own = _damped(_without(hessian[:, 2:, 2:], held), damping)
+            downhill = np.where(held, 0, gradient[2:]).T[..., None]
+            trial = np.clip(best - np.linalg.solve(own, downhill)[..., 0].T, low, high)
             new = self._derivatives(x, trial)
             better = new[0] <= value
             best = np.where(better, trial, best)
@@ -182,13 +184,16 @@ class Profiled:
     def terms(self, x: NDArray[Any]) -> NDArray[Any]:
         """Value, gradient and curvature of each voxel, further parameters profiled out."""
         x = x.astype(np.float64)
-        value, gradient, hessian = self._derivatives(x, self.further(x))
+        further = self.further(x)
+        value, gradient, hessian = self._derivatives(x, further)
         outer = hessian[:, :2, :2]
         if len(self.model.parameters):
-            cross = hessian[:, :2, 2:]
-            own = _damped(hessian[:, 2:, 2:], np.full(x.shape[1], 1e-6))
-            # Never below a part of what it was: a further parameter at a bound takes nothing away.
-            outer = outer - 0.95 * cross @ np.linalg.solve(own, np.swapaxes(cross, 1, 2))
+            # A further parameter at a bound does not follow a and r, so it takes nothing away.
+            low, high = (np.array(side)[:, None] for side in zip(*self.model.bounds, strict=True))
+            held = (further <= low) | (further >= high)
+            cross = np.where(held.T[:, None, :], 0, hessian[:, :2, 2:])
+            own = _damped(_without(hessian[:, 2:, 2:], held), np.full(x.shape[1], 1e-4))
+            outer = outer - cross @ np.linalg.solve(own, np.swapaxes(cross, 1, 2))
         return np.stack([value, gradient[0], gradient[1], outer[:, 0, 0], outer[:, 0, 1], outer[:, 1, 1]])
 
     def redrawn(self, x: NDArray[Any], rng: np.random.Generator) -> Profiled:
@@ -196,6 +201,13 @@ class Profiled:
         x = x.astype(np.float64)
         clean = np.maximum(self.model.evaluate(x[0], x[1], self.further(x), self.t)[0], 0)
         return replace(self, s=simulate(clean, self.order, rng))
+
+
+def _without(hessian: NDArray[Any], held: NDArray[np.bool_]) -> NDArray[Any]:
+    """Hessian (n, P, P) with the rows and columns of held parameters (P, n) replaced by those of the identity."""
+    out = held.T[:, :, None] | held.T[:, None, :]
+    kept: NDArray[Any] = np.where(out, np.eye(hessian.shape[1]), hessian)
+    return kept
 
 
 def _damped(hessian: NDArray[Any], damping: NDArray[Any]) -> NDArray[Any]:

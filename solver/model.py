@@ -97,7 +97,7 @@ def signal_model(name: str, field_strength_t: float | None, unit_ms: float) -> S
     if name == "offset":
         return SignalModel(name, ("offset",), (0.02,), ((0.0, 0.9),), offset, 3)
     if name == "bi-exponential":
-        bounds = ((0.0, 0.6), (0.01, 0.6))
+        bounds = ((0.0, 0.5), (0.01, 0.4))  # closer rates cannot be told apart
         return SignalModel(name, ("slow_fraction", "slow_ratio"), (0.1, 0.2), bounds, bi_exponential, 5, 1.5)
     if name == "fat-water":
         evaluate = fat_water(field_strength_t or 0.0, unit_ms)

@@ -24,7 +24,10 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 def kernel(function: F) -> F:
     """Compile at the first call, keep the result on disk, release the interpreter's lock while running."""
-    return cast("F", njit(fastmath=VECTOR, error_model="numpy", cache=True, nogil=True)(function))
+    try:
+        return cast("F", njit(fastmath=VECTOR, error_model="numpy", cache=True, nogil=True)(function))
+    except RuntimeError:  # nowhere to keep it: neither beside the package, nor at NUMBA_CACHE_DIR, nor at home
+        return cast("F", njit(fastmath=VECTOR, error_model="numpy", nogil=True)(function))
 
 
 def inlined(function: F) -> F:

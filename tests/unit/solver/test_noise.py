@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from scipy import special
+
+from solver.likelihood import _each_sample
+from solver.noise import (
+    GAUSSIAN,
+    coils_of,
+    difference_sigma,
+    expected_magnitude,
+    mean_of_noise,
+    noise_only,
+    sample_information,
+)
+
+
+def chi(signal, n_coils, rng):
+    along = signal + rng.standard_normal(np.shape(signal))
+    return np.sqrt(along**2 + rng.chisquare(2 * n_coils - 1, np.shape(signal)))
+
+
+def terms(s, mean, order):
+    out = np.empty((3, s.size))
+    _each_sample(s, mean, float(order), out)
+    return out
+
+
+@pytest.mark.parametrize("order", [0, 0.5, 1, 3, 7, 31])
+def test_likelihood_follows_the_bessel_function(order):
+    rng = np.random.default_rng(0)
+    s, mean = rng.uniform(0.1, 60, 400), rng.uniform(0.1, 60, 400)
+    exact = 0.5 * (mean - s) ** 2 + order * np.log(mean) - np.log(special.ive(order, s * mean))
+    value = terms(s, mean, order)[0]
+    reference = terms(s, np.full_like(s, 5.0), order)[0]
+    exact_reference = 0.5 * (5 - s) ** 2 + order * np.log(5) - np.log(special.ive(order, 5 * s))
+    np.testing.assert_allclose(value - reference, exact - exact_reference, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [GAUSSIAN, 0, 1, 7])
+def test_slope_is_the_derivative_of_the_value(order):
+    rng = np.random.default_rng(1)
+    s, mean, h = rng.uniform(0.1, 20, 300), rng.uniform(0.5, 20, 300), 1e-4
+    numeric = (terms(s, mean + h, order)[0] - terms(s, mean - h, order)[0]) / (2 * h)
+    np.testing.assert_allclose(terms(s, mean, order)[1], numeric, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [GAUSSIAN, 0, 7])
+def test_curvature_is_positive(order):
+    s, mean = np.meshgrid(np.linspace(0, 30, 40), np.linspace(0.01, 30, 40))
+    assert terms(s.ravel(), mean.ravel(), order)[2].min() > 0
+
+
+@pytest.mark.parametrize("n_coils", [1, 2, 8])
+def test_expected_magnitude_agrees_with_a_simulation(n_coils):
+    rng = np.random.default_rng(2)
+    signal = np.array([0.0, 1.0, 3.0, 40.0])
+    sample = chi(np.repeat(signal, 40_000).reshape(4, -1), n_coils, rng).mean(axis=1)
+    value, _ = expected_magnitude(signal, n_coils)
+    np.testing.assert_allclose(value, sample, atol=0.02)
+    assert mean_of_noise(n_coils) == pytest.approx(value[0])
+
+
+@pytest.mark.parametrize("n_coils", [1, 4])
+def test_information_is_the_variance_of_the_score(n_coils):
+    rng = np.random.default_rng(3)
+    signal = np.array([0.5, 2.0, 6.0, 20.0])
+    for a in signal:
+        score = terms(chi(np.full(60_000, a), n_coils, rng), np.full(60_000, a), n_coils - 1)[1]
+        assert sample_information(np.array([a]), n_coils)[0] == pytest.approx(np.var(score), rel=0.05)
+
+
+@pytest.mark.parametrize("n_coils", [1, 2, 8, 16])
+def test_coils_follow_from_the_shape_of_the_noise(n_coils):
+    samples = chi(np.zeros(60_000), n_coils, np.random.default_rng(4))
+    assert coils_of(samples) == pytest.approx(n_coils, rel=0.1)
+
+
+@pytest.mark.parametrize("n_coils", [1, 8])
+def test_air_is_found_among_tissue(n_coils):
+    rng = np.random.default_rng(5)
+    decay = 30 * np.exp(-np.linspace(0.2, 2, 8))[:, None] * rng.uniform(0.3, 1, 3000)
+    samples = np.concatenate([chi(decay, n_coils, rng), chi(np.zeros((8, 1500)), n_coils, rng)], axis=1)
+    found = noise_only(samples, (0.6, 1.6))
+    assert 1300 < found.shape[1] < 1600
+    assert np.sqrt(np.mean(found**2) / (2 * n_coils)) == pytest.approx(1.0, rel=0.03)
+
+
+def test_tissue_alone_is_not_taken_for_noise():
+    rng = np.random.default_rng(6)
+    decay = 30 * np.exp(-np.linspace(0.2, 2, 8))[:, None] * rng.uniform(0.3, 1, 3000)
+    assert noise_only(chi(decay, 1, rng), (0.6, 1.6)) is None
+
+
+def test_differences_tell_the_noise_of_a_smooth_image():
+    image = (
+        100 + np.add.outer(np.arange(60.0), np.arange(60.0)) + 3 * np.random.default_rng(7).standard_normal((60, 60))
+    )
+    assert difference_sigma(image[None]) == pytest.approx(3.0, rel=0.1)
