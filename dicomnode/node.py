@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _DOING = {"fit": "fitting", "measure": "measuring", "report": "reporting"}
+_ENDS = {"done", "failed", "refused"}  # what is so stays so until an operator asks
 _ROUND_SECONDS = 300.0
 
 
@@ -143,11 +144,14 @@ class Node:
                 self._log.exception("job_not_taken_up", key=job.key)
 
     def _go_on(self, job: Job) -> None:
-        run = int(job.state.get("run", 0))
+        state = job.state
+        if state["status"] in _ENDS:
+            return
+        run = int(state.get("run", 0))
         while (standing := self._engine.process_standing(job.key, run)) is Standing.OVER:
             run += 1
-        # Read after the standing: a run says how it ended before it is over.
-        if standing is Standing.GOING or job.state["status"] in {"done", "failed"}:
+        # Read again after the standing: a run says how it ended before it is over.
+        if standing is Standing.GOING or job.state["status"] in _ENDS:
             return
         if job.outputs is None:
             job.say("queued", run=run)
@@ -170,7 +174,7 @@ class Node:
         """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone."""
         state = job.state
         run = int(state.get("run", 0))
-        if state["status"] != "failed" and self._engine.process_standing(job.key, run) is Standing.GOING:
+        if state["status"] not in _ENDS and self._engine.process_standing(job.key, run) is Standing.GOING:
             return
         if job.outputs is None:
             job.say("queued", None, run=run + 1)

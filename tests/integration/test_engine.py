@@ -450,6 +450,17 @@ def test_a_crash_before_the_last_word_is_made_good(world, pacs, tmp_path):
     assert len(pacs.sent) == 1
 
 
+@pytest.mark.parametrize("status", ["done", "failed", "refused"])
+def test_what_has_ended_stays_so(world, status):
+    node = world()
+    job = put_in(node)
+    wait_for(is_said(job, "done"))
+    (job.folder / "outputs.json").unlink()
+    job.say(status)
+    node.go_round(time.monotonic() + 1000.0)
+    assert job.state["status"] == status
+
+
 def test_a_damaged_job_does_not_keep_the_node_from_starting(world):
     node = world()
     job = put_in(node)
