@@ -132,6 +132,30 @@ def demo(folder: Path | None, output: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("build/compare"))
+@_config_option
+@click.option("--methods", help="Comma-separated, or 'all'; by default those that take seconds.")
+@_json_option
+def compare(folder: Path, output: Path, config_path: Path | None, methods: str | None, as_json: bool) -> None:
+    """Set ADMM beside LM beside the scanner's own map, per region; write tables and figures."""
+    settings = _settings(config_path)
+    from dicomnode import compare as comparison  # noqa: PLC0415
+
+    chosen = list(comparison.METHODS) if methods == "all" else (methods or ",".join(comparison.QUICK)).split(",")
+    unknown = [name for name in chosen if name not in comparison.METHODS]
+    if unknown:
+        known = ", ".join(comparison.METHODS)
+        raise click.BadParameter(f"'{unknown[0]}' is none of {known}, all", param_hint="--methods")
+    result, text = comparison.run(folder, output, chosen, settings, _say)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(text)
+        click.echo(f"tables and figures in {output}")
+
+
+@main.command()
 @click.argument("target")
 @click.option("--dialect", default="siemens-ve", show_default=True, help="Whose headers to write.")
 @click.option("--t2star", default=6.0, show_default=True, help="T2* of the liver, ms.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +22,12 @@ def fit(
     echo_times_ms: tuple[float, ...],
     pixel_spacing_mm: tuple[float, float],
     settings: FitSettings,
+    **hyperparameters: Any,
 ) -> Maps:
-    """Fit a stack: ``signal`` is (slices, K, L, M), echo times ascend."""
+    """Fit a stack: ``signal`` is (slices, K, L, M), echo times ascend.
+
+    ``hyperparameters`` are those of the published methods, as ``solver.fit_t2star`` takes them.
+    """
     started = time.perf_counter()
     result = fit_t2star(
         signal,
@@ -32,6 +36,7 @@ def fit(
         noise=settings.noise,
         weights=settings.weights,
         spacing=pixel_spacing_mm,
+        **hyperparameters,
     )
     valid = np.asarray(result.valid, bool)
     sigma = np.broadcast_to(np.asarray(result.sigma, float).reshape(-1), (len(signal),))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from dicomnode.config import Settings
+    from dicomnode.config import GroupingSettings, Settings
     from dicomnode.model import EchoImage, EchoStack, Group
 
 
@@ -30,18 +30,32 @@ def process(
     Returns the summary. A series that fails does not hold back the others. Raises InputError where there is no
     DICOM object at all.
     """
-    studies, others = _read(list(_files(inputs)), progress)
-    if not studies and not others:
-        raise InputError("no DICOM object was found in the input")
+    candidates, others = find(inputs, settings.grouping, progress)
     output.mkdir(parents=True, exist_ok=True)
-    series = [
-        _series(candidate, output, settings, created, progress)
-        for images in studies.values()
-        for candidate in group.assemble(images, settings.grouping)
-    ]
+    series = [_series(candidate, output, settings, created, progress) for candidate in candidates]
     summary = {"software_version": dicomnode.__version__, "series": series, "others": others}
     write_json(output / "summary.json", summary)
     return summary
+
+
+def find(
+    inputs: Iterable[Path], rules: GroupingSettings, progress: Callable[[str], None]
+) -> tuple[list[Group], list[dict[str, Any]]]:
+    """Sort what files and folders hold into candidate stacks; count by reason what holds no image.
+
+    Raises InputError where there is no DICOM object at all.
+    """
+    studies, others = _read(list(_files(inputs)), progress)
+    if not studies and not others:
+        raise InputError("no DICOM object was found in the input")
+    return [candidate for images in studies.values() for candidate in group.assemble(images, rules)], others
+
+
+def stack_of(candidate: Group, rules: GroupingSettings) -> EchoStack | None:
+    """Return what of a candidate may be fitted: nothing while it is incomplete, unless the rules say otherwise."""
+    if candidate.status is GroupStatus.INCOMPLETE and rules.when_given_up == "process_complete_slices":
+        return candidate.partial
+    return candidate.stack
 
 
 def _files(inputs: Iterable[Path]) -> Iterator[Path]:
@@ -74,9 +88,7 @@ def _series(
     candidate: Group, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     name = f"series {candidate.images[0].series_number or candidate.series_instance_uids[0]}"
-    stack = candidate.stack
-    if candidate.status is GroupStatus.INCOMPLETE and settings.grouping.when_given_up == "process_complete_slices":
-        stack = candidate.partial
+    stack = stack_of(candidate, settings.grouping)
     if stack is None:
         status = {GroupStatus.REFUSED: "refused"}.get(candidate.status, "incomplete")
         progress(f"{name}: {status}: {candidate.reason}")
