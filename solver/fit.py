@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 BEYOND = 2.0  # sigma that must be left at the second echo, for one coil
+ALMOST_NOTHING = 0.25  # of that, for a voxel fitted for itself
 SLICES_FOR_NOISE = 6
 NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes, and how many at least
 NEGATIVES = 8
@@ -150,6 +151,22 @@ def _is_signed(s: NDArray[Any]) -> bool:
     return bool(s.dtype.kind != "u" and np.count_nonzero(s < 0) > max(NEGATIVES, NEGATIVE * s.size))
 
 
+def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> NDArray[np.bool_]:
+    """Voxels of which too little is left at the second echo: of the voxel itself, or of most of its neighbours.
+
+    Where every voxel was fitted for itself the neighbours decide by their mean, and the voxel only when it has almost
+    nothing: a choice by its own noisy value would keep those with too low a rate.
+    """
+    least = BEYOND * np.sqrt((1 + settings.n_coils) / 2)
+    regularised = settings.method.startswith("admm")
+    beyond = free & (second < (least if regularised else ALMOST_NOTHING * least))
+    neighbours = beyond if regularised else np.where(free, least - second, 0)
+    limit = 0.5 if regularised else 0.0
+    total, count = (ndimage.uniform_filter(v.astype(np.float32), (0, 5, 5), mode="nearest") for v in (neighbours, free))
+    out: NDArray[np.bool_] = beyond | (free & (total > limit * count))
+    return out
+
+
 def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...]) -> T2StarFit:
     """Join slices, back to the units of the input."""
     t_last = settings.t_ms[-1]
@@ -158,10 +175,7 @@ def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...
     sd = np.stack([one.sd for one in results])
     s0, r = x[:, 0] * settings.sigma, x[:, 1] / t_last
     low, high = (bound / t_last for bound in settings.bounds)
-    second = x[:, 0] * np.exp(-r * settings.t_ms[1])
-    beyond = free & (second < BEYOND * np.sqrt((1 + settings.n_coils) / 2))
-    share = [ndimage.uniform_filter(v.astype(np.float32), (0, 5, 5), mode="nearest") for v in (beyond, free)]
-    beyond |= free & (share[0] > 0.5 * share[1])
+    beyond = _beyond(x[:, 0] * np.exp(-r * settings.t_ms[1]), free, settings)
     valid = free & ~beyond & (r > low * 1.01) & (r < high * 0.99) & (x[:, 0] > 0) & np.isfinite(sd)
     nan = settings.dtype(np.nan)
 

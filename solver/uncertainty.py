@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW = 9  # pixels
+LOST_TEXTURE = 1.04  # the replicate cannot lose again what the fit has lost of the texture
 
 
 def information(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float) -> NDArray[Any]:
@@ -55,4 +56,4 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     count, total = (ndimage.uniform_filter(v, WINDOW, mode="constant") for v in (usable.astype(np.float32), square))
     least = 1.0 / max(int(np.count_nonzero(usable)), 1)
     ratio = np.sqrt(np.maximum(total / np.maximum(count, 1e-6), least))
-    return np.where(usable, ratio * bound, np.nan)
+    return np.where(usable, LOST_TEXTURE * ratio * bound, np.nan)
