@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import (
@@ -78,6 +80,7 @@ STORED: Mapping[str, tuple[str, ...]] = {
     "1.3.12.2.1107.5.9.1": _UNCOMPRESSED,  # Siemens CSA non-image
 }
 
+_FAREWELL_SECONDS = 1.0  # for the A-ABORTs to go out
 _SUCCESS = 0x0000
 _CANNOT_UNDERSTAND = 0xC000
 _DATA_SET_DOES_NOT_MATCH = 0xA900
@@ -154,6 +157,7 @@ class Receiver:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, lambda _: _SUCCESS),
             (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_RELEASED, self._on_released),
             (evt.EVT_ABORTED, self._on_lost),
             (evt.EVT_CONN_CLOSE, self._on_lost),
@@ -174,12 +178,18 @@ class Receiver:
         self._log.info("listening", ae_title=node.ae_title, host=node.host, port=self.port)
 
     def stop(self) -> None:
-        """Stop listening and end what is open."""
-        if self._server is not None:
-            for association in self._server.active_associations:
-                association.abort()
-            self._server.shutdown()
-            self._server = None
+        """Stop listening and end what is open, without waiting for any peer."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        associations = server.active_associations
+        server.shutdown()
+        for association in associations:
+            association.abort(block=False)
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        for association in associations:
+            association.join(max(0.0, deadline - time.monotonic()))
+            _hang_up(association)  # also on a peer that has sent half a PDU, for whose rest we would wait
 
     def is_receiving(self, study_uid: str) -> bool:
         """Whether an association that brought images of the study is still open."""
@@ -223,10 +233,17 @@ class Receiver:
         if None in allowed or not allowed or address in {_resolved(name) for name in allowed if name}:
             return
         self._log.warning("association_rejected", calling=calling, peer=address, reason="address not allowed")
-        event.assoc.acse.send_reject(
-            0x01, 0x01, 0x03
-        )  # permanent, by the service user, calling AE title not recognised
+        event.assoc.acse.send_reject(0x01, 0x01, 0x03)  # permanent: calling AE title not recognised
         event.assoc.kill()
+
+    def _on_rejected(self, event: Any) -> None:
+        """Say who was turned away: an AE title that is not configured is the commonest mistake of an installation."""
+        requestor = event.assoc.requestor
+        calling = requestor.primitive.calling_ae_title
+        known = {scanner.ae_title for scanner in self._settings.scanner}
+        unknown = not self._settings.receive.accept_any_scanner and calling not in known
+        reason = "calling AE title is not in [[scanner]]" if unknown else "[receive] maximum_associations are open"
+        self._log.warning("association_rejected", calling=calling, peer=requestor.address, reason=reason)
 
     def _on_store(self, event: Any) -> int:
         """Keep one instance; every answer but Success leaves the object with its sender."""
@@ -288,6 +305,13 @@ def _identify(content: bytes) -> tuple[str, str]:
     if envelope.cut_short:
         raise InputError("the pixel data is cut short")
     return envelope.study_uid, envelope.sop_uid
+
+
+def _hang_up(association: Any) -> None:
+    connection = association.dul.socket.socket if association.dul.socket else None
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _resolved(name: str) -> str:

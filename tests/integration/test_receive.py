@@ -107,10 +107,13 @@ def test_an_association_that_breaks_off_leaves_no_mark(start, instances):
     assert not list(spool.incoming.rglob("released-*.json"))
 
 
-def test_an_unknown_scanner_is_rejected(start):
+def test_an_unknown_scanner_is_rejected_and_the_log_says_who_and_why(start, capsys):
     receiver, _ = start()
     association = associate(receiver, calling="STRANGER")
     assert association.is_rejected
+    said = capsys.readouterr().out
+    assert "STRANGER" in said
+    assert "not in [[scanner]]" in said
 
 
 def test_a_known_title_from_another_address_is_rejected(start):
