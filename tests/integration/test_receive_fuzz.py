@@ -314,3 +314,22 @@ def test_real_files_of_every_syntax_are_kept_byte_for_byte(start, shared_data):
         (path,) = spool.incoming.rglob(f"{header.SOPInstanceUID}.dcm")
         assert without_meta(path.read_bytes()) == data_set, file.name
         path.unlink()
+
+
+def test_stopping_waits_for_no_peer(start, instances):
+    """systemd would kill the node, and with it what it was about to write down."""
+    receiver, _ = start(network_timeout_seconds=60.0)
+    open_association = associate(receiver)
+    assert open_association.send_c_store(instances[0]).Status == 0x0000
+    halves = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(5)]
+    for connection in halves:
+        connection.sendall(b"\x01\x00\x00\x00\x01")
+    deadline = time.monotonic() + 10.0
+    while len(receiver._server.active_associations) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    begin = time.monotonic()
+    receiver.stop()
+    assert time.monotonic() - begin < 5.0
+    for connection in halves:
+        connection.close()
