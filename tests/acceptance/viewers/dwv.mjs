@@ -24,8 +24,7 @@ function load(files) {
 
 // The values at the points of the patient, and where they are on the page once their slice is shown.
 function read(points) {
-  const group = app.getLayerGroupByDivId('view');
-  const layer = group.getBaseViewLayer();
+  const layer = app.getLayerGroupByDivId('view').getBaseViewLayer();
   const view = layer.getViewController();
   const box = document.getElementById('view').getBoundingClientRect();
   const values = [];
@@ -34,8 +33,18 @@ function read(points) {
     const place = new dwv.Point(point);
     view.setCurrentPosition(place);
     values.push(view.getRescaledImageValue(place));
-    const { x, y } = layer.planePosToDisplay(view.getPlanePositionFromPosition(place));
+    const [x, y] = display(layer, view, point);
     at.push([box.x + x, box.y + y]);
   }
-  return { values, at, unit: view.getPixelUnit(), shown: view.getCurrentImageUid() };
+  return { values, at };
+
+  // dwv tells what lies under a place of the display; turned round here for tilted slices.
+  function display(layer, view, point) {
+    const under = (x, y) => view.getPositionFromPlanePoint(layer.displayToPlanePos(new dwv.Point2D(x, y))).getValues();
+    const minus = (a, b) => a.map((value, i) => value - b[i]);
+    const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+    const [corner, right, down] = [under(400, 400), under(401, 400), under(400, 401)].map((p) => p.slice(0, 3));
+    const away = minus(point, corner);
+    return [right, down].map((p) => 400 + dot(away, minus(p, corner)) / dot(minus(p, corner), minus(p, corner)));
+  }
 }

@@ -9,6 +9,10 @@ await look(async (page, wanted, step) => {
 });
 
 async function enter(page, wanted) {
+  await page.addInitScript(() => {
+    window.viewportOf = (wanted = (viewport) => viewport.id === 'default') =>
+      cornerstone.getRenderingEngines().flatMap((engine) => engine.getViewports()).find(wanted);
+  });
   await page.goto(`${wanted.address}/viewer?StudyInstanceUIDs=${wanted.study}`);
   await page.waitForFunction((n) => window.services?.displaySetService?.getActiveDisplaySets().length >= n, wanted.series);
   await page.locator('[data-cy="viewport-overlay-bottom-left"]').first().waitFor();
@@ -30,10 +34,28 @@ function text(page) {
   return page.locator('[data-cy="viewport-grid"]').innerText();
 }
 
+// Scroll to the slice of a point of the patient.
+async function scrollTo(page, point) {
+  const away = () =>
+    page.evaluate((point) => {
+      const { focalPoint, viewPlaneNormal } = window.viewportOf().getCamera();
+      return Math.abs(point.reduce((sum, value, i) => sum + (value - focalPoint[i]) * viewPlaneNormal[i], 0));
+    }, point);
+  await page.mouse.move(640, 700);
+  for (const turn of [1, -1]) {
+    for (let slice = 0; slice < 12 && (await away()) > 1; slice += 1) {
+      await page.mouse.wheel(0, 100 * turn);
+      await page.waitForTimeout(250);
+    }
+  }
+  if ((await away()) > 1) throw new Error('the slice was not found');
+  await settle(page);
+}
+
 // Where on the page the points of the patient are.
 function places(page, points) {
   return page.evaluate((points) => {
-    const viewport = cornerstone.getRenderingEngines().flatMap((e) => e.getViewports()).find((v) => v.id === 'default');
+    const viewport = window.viewportOf();
     const box = viewport.canvas.getBoundingClientRect();
     return points.map((point) => {
       const [x, y] = viewport.worldToCanvas(point);
@@ -45,8 +67,8 @@ function places(page, points) {
 async function map(page, step) {
   await open(page, step.series);
   await shows(page, step.title);
+  await scrollTo(page, step.points[0]);
   const at = await places(page, step.points);
-  const before = await text(page);
   if (!(await page.locator('[data-cy="Probe"][data-active="true"]').count())) {
     await page.locator('[data-cy="MoreTools-split-button-secondary"]').click();
     await page.locator('[data-cy="Probe"]').first().click();
@@ -58,7 +80,7 @@ async function map(page, step) {
   await page.mouse.move(640, 880);
   await page.getByText('No, do not ask again').click({ timeout: 3000 }).catch(() => {});
   await settle(page);
-  return { at, before, text: await text(page) };
+  return { at, text: await text(page) };
 }
 
 async function overlay(page, step) {
@@ -67,7 +89,7 @@ async function overlay(page, step) {
   const values = await page.evaluate(
     ({ points, upper }) => {
       const volume = cornerstone.cache.getVolumes().find((v) => v.volumeId.startsWith('pmap'));
-      const viewport = cornerstone.getRenderingEngines().flatMap((e) => e.getViewports()).find((v) => v.id === 'default');
+      const viewport = window.viewportOf();
       // OHIF's own window is 0 to 100 for whatever it shows: widen it as a person would with the mouse.
       viewport.setProperties({ voiRange: { lower: 0, upper } }, volume.volumeId);
       viewport.render();
@@ -78,7 +100,7 @@ async function overlay(page, step) {
     },
     { points: step.points, upper: step.upper }
   );
-  await settle(page);
+  await scrollTo(page, step.points[0]);
   return { at: await places(page, step.points), values };
 }
 
@@ -86,6 +108,7 @@ async function segmentation(page, step) {
   await open(page, step.series);
   await page.locator('[data-cy="yes-hydrate-btn"]').click();
   await shows(page, step.title);
+  await scrollTo(page, step.points[0]);
   const labels = await page.evaluate(() =>
     services.segmentationService.getSegmentations().flatMap((s) => Object.values(s.segments).map((one) => one.label))
   );
@@ -108,7 +131,7 @@ async function colourPage(page, step) {
   await open(page, step.series);
   await shows(page, step.title);
   const at = await page.evaluate((pixels) => {
-    const viewport = cornerstone.getRenderingEngines().flatMap((e) => e.getViewports()).find((v) => v.type === 'stack' && v.id !== 'default' && v.canvas.isConnected);
+    const viewport = window.viewportOf((one) => one.id !== 'default' && one.canvas.isConnected);
     const box = viewport.canvas.getBoundingClientRect();
     const { imageData } = viewport.getImageData();
     return pixels.map(([column, row]) => {
