@@ -12,18 +12,19 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from dicomnode import drawings, group, header
-from dicomnode.errors import InputError, NodeError, StorageError
+from dicomnode.complete import Arrival, Decision, Verdict, decide
+from dicomnode.drop import DropFolder
+from dicomnode.errors import NodeError, StorageError
 from dicomnode.logs import logger
 from dicomnode.measure.rois import READERS
-from dicomnode.model import Group, GroupStatus, Reason
-from dicomnode.spool import digest, read_envelope, read_json, sync_folder, write_json
+from dicomnode.model import Group, Reason
+from dicomnode.spool import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,67 +35,8 @@ if TYPE_CHECKING:
     from dicomnode.model import EchoImage
     from dicomnode.spool import Spool
 
-_DROPPED_QUIET_SECONDS = 2.0  # a file being copied in changes within this time
-_MAY_BE_HALF = {"not-dicom", "damaged", "unreadable"}  # header's codes of what a half-written file may look like
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
 _SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp
-
-
-class Verdict(StrEnum):
-    """What the watcher does with a group now."""
-
-    WAIT = "waiting"
-    READY = "ready"
-    REFUSED = "refused"
-    INCOMPLETE = "incomplete"  # given up waiting for what is missing
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """How the images of a group came in, as far as it tells whether more are on their way."""
-
-    newest: float  # time the last one became durable, seconds
-    receiving: bool  # an association that brought images of the study is open
-    whole: bool  # one association brought all of them and was released
-    clean: bool  # all came on released associations, or as files
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A verdict, its reason, and when to look again if nothing happens."""
-
-    verdict: Verdict
-    reason: Reason | None = None
-    again_at: float | None = None
-    partial: bool = False  # READY with the complete slices only
-
-
-def decide(candidate: Group, arrival: Arrival, rules: GroupingSettings, now: float) -> Decision:
-    """Apply the rule of completeness: by content, with silence only as its confirmation.
-
-    A full grid goes when the one association that brought it was released, or after a short quiet time. A grid with
-    holes waits for them up to ``give_up_after``. A refusal is spoken only once nothing more seems to come.
-    """
-    quiet = rules.quiet_seconds if arrival.clean or arrival.receiving else rules.unreleased_quiet_seconds
-    at_once = candidate.status is GroupStatus.COMPLETE and arrival.whole and not arrival.receiving
-    settled_at = arrival.newest + (0.0 if at_once else quiet)
-    if candidate.status is GroupStatus.INCOMPLETE:
-        give_up_at = arrival.newest + rules.give_up_after
-        if now < give_up_at:
-            return Decision(Verdict.WAIT, candidate.reason, again_at=give_up_at)
-        if candidate.partial is not None and _may_go_without(candidate, rules):
-            return Decision(Verdict.READY, candidate.reason, partial=True)
-        return Decision(Verdict.INCOMPLETE, candidate.reason)
-    if now < settled_at:
-        return Decision(Verdict.WAIT, Reason("arriving", "images are still arriving"), again_at=settled_at)
-    if candidate.status is GroupStatus.REFUSED:
-        return Decision(Verdict.REFUSED, candidate.reason)
-    return Decision(Verdict.READY)
-
-
-def _may_go_without(candidate: Group, rules: GroupingSettings) -> bool:
-    """Complete slices go when the policy says so; a full grid that only lacks announced images always does."""
-    return rules.when_given_up == "process_complete_slices" or not candidate.missing
 
 
 @dataclass
@@ -139,7 +81,7 @@ class Watcher:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._next_rescan = 0.0
-        self._dropped: dict[Path, tuple[int, int, float]] = {}  # size, change time, first seen like that
+        self._drop = DropFolder(spool, rules.unreleased_quiet_seconds)
         self._observer: Any = None
         self._thread: threading.Thread | None = None
 
@@ -180,7 +122,9 @@ class Watcher:
             self._mark_changed()
         if self._drop_due:
             self._drop_due = False
-            self._take_dropped(now)
+            for study_uid in self._drop.take(now):
+                self.wake(study_uid)
+            self._next_rescan = min(self._next_rescan, self._drop.again_at(now) or self._next_rescan)
         with self._due_lock:
             due, self._due = self._due, set()
         due |= {uid for uid, study in self._studies.items() if study.look_at is not None and study.look_at <= now}
@@ -334,60 +278,6 @@ class Watcher:
             "supersedes": earlier_key,
         }
 
-    def _take_dropped(self, now: float) -> None:
-        """Take in files that were put into the drop folder and have stopped changing."""
-        seen = {}
-        taken: dict[str, list[str]] = {}
-        for path in sorted(path for path in self._spool.drop.rglob("*") if path.is_file()):
-            try:
-                age, seen[path] = self._age(path, now)
-                if age >= _DROPPED_QUIET_SECONDS and (stored := self._take(path, age)):
-                    taken.setdefault(stored[0], []).append(stored[1])
-            except (OSError, NodeError) as fault:  # it stays where it is; its name may be a patient's
-                reason = fault.strerror if isinstance(fault, OSError) else str(fault)
-                self._log.error("dropped_file_waits", reason=reason)
-        self._dropped = {path: shape for path, shape in seen.items() if path.exists()}
-        if any(now - since < _DROPPED_QUIET_SECONDS for *_, since in self._dropped.values()):
-            self._next_rescan = min(self._next_rescan, now + _DROPPED_QUIET_SECONDS)
-        for study_uid, sop_uids in taken.items():
-            self._spool.release(study_uid, sop_uids, dropped=True)
-            self.wake(study_uid)
-
-    def _age(self, path: Path, now: float) -> tuple[float, tuple[int, int, float]]:
-        """How long a dropped file has not changed, and what to remember to know it next time."""
-        stat = path.stat()
-        size, changed_ns, since = self._dropped.get(path, (-1, -1, now))
-        if (size, changed_ns) != (stat.st_size, stat.st_mtime_ns):
-            since = now
-        return now - since, (stat.st_size, stat.st_mtime_ns, since)
-
-    def _take(self, path: Path, age: float) -> tuple[str, str] | None:
-        """Move one file to where it belongs: into its study, or to what was refused; return its study and instance.
-
-        What cannot be read to its end may still be on its way, and is given more time.
-        """
-        content = path.read_bytes()
-        found = header.read(path)
-        doubtful = found.reason is not None and found.reason.code in _MAY_BE_HALF
-        cut = _cut_short(content)
-        if (doubtful or cut) and age < self._rules.unreleased_quiet_seconds:
-            return None
-        refusal = "the file is cut short" if cut else self._store_dropped(found, content)
-        if refusal is not None:
-            self._spool.refuse(content, "unreadable", refusal)
-            self._log.warning("file_refused", reason=refusal, digest=digest(content))
-        path.unlink()
-        sync_folder(path.parent)
-        return (found.study_instance_uid, found.sop_instance_uid) if refusal is None else None
-
-    def _store_dropped(self, found: Header, content: bytes) -> str | None:
-        """Keep an instance; return why that cannot be done."""
-        try:
-            self._spool.store(found.study_instance_uid, found.sop_instance_uid, content)
-        except InputError as fault:
-            return str(found.reason or fault)
-        return None
-
 
 class _Waker(FileSystemEventHandler):
     """Every event is the same hint; what happened is read from the disk."""
@@ -464,13 +354,6 @@ def _others(study: _Study, drawn: dict[str, Any]) -> list[dict[str, Any]]:
     reasons = Counter(found.reason for found in others if found.reason)
     ordered = sorted(reasons.items(), key=lambda item: item[0].code)
     return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
-
-
-def _cut_short(content: bytes) -> bool:
-    try:
-        return read_envelope(content).cut_short
-    except InputError:  # header says what is wrong with it
-        return False
 
 
 def _conflicts(folder: Path) -> list[dict[str, Any]]:

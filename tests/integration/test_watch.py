@@ -277,7 +277,7 @@ def test_what_is_not_dicom_is_refused_with_its_reason(world, capsys):
 def test_a_dropped_file_that_cannot_be_read_holds_up_nobody(world, images, capsys, monkeypatch):
     dropped(world, images[0], "DOE^JOHN.dcm")
     world.turn()
-    monkeypatch.setattr("dicomnode.watch.Watcher._take", _unreadable)
+    monkeypatch.setattr("dicomnode.drop.DropFolder._take", _unreadable)
     other = series(7)
     world.store(other)
     world.turn(3.0)

@@ -2,9 +2,9 @@
 
 import pytest
 
+from dicomnode.complete import Arrival, Verdict, decide
 from dicomnode.config import GroupingSettings
 from dicomnode.model import Group, GroupStatus, Reason
-from dicomnode.watch import Arrival, Verdict, decide
 
 RULES = GroupingSettings(quiet_seconds=5.0, unreleased_quiet_seconds=60.0, give_up_after=600.0)
 STACK = object()  # decide() never looks into it
