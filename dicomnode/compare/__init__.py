@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,8 @@ def run(
     """
     candidates, _ = offline.find([folder], settings.grouping, progress)
     done, left = _compare_all(candidates, chosen, settings, progress)
+    used = {one.scanner.map.series_instance_uid for one in done if one.scanner.map}
+    left = [one for one in left if one["series_instance_uid"] not in used]
     if not done:
         raise InputError("; ".join(f"{one['name']}: {one['reason']}" for one in left) or "there is no series of echoes")
     output.mkdir(parents=True, exist_ok=True)
@@ -188,7 +190,8 @@ def _text(done: Sequence[Compared], left: Sequence[dict[str, Any]], tables: Sequ
     lines = ["# Methods compared\n", *(table.markdown() for table in tables)]
     for one in done:
         lines += [f"{one.name}:\n", *(f"- {remark}" for remark in series.remarks_of(one)), ""]
-    lines += [f"{one['name']}: {one['status']}: {one['reason']}\n" for one in left]
+    told = Counter(f"{one['name']}: {one['status']}: {one['reason']}" for one in left)
+    lines += [f"{what}{f' ({count} times)' if count > 1 else ''}\n" for what, count in told.items()]
     if not_run:
         lines.append(f"Not run: {'; '.join(not_run)} (--methods chooses).\n")
     return "\n".join(lines)

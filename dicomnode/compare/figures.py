@@ -114,7 +114,7 @@ def _errors(means: Means, method: str) -> NDArray[np.float64]:
 
 
 def _maps(panels: Sequence[Panel], look: Mapping[str, Any], unit: str) -> Figure:
-    columns = min(len(panels), 4)
+    columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     shape = panels[0].image.shape
     high = shape[0] * panels[0].spacing_mm[0] / (shape[1] * panels[0].spacing_mm[1])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dicomnode.compare.methods import Fit
     from dicomnode.compare.scanner import Found
     from dicomnode.config import Settings
-    from dicomnode.model import EchoImage, EchoStack, Roi, RoiMeasurement, Statistics
+    from dicomnode.model import EchoImage, EchoStack, Maps, Roi, RoiMeasurement, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,16 @@ def compare(
     return Compared(name, stack, signal, rois, fits, numbers, found, theirs, remarks)
 
 
-def _regions(stack: EchoStack, signal: NDArray[np.float32], own: Any) -> tuple[tuple[Roi, ...], str | None]:
-    """Return the automatic regions, then the paper's four circles or why there are none."""
+def _regions(stack: EchoStack, signal: NDArray[np.float32], own: Maps) -> tuple[tuple[Roi, ...], str | None]:
+    """Return the automatic regions, then the paper's four circles or why there are none.
+
+    The whole body is measured only where nothing else is found.
+    """
     automatic = analyse.find_regions(stack, signal, own)
-    body = next((roi.mask for roi in automatic if roi.finding == "body"), np.zeros(signal.shape[:3], bool))
-    placed, remark = circles.place(body, stack.planes)
-    return (*automatic, *placed), remark
+    bodies = tuple(roi for roi in automatic if roi.finding == "body")
+    placed, remark = circles.place(bodies[0].mask, stack.planes) if bodies else ((), circles.NO_BODY)
+    found = (*(roi for roi in automatic if roi.finding != "body"), *placed)
+    return (found if any(roi.mask.any() for roi in found) else (*found, *bodies)), remark
 
 
 def _scanner_numbers(found: Found, roi: Roi) -> ScannerNumbers | None:
@@ -100,22 +104,35 @@ def shown_slice(compared: Compared) -> int:
 
 
 def remarks_of(compared: Compared) -> list[str]:
-    """Return what qualifies the numbers, each sentence once with the methods that it is about."""
-    lines = list(compared.remarks)
+    """Return what qualifies the numbers, each sentence once with the regions and methods that it is about."""
+    about: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for index, roi in enumerate(compared.rois):
-        about: dict[str, list[str]] = {}
-        total = int(roi.mask.sum())
-        for key, numbers in compared.numbers.items():
-            fewer = f"{numbers[index].n_voxels} of {total} voxels have a value"
-            for flag in (*numbers[index].flags, *([fewer] if numbers[index].n_voxels < total else [])):
-                about.setdefault(flag, []).append(METHODS[key].label)
-        theirs = compared.scanner_numbers[index]
-        if theirs is not None and theirs.n_voxels < total:
-            about.setdefault(f"{theirs.n_voxels} of {total} voxels have a value", []).append("scanner")
-        for flag, who in about.items():
-            everybody = len(who) >= len(compared.numbers) and "scanner" not in who
-            lines.append(f"{roi.name}: {flag}" if everybody else f"{roi.name} ({', '.join(who)}): {flag}")
+        for sentence, who in _qualified(compared, index).items():
+            about.setdefault((sentence, tuple(who)), []).append(roi.name)
+    everybody = tuple(METHODS[key].label for key in compared.fits)
+    lines = list(compared.remarks)
+    for (sentence, meant), regions in about.items():
+        whose = "" if meant == everybody else f" ({'; '.join(meant)})"
+        lines.append(f"{', '.join(regions)}{whose}: {sentence}")
     return lines
+
+
+def _qualified(compared: Compared, index: int) -> dict[str, list[str]]:
+    """Return the sentences about a region, each with those whose number it qualifies."""
+    total = int(compared.rois[index].mask.sum())
+    about: dict[str, list[str]] = {}
+    counts = []
+    for key, numbers in compared.numbers.items():
+        for flag in numbers[index].flags:
+            about.setdefault(flag, []).append(METHODS[key].label)
+        counts.append((METHODS[key].label, numbers[index].n_voxels))
+    theirs = compared.scanner_numbers[index]
+    if compared.scanner.map is not None:
+        counts.append(("scanner", theirs.n_voxels if theirs else 0))
+    for who, count in counts:
+        if count < total:
+            about.setdefault(f"{count} of {total} voxels have a value", []).append(who)
+    return about
 
 
 def summary_of(compared: Compared) -> dict[str, Any]:
@@ -170,11 +187,16 @@ def _roi_summary(compared: Compared, index: int) -> dict[str, Any]:
                 "n_voxels": numbers[index].n_voxels,
                 "t2star_ms": _plain(numbers[index].t2star_ms),
                 "r2star_per_s": _plain(numbers[index].r2star_per_s),
+                "difference_t2star_ms": _difference(numbers[index], theirs),
                 "flags": list(numbers[index].flags),
             }
             for key, numbers in compared.numbers.items()
         },
     }
+
+
+def _difference(ours: RoiMeasurement, theirs: ScannerNumbers | None) -> float | None:
+    return None if ours.t2star_ms is None or theirs is None else ours.t2star_ms.mean - theirs.t2star_ms.mean
 
 
 def _plain(statistics: Statistics | None) -> dict[str, float] | None:
