@@ -18,6 +18,7 @@ from solver.vector_math import fast_log, inlined
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+INFORMATION_STEPS = 8  # entries of the table of information per sigma
 GAUSSIAN = -1.0  # in place of a Bessel order
 COILS_TRIED = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 LEVELS_TRIED = np.linspace(0.01, 0.9, 12)
@@ -76,9 +77,9 @@ def sample_terms(s: Any, mean: Any, order: Any) -> tuple[Any, Any, Any]:
 
 
 @lru_cache(maxsize=32)
-def _information_table(n_coils: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Expected information at noise-free signals of 0 to 12 sigma, by quadrature over the density."""
-    signal = np.linspace(0, 12, 97)
+def information_table(n_coils: float) -> NDArray[np.float64]:
+    """Fisher information of one sample on its noise-free signal, at 0 to 12 sigma, by quadrature over the density."""
+    signal = np.arange(12 * INFORMATION_STEPS + 1) / INFORMATION_STEPS
     m = np.linspace(0, 12 + np.sqrt(2 * n_coils) + 9, 1501)[1:]
     z = np.outer(signal, m)
     order = n_coils - 1
@@ -88,7 +89,8 @@ def _information_table(n_coils: float) -> tuple[NDArray[np.float64], NDArray[np.
         scaled = np.where(z > 0, special.ive(order, z) * z**-order, 0.5**order / special.gamma(n_coils))
     density = m ** (2 * n_coils - 1) * np.exp(-0.5 * (m - signal[:, None]) ** 2) * scaled
     score = m * ratio - signal[:, None]
-    return signal, np.sum(density * score**2, axis=1) / np.sum(density, axis=1)
+    table: NDArray[np.float64] = np.sum(density * score**2, axis=1) / np.sum(density, axis=1)
+    return table
 
 
 def expected_magnitude(signal: NDArray[np.float64], n_coils: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,16 +107,6 @@ def expected_magnitude(signal: NDArray[np.float64], n_coils: float) -> tuple[NDA
         np.where(signal < 30, value, far + tail / far),
         np.where(signal < 30, slope, 1 - tail / far**2),
     )
-
-
-def sample_information(signal: NDArray[np.float64], n_coils: float) -> NDArray[np.float64]:
-    """Fisher information of one sample on its noise-free ``signal`` (units of sigma); 1 without a floor (N = 0)."""
-    if not n_coils:
-        return np.ones_like(signal)
-    table = _information_table(n_coils)
-    # Beyond the table the density is Gaussian to second order: 1 - (2N - 1) / 2 A^2.
-    far = 1 - (n_coils - 0.5) / np.maximum(signal, 12) ** 2
-    return np.where(signal < 12, np.interp(signal, *table), far)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """How well a fitted rate is known, and up to where it can be measured."""
+# ruff: noqa: PLR0917  kernels take their arrays one by one
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +11,35 @@ import numpy as np
 from scipy import ndimage
 
 from solver import admm
-from solver.noise import sample_information
+from solver.noise import INFORMATION_STEPS, information_table
+from solver.vector_math import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW = 9  # pixels
-LOST_TEXTURE = 1.04  # the replicate cannot lose again what the fit has lost of the texture
+SMALL_WINDOW = 5
+LARGE_WINDOW = 25
+
+
+@kernel
+def _add_information(a: Any, r: Any, tm: float, table: Any, n_coils: float, total: Any) -> None:
+    """Add what the sample at tm tells of a and r; ``table`` is linear in the signal, empty without a floor."""
+    last = table.size - 1
+    for j in range(a.size):
+        e = math.exp(-r[j] * tm)
+        mean = a[j] * e
+        known = 1.0
+        if last > 0:
+            place = mean * INFORMATION_STEPS
+            k = min(int(place), last - 1)
+            within = table[k] + (place - k) * (table[k + 1] - table[k])
+            known = within if place < last else 1.0 - (n_coils - 0.5) / (mean * mean)
+        known *= e * e
+        slope = -tm * a[j]
+        total[0, j] += known
+        total[1, j] += known * slope
+        total[2, j] += known * slope * slope
 
 
 def information(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float) -> NDArray[Any]:
@@ -23,14 +47,12 @@ def information(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: floa
 
     ``n_coils`` is N of the noise, 0 for Gaussian.
     """
-    total = np.zeros((3, *np.shape(a)), np.float64)
-    a, r = np.asarray(a, np.float64), np.asarray(r, np.float64)
-    for tm in np.asarray(t, np.float64):
-        e = np.exp(-r * tm)
-        known = sample_information(a * e, n_coils) * e * e
-        slope = -tm * a
-        total += known * np.stack([np.ones_like(a), slope, slope * slope])
-    return total
+    table = information_table(float(n_coils)) if n_coils else np.empty(0)
+    total = np.zeros((3, np.size(a)))
+    a_flat, r_flat = (np.clip(np.nan_to_num(np.ravel(m).astype(np.float64)), 0, 1e12) for m in (a, r))
+    for tm in t:
+        _add_information(a_flat, r_flat, float(tm), table, float(n_coils), total)
+    return total.reshape(3, *np.shape(a))
 
 
 def cramer_rao(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float) -> NDArray[Any]:
@@ -52,8 +74,30 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     again = replace(problem, likelihood=drawn)
     moved = admm.minimise(again, found.x, found.p.copy(), tolerance=1e-3).x[1] - found.x[1]
     usable = problem.free & np.isfinite(bound) & (bound > 0)
-    square = np.where(usable, (moved / np.where(usable, bound, 1)) ** 2, 0).astype(np.float32)
-    count, total = (ndimage.uniform_filter(v, WINDOW, mode="constant") for v in (usable.astype(np.float32), square))
+    square = (moved / np.where(usable, bound, 1)) ** 2
     least = 1.0 / max(int(np.count_nonzero(usable)), 1)
-    ratio = np.sqrt(np.maximum(total / np.maximum(count, 1e-6), least))
-    return np.where(usable, LOST_TEXTURE * ratio * bound, np.nan)
+    ratio = np.maximum(_window_mean(square, usable, WINDOW), least) + _lost_texture(problem, found, usable)
+    return np.where(usable, np.sqrt(ratio) * bound, np.nan)
+
+
+def _window_mean(values: NDArray[Any], usable: NDArray[np.bool_], window: int) -> NDArray[Any]:
+    """Mean over the usable voxels of a square window."""
+    kept = (np.where(usable, values, 0).astype(np.float32), usable.astype(np.float32))
+    total, count = (ndimage.uniform_filter(v, window, mode="constant") for v in kept)
+    mean: NDArray[Any] = total / np.maximum(count, 1e-6)
+    return mean
+
+
+def _lost_texture(problem: admm.Problem, found: admm.Solution, usable: NDArray[np.bool_]) -> NDArray[Any]:
+    """Squared bias of the rate in units of a single voxel's variance, as far as the data still show it.
+
+    The replicate cannot lose again what the fit has lost already. Where the data pull all voxels of a small window
+    the same way, by a Newton step each, the fit is biased; what chance makes of the window's mean is taken off.
+    """
+    _, g0, g1, aa, ar, rr = problem.likelihood.terms(found.x.reshape(2, -1)).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The Newton step of r, -(C g)_r, in units of its deviation sqrt(C_rr).
+        pull = np.nan_to_num((ar * g0 - aa * g1) / np.sqrt(aa * (aa * rr - ar * ar))).reshape(usable.shape)
+    drift = _window_mean(np.clip(pull, -5, 5), usable, SMALL_WINDOW)
+    excess = _window_mean(drift**2, usable, LARGE_WINDOW) - 1.0 / SMALL_WINDOW**2
+    return np.maximum(excess, 0)
