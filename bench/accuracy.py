@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from bench.tables import Table
+from dicomnode.compare.tables import Table
 from solver import T2StarFit, fit_t2star, phantom
 from solver.phantom import PAPER_ECHO_TIMES_MS, Abdomen, Phantom, Receiver
 from solver.uncertainty import cramer_rao

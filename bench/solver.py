@@ -27,7 +27,7 @@ from scipy.optimize import curve_fit
 from skimage.restoration import denoise_tv_chambolle
 
 from bench import accuracy
-from bench.tables import Table
+from dicomnode.compare.tables import Table
 from solver import fit_t2star, phantom, published
 from solver.phantom import PAPER_ECHO_TIMES_MS, Abdomen, Receiver
 from solver.total_variation import prox

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import figures
-from bench.tables import Table, best_roi_table, mean_in, roi_table
+from dicomnode.compare.tables import Means, Table, best_roi_table, roi_table
 from solver import fit_t2star, phantom, published
 from solver.phantom import PAPER_ECHO_TIMES_MS, PAPER_S0, PAPER_T2STAR_MS, Abdomen, Phantom, Receiver
 
@@ -230,15 +230,25 @@ def patient_tables(found: Mapping[str, list[Estimate]], subjects: list[Patient])
     """Return tables in the layout of B's 2, 3, 4 and 6, with the truth where B has its scanner's value."""
     truth = _means([p.truth.t2star_ms for p in subjects], subjects)
     layout = {name: _means([e.t2star_ms for e in estimates], subjects) for name, estimates in found.items()}
+    every = Means("T2* in ms", PATIENTS, "truth", truth, layout)
     tables = [
-        roi_table(f"Mean T2* per region, {name} (layout of B's tables 2, 4 and 6)", PATIENTS, truth, one, "truth")
+        roi_table(f"Mean T2* per region, {name} (layout of B's tables 2, 4 and 6)", replace(every, methods={name: one}))
         for name, one in layout.items()
     ]
-    return [*tables, best_roi_table("Best mean T2* per region (layout of B's table 3)", PATIENTS, truth, layout)]
+    return [*tables, best_roi_table("Best mean T2* per region (layout of B's table 3)", every)]
 
 
 def _means(maps: list[Array], subjects: list[Patient]) -> dict[str, list[float]]:
-    return {roi: [mean_in(one, p.rois[roi]) for one, p in zip(maps, subjects, strict=True)] for roi in subjects[0].rois}
+    return {
+        roi: [_mean_in(one, p.rois[roi]) for one, p in zip(maps, subjects, strict=True)] for roi in subjects[0].rois
+    }
+
+
+def _mean_in(values: Array, region: NDArray[np.bool_]) -> float:
+    """Mean of the finite values in a region; NaN when there is none."""
+    chosen = values[region]
+    chosen = chosen[np.isfinite(chosen)]
+    return float(chosen.mean()) if chosen.size else float("nan")
 
 
 def liver_error_table(found: Mapping[str, list[Estimate]], subjects: list[Patient]) -> Table:

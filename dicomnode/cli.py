@@ -140,7 +140,7 @@ def demo(folder: Path | None, output: Path, as_json: bool) -> None:
 def compare(folder: Path, output: Path, config_path: Path | None, methods: str | None, as_json: bool) -> None:
     """Set ADMM beside LM beside the scanner's own map, per region; write tables and figures."""
     settings = _settings(config_path)
-    from dicomnode import compare as comparison  # noqa: PLC0415
+    from dicomnode.compare import comparison  # noqa: PLC0415
 
     chosen = list(comparison.METHODS) if methods == "all" else (methods or ",".join(comparison.QUICK)).split(",")
     unknown = [name for name in chosen if name not in comparison.METHODS]
