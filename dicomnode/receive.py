@@ -247,6 +247,13 @@ class Receiver:
 
     def _on_store(self, event: Any) -> int:
         """Keep one instance; every answer but Success leaves the object with its sender."""
+        try:
+            return self._store(event)
+        except Exception:  # noqa: BLE001  the edge of a request: pynetdicom would answer for us and say nothing
+            self._log.exception("store_crashed")
+            return _CANNOT_UNDERSTAND
+
+    def _store(self, event: Any) -> int:
         content = event.encoded_dataset()
         requested_uid = str(event.request.AffectedSOPInstanceUID)
         try:

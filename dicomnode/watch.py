@@ -182,6 +182,8 @@ class Watcher:
             if decision.again_at is not None:
                 deadlines.append(decision.again_at)
             groups[candidate.group_id] = self._act(candidate, decision, old["groups"].get(candidate.group_id) or {})
+        if any(_is_unread(found) for found in study.headers.values()):
+            deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
         study.changed_ns = stamp if time.time_ns() - stamp > _SAME_TICK_NS else 0
         drawn = self._measure_drawings(study, groups, old.get("drawings", {}))
@@ -214,7 +216,8 @@ class Watcher:
     def _read_new(self, folder: Path, study: _Study) -> None:
         """Read the headers that are not known yet."""
         for path in sorted(folder.glob("[0-9]*.dcm")):
-            if path.name not in study.headers:
+            known = study.headers.get(path.name)
+            if known is None or _is_unread(known):
                 study.headers[path.name] = header.read(path)
                 study.times[path.stem] = path.stat().st_mtime
 

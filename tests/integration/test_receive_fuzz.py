@@ -237,6 +237,18 @@ def test_a_folder_that_cannot_be_made_leaves_the_image_with_its_sender(start, in
     assert store_one(receiver, instances[0]) == 0xA700
 
 
+def test_a_fault_of_ours_leaves_the_image_with_its_sender_and_is_said(start, instances, monkeypatch, capsys):
+    receiver, _ = start()
+
+    def crash(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Spool, "store", crash)
+    assert store_one(receiver, instances[0]) == 0xC000
+    said = capsys.readouterr()
+    assert "store_crashed" in said.out + said.err
+
+
 def test_one_instance_on_many_associations_is_kept_once(start, instances):
     receiver, spool = start()
     with ThreadPoolExecutor(8) as pool:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dicomnode import simulate
+from dicomnode import header, simulate
 from dicomnode.config import GroupingSettings
+from dicomnode.model import Reason
 from dicomnode.spool import Spool
 from dicomnode.status import overview
 from dicomnode.watch import Watcher
@@ -217,6 +218,22 @@ def test_other_bytes_under_a_known_uid_are_visible(world, images):
     world.settle()
     (entry,) = [entry for entry in overview(world.spool) if entry["code"] == "conflict"]
     assert entry["images"] == 1
+    assert len(world.started) == 1
+
+
+def test_an_image_that_could_not_be_read_for_a_moment_is_read_again(world, images, monkeypatch):
+    """As when every file handle was in use."""
+    real = header.read
+
+    def fail(path):
+        return header.Header(path, reason=Reason("unreadable", "too many open files"))
+
+    monkeypatch.setattr(header, "read", fail)
+    world.store(images)
+    world.turn()
+    assert [entry["code"] for entry in overview(world.spool)] == ["unreadable"]
+    monkeypatch.setattr(header, "read", real)
+    world.turn(world.rules.rescan_seconds + 1)
     assert len(world.started) == 1
 
 
