@@ -359,6 +359,11 @@ def _others(study: _Study, drawn: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
 
 
+def _is_unread(found: Header) -> bool:
+    """Whether the disk, not the file, was the trouble: another look may help."""
+    return found.reason is not None and found.reason.code == "unreadable"
+
+
 def _conflicts(folder: Path) -> list[dict[str, Any]]:
     """What was put aside because other bytes are held under its SOP Instance UID."""
     count = sum(1 for _ in folder.glob("conflict-*.dcm"))
