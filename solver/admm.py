@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INNER = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
 REFUSED = 1e-4  # voxels that may still be refused at the end, relative to the objective's natural size
+FORCING = 0.03  # a step's TV problem is solved to this share of what the last step gained
 ROUNDS = 3  # steps before they grow
 CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
 
@@ -174,11 +175,12 @@ def minimise(
     terms = _evaluate(problem, x)
     value = _objective(problem, x, terms)
     history = [value]
-    tau = 1.0
+    tau, gain = 1.0, 0.0
     size = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
     for iteration in range(1, most + 1):
         passes = INNER * max(1, iteration - ROUNDS) if thorough else INNER
-        effort = Effort(0.1 * tolerance * size, passes, min(1.0, CARRY * tau) if thorough else None)
+        gap = max(0.1 * tolerance * size, FORCING * gain)
+        effort = Effort(gap, passes, min(1.0, CARRY * tau) if thorough else None)
         y, tau = step(problem, x, terms, damping, p, effort)
         new_terms = _evaluate(problem, y)
         if not np.isfinite(y).all():
