@@ -1,0 +1,198 @@
+"""Methods and the scanner's own map side by side, on simulated series whose scanner map is the truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pydicom
+import pytest
+from click.testing import CliRunner
+from pydicom.dataset import Dataset
+
+from dicomnode import analyse, group, header, offline, pixels, simulate
+from dicomnode.cli import main
+from dicomnode.compare import circles, comparison, methods, scanner
+from dicomnode.config import FitSettings, Settings
+from dicomnode.errors import InputError
+from dicomnode.model import Component
+
+CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PLAN = simulate.SeriesPlan(rows=96, columns=128, spacing_mm=(3.125, 3.125, 8.0), slices=1, with_traps=True)
+
+
+def written(folder, **options):
+    simulate.write(simulate.make(replace(PLAN, **options), CREATED), folder)
+    return folder
+
+
+def compared(folder, output, *chosen):
+    return comparison.run(folder, output, chosen, Settings(), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder, output = tmp_path_factory.mktemp("in"), tmp_path_factory.mktemp("out")
+    result, text = compared(written(folder), output, "lm-100")
+    return output, result, text
+
+
+def the_series(result):
+    (one,) = [one for one in result["series"] if one["status"] == "done"]
+    return one
+
+
+def edited_maps(folder, edit):
+    """Change the scanner's own maps in a folder."""
+    for path in sorted(folder.glob("*.dcm")):
+        dataset = pydicom.dcmread(path)
+        if "MAP" in dataset.ImageType[2]:
+            edit(dataset)
+            dataset.save_as(path)
+    return folder
+
+
+def scanner_map(folder):
+    """What is found of a scanner's map beside a voxelwise fit."""
+    images = [image for path in folder.glob("*.dcm") for image in header.read(path).images]
+    (stack,) = [one.stack for one in group.assemble(images, Settings().grouping) if one.stack]
+    _, own = analyse.fit_stack(stack, FitSettings(method="nls"))
+    return scanner.find(stack, images, own)
+
+
+def test_every_region_has_the_scanners_value_and_every_methods(done):
+    one = the_series(done[1])
+    tissue = one["rois"][0]
+    assert tissue["scanner"]["t2star_ms"]["mean"] == pytest.approx(6.0, rel=0.05)
+    for key in ("admm", "lm-100"):
+        assert abs(tissue["methods"][key]["difference_t2star_ms"]) < 0.15
+    assert [roi["name"] for roi in one["rois"]][1:] == list(circles.CENTRES)
+    assert one["scanner_map"]["quantity"] == "R2*"
+    assert one["scanner_map"]["unit_is_stated"] is False
+
+
+def test_report_json_and_figures_are_written_and_name_nobody(done):
+    output, result, text = done
+    assert json.loads((output / "compare.json").read_text()) == json.loads(json.dumps(result))
+    report = (output / "report.md").read_text()
+    assert report.startswith(text)
+    assert all(f"]({name})" in report and (output / name).stat().st_size > 5000 for name in result["figures"])
+    assert {path.suffix for path in output.iterdir()} == {".json", ".md", ".png"}
+    assert "SIMULATED" not in report + json.dumps(result)
+
+
+def test_report_holds_the_tables_of_the_paper_and_says_what_was_not_run(done):
+    text = done[2]
+    captions = (
+        "Mean T2* in ms per region",
+        "Mean T2* in ms nearest to the scanner's",
+        "Mean R2*",
+        "Time for all series",
+    )
+    assert all(f"**{caption}" in text for caption in captions)
+    assert "Not run: voxelwise; LM from [50, 0.05]; Algorithm 1" in text
+    assert "its header states no unit, 1/s is assumed" in text
+    assert "refused: 1 echo" in text
+
+
+def test_stated_unit_and_its_mapping_are_taken(tmp_path):
+    def state(dataset):
+        mapping, unit = Dataset(), Dataset()
+        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "/ms", "UCUM", "per millisecond"
+        mapping.MeasurementUnitsCodeSequence = [unit]
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.002, 0.0
+        dataset.RealWorldValueMappingSequence = [mapping]
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 7, 3, "US"
+
+    plain = scanner_map(written(tmp_path)).map
+    stated = scanner_map(edited_maps(tmp_path, state))
+    assert "in /ms as its header states" in stated.sentence
+    np.testing.assert_allclose(stated.map.r2star_per_s, 2 * plain.r2star_per_s, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("1/s", 1.0), ("1/ms", 1000.0), ("ms", 1.0), ("US", 1.0)])
+def test_rescale_type_counts_only_where_it_fits_the_quantity(tmp_path, kind, factor):
+    def state(dataset):
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1 / factor, 0, kind
+
+    found = scanner_map(edited_maps(written(tmp_path), state)).map
+    assert found.reading.stated is (kind in ("1/s", "1/ms"))
+    assert np.nanmax(found.r2star_per_s) == pytest.approx(np.nanmax(scanner_map(written(tmp_path)).map.r2star_per_s))
+
+
+def test_map_that_is_ten_times_ours_without_a_unit_is_not_compared_with(tmp_path):
+    def scale(dataset):
+        dataset.RescaleSlope, dataset.RescaleIntercept = 10, 0
+
+    found = scanner_map(edited_maps(written(tmp_path), scale))
+    assert found.map is None
+    assert "unit unknown" in found.sentence
+
+
+def test_map_of_r2star_that_is_called_t2star_is_not_compared_with(tmp_path):
+    found = scanner_map(written(tmp_path, dialect="philips-classic"))
+    assert found.map is None
+    assert "run against ours" in found.sentence
+
+
+def test_map_that_lacks_a_slice_is_not_compared_with(tmp_path):
+    folder = written(tmp_path, slices=2)
+    first = next(p for p in sorted(folder.glob("*.dcm")) if header.read(p).images[0].component is Component.DERIVED)
+    first.unlink()
+    found = scanner_map(folder)
+    assert found.map is None
+    assert "covers 1 of 2 slices" in found.sentence
+
+
+def test_own_results_are_not_taken_for_the_scanners(tmp_path):
+    folder = written(tmp_path / "in", with_traps=False)
+    offline.process([folder], folder / "results", Settings(), created=CREATED, progress=lambda _: None)
+    result, text = compared(folder, tmp_path / "out")
+    assert the_series(result)["scanner_map"]["found"].startswith("no map of the scanner")
+    assert "difference" not in text
+    assert "nearest" not in text.lower()
+
+
+def test_enhanced_map_is_read_beside_its_echoes(tmp_path):
+    found = scanner_map(written(tmp_path, dialect="siemens-xa-enhanced", slices=2))
+    assert found.map is not None
+    assert found.map.t2star_ms.shape == (2, 96, 128)
+
+
+def test_severe_iron_is_no_number_by_any_method(tmp_path):
+    result, _ = compared(written(tmp_path / "in", liver_t2star_ms=0.5), tmp_path / "out", "nls", "lm-100")
+    (right,) = [roi for roi in the_series(result)["rois"] if roi["name"] == "Right ROI"]
+    assert [one["t2star_ms"] for one in right["methods"].values()] == [None] * 3
+    assert all("not measurable" in " ".join(one["flags"]) for one in right["methods"].values())
+
+
+def test_algorithm_1_keeps_its_steps_stable_on_bright_images(tmp_path):
+    images = [image for path in written(tmp_path).glob("*.dcm") for image in header.read(path).images]
+    (stack,) = [one.stack for one in group.assemble(images, Settings().grouping) if one.stack]
+    signal = 50 * pixels.load(stack)[:, 40:56, 30:46]
+    found = methods.fit("algorithm-1", signal, stack, FitSettings())
+    assert "diverged" not in found.maps.record.verdict
+    assert found.maps.record.noise == "gaussian"
+
+
+def test_folder_without_a_series_to_fit_says_why(tmp_path):
+    folder = written(tmp_path / "in", echo_times_ms=(2.0, 4.0), with_traps=False)
+    with pytest.raises(InputError, match="2 echoes, minimum is 3"):
+        compared(folder, tmp_path / "out")
+
+
+def test_unknown_method_is_bad_usage(tmp_path):
+    ran = CliRunner().invoke(main, ["compare", str(tmp_path), "--methods", "nls,magic"])
+    assert ran.exit_code == 2
+    assert "'magic' is none of admm, nls, lm-100" in ran.stderr
+
+
+def test_command_prints_json_on_standard_output_only(tmp_path):
+    folder = written(tmp_path / "in")
+    arguments = ["compare", str(folder), "--output", str(tmp_path / "out"), "--methods", "nls", "--json"]
+    ran = CliRunner().invoke(main, arguments)
+    assert ran.exit_code == 0
+    assert set(the_series(json.loads(ran.stdout))["fits"]) == {"admm", "nls"}
+    assert "voxelwise" in ran.stderr
