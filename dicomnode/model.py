@@ -161,8 +161,10 @@ class EchoStack:
 
     @property
     def field_strength_t(self) -> float | None:
-        """The field of the first image; every image of a stack has the same."""
-        return self.images[0][0].field_strength_t
+        """The field that the images state, in tesla; None where they contradict each other or none states it."""
+        stated = {image.field_strength_t for echoes in self.images for image in echoes}
+        known = sorted(field for field in stated if field is not None)
+        return known[0] if known and known[-1] - known[0] <= 0.01 * known[0] else None
 
 
 class GroupStatus(StrEnum):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dicomnode
 from dicomnode import analyse, group, header, report
-from dicomnode.errors import InputError, NodeError
+from dicomnode.errors import InputError, NodeError, StorageError
+from dicomnode.logs import logger
 from dicomnode.model import GroupStatus, Identity, Result
 from dicomnode.report import identity
 from dicomnode.spool import write_json
@@ -28,10 +29,13 @@ def process(
     """Process every series found under the inputs; write results and ``summary.json`` into ``output``.
 
     Returns the summary. A series that fails does not hold back the others. Raises InputError where there is no
-    DICOM object at all.
+    DICOM object at all, StorageError where the output folder cannot be made.
     """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise StorageError(f"{output}: the output folder cannot be made: {fault.strerror or fault}") from fault
     candidates, others = find(inputs, settings.grouping, progress)
-    output.mkdir(parents=True, exist_ok=True)
     series = [_series(candidate, output, settings, created, progress) for candidate in candidates]
     summary = {"software_version": dicomnode.__version__, "series": series, "others": others}
     write_json(output / "summary.json", summary)
@@ -98,9 +102,12 @@ def _series(
         )
     try:
         return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
-    except NodeError as fault:
-        progress(f"{name}: failed: {fault}")
-        return analyse.summary_without_result(candidate, "failed", str(fault), type(fault).__name__)
+    except Exception as fault:  # noqa: BLE001  the edge of a series: the others must not be lost with it
+        if not isinstance(fault, NodeError):
+            logger("process").exception("series_failed", series=list(candidate.series_instance_uids))
+        why = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
+        progress(f"{name}: failed: {why}")
+        return analyse.summary_without_result(candidate, "failed", why, type(fault).__name__)
 
 
 def _result(

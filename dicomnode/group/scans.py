@@ -112,8 +112,9 @@ def _family(scan: Scan) -> tuple[object, ...]:
     return (scan.geometry, first.sequence_kind, first.twin, first.protocol, first.encoding)
 
 
-def _series_order(scan: Scan) -> tuple[int, str]:
-    return (scan.first.series_number or 0, scan.first.series_instance_uid)
+def _series_order(scan: Scan) -> tuple[int, float, str]:
+    """Order as the scanner numbered them; by echo time where all have one number."""
+    return (scan.first.series_number or 0, echoes_of(scan).values[0], scan.first.series_instance_uid)
 
 
 def _joined_family(scans: Sequence[Scan]) -> list[Scan]:
