@@ -98,7 +98,7 @@ async function overlay(page, step) {
         return volume.voxelManager.getAtIJK(...ijk);
       });
     },
-    { points: step.points, upper: step.upper }
+    { points: step.deep, upper: step.upper }
   );
   await scrollTo(page, step.points[0]);
   return { at: await places(page, step.points), values };
