@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import dicomnode
 from dicomnode import offline
@@ -17,16 +18,16 @@ from dicomnode.errors import InputError, NodeError
 from dicomnode.spool import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from matplotlib.figure import Figure
-
-    from dicomnode.compare.series import Compared
+    from dicomnode.compare.series import Compared, Images
     from dicomnode.config import Settings
     from dicomnode.model import EchoImage, Group
 
 __all__ = ["METHODS", "QUICK", "run"]
+
+Picture = tuple[str, str, Figure]  # file, caption, drawing
 
 _QUANTITIES = (("T2* in ms", "t2star_ms"), ("R2* in 1/s", "r2star_per_s"))
 
@@ -40,16 +41,12 @@ def run(
     pictures. Raises InputError where no series can be fitted.
     """
     candidates, _ = offline.find([folder], settings.grouping, progress)
-    done, left = _compare_all(candidates, chosen, settings, progress)
-    used = {one.scanner.map.series_instance_uid for one in done if one.scanner.map}
-    left = [one for one in left if one["series_instance_uid"] not in used]
+    done, left, files = _compare_all(candidates, output, chosen, settings, progress=progress)
     if not done:
         raise InputError("; ".join(f"{one['name']}: {one['reason']}" for one in left) or "there is no series of echoes")
-    output.mkdir(parents=True, exist_ok=True)
-    pictures = [picture for one in done for picture in _pictures(one)]
-    tables, more = _tables(done)
-    files = [(name, caption) for name, caption, figure in (*pictures, *more) if _saved(figure, output / name)]
-    not_run = [METHODS[key].label for key in METHODS if key not in done[0].fits]
+    tables, pictures = _tables(done)
+    files += _save(pictures, output)
+    not_run = [METHODS[key].label for key in METHODS if key not in done[0].records]
     result = {
         "software_version": dicomnode.__version__,
         "series": [*(series.summary_of(one) for one in done), *left],
@@ -64,28 +61,45 @@ def run(
 
 
 def _compare_all(
-    candidates: Iterable[Group], chosen: Sequence[str], settings: Settings, progress: Callable[[str], None]
-) -> tuple[list[Compared], list[dict[str, Any]]]:
-    """Compare what can be fitted; the rest with its reason. A series that fails does not hold back the others."""
-    images: dict[str, list[EchoImage]] = defaultdict(list)
+    candidates: Sequence[Group],
+    output: Path,
+    chosen: Sequence[str],
+    settings: Settings,
+    *,
+    progress: Callable[[str], None],
+) -> tuple[list[Compared], list[dict[str, Any]], list[tuple[str, str]]]:
+    """Compare what can be fitted and draw it; what cannot has a reason and does not hold back the others."""
+    studies: dict[str, list[EchoImage]] = defaultdict(list)
     for candidate in candidates:
-        images[candidate.study_instance_uid] += candidate.images
+        studies[candidate.study_instance_uid] += candidate.images
     done: list[Compared] = []
-    left = []
+    left: list[dict[str, Any]] = []
+    files: list[tuple[str, str]] = []
     for candidate in candidates:
-        stack = offline.stack_of(candidate, settings.grouping)
         name = _name(candidate, [one.name for one in done])
+        stack = offline.stack_of(candidate, settings.grouping)
         if stack is None:
-            status = "refused" if candidate.status == "refused" else "incomplete"
-            left.append(_left(candidate, name, status, str(candidate.reason)))
+            left.append(_left(candidate, name, candidate.status.value, str(candidate.reason)))
             continue
+        study = studies[candidate.study_instance_uid]
         try:
-            study = images[candidate.study_instance_uid]
-            done.append(series.compare(name, stack, study, chosen, settings, progress=progress))
+            compared, images = series.compare(name, stack, study, chosen, settings, progress=progress)
         except NodeError as fault:
+            progress(f"{name}: failed: {fault}")
             left.append(_left(candidate, name, "failed", str(fault)))
-        progress(f"{name}: done" if done and done[-1].name == name else f"{name}: {left[-1]['reason']}")
-    return done, left
+            continue
+        files += _save(_pictures(compared, images), output)
+        done.append(compared)
+    used = {one.scanner.series_instance_uid for one in done}
+    return done, [one for one in left if one["series_instance_uid"] not in used], files
+
+
+def _save(pictures: Sequence[Picture], output: Path) -> list[tuple[str, str]]:
+    """Write pictures; return file and caption of each."""
+    output.mkdir(parents=True, exist_ok=True)
+    for name, _, figure in pictures:
+        figure.savefig(output / name, dpi=figures.DPI)
+    return [(name, caption) for name, caption, _ in pictures]
 
 
 def _name(candidate: Group, taken: Sequence[str]) -> str:
@@ -105,7 +119,7 @@ def _left(candidate: Group, name: str, status: str, reason: str) -> dict[str, An
     }
 
 
-def _tables(done: Sequence[Compared]) -> tuple[list[Table], list[tuple[str, str, Figure]]]:
+def _tables(done: Sequence[Compared]) -> tuple[list[Table], list[Picture]]:
     """Return the tables, and the figures that are drawn from the same numbers."""
     tables, drawn = [], []
     for quantity, attribute in _QUANTITIES:
@@ -118,10 +132,10 @@ def _tables(done: Sequence[Compared]) -> tuple[list[Table], list[tuple[str, str,
             drawn.append((f"differences-{attribute.split('_')[0]}.png", caption, figures.differences(means)))
     seconds = {
         METHODS[key].label: (
-            sum(one.fits[key].maps.record.seconds for one in done),
-            sum(one.fits[key].cpu_seconds for one in done),
+            sum(one.records[key].seconds for one in done),
+            sum(one.cpu_seconds[key] for one in done),
         )
-        for key in done[0].fits
+        for key in done[0].records
     }
     tables.append(time_table("Time for all series (figure 16), compilation left out", seconds))
     drawn.append(("times.png", "CPU time of each method for all series", figures.times(seconds)))
@@ -144,45 +158,38 @@ def _means(done: Sequence[Compared], quantity: str, attribute: str) -> Means:
         {region: [mean(one.scanner_numbers, one, region) for one in done] for region in regions},
         {
             METHODS[key].label: {region: [mean(one.numbers[key], one, region) for one in done] for region in regions}
-            for key in done[0].fits
+            for key in done[0].records
         },
     )
 
 
-def _pictures(one: Compared) -> list[tuple[str, str, Figure]]:
-    """File, caption and figure of each picture of a series."""
+def _pictures(one: Compared, images: Images) -> list[Picture]:
+    """Draw one slice of each map, the regions and their decays."""
     k = series.shown_slice(one)
     stem = one.name.lower().replace(" ", "-").replace("(", "").replace(")", "")
     where = f"{one.name}, slice {k + 1}"
     spacing = one.stack.planes[k].pixel_spacing_mm
-    t2star: list[Panel] = []
-    s0: list[Panel] = []
-    if one.scanner.map is not None:
-        t2star.append(Panel("scanner", one.scanner.map.t2star_ms[k], spacing))
-    for key, fit in one.fits.items():
-        for panels, values in ((t2star, fit.maps.t2star_ms), (s0, fit.maps.s0)):
-            shown = np.where(fit.maps.valid[k], values[k], np.nan)
-            panels.append(Panel(METHODS[key].label, shown, spacing))
+    t2star, s0 = (
+        [
+            Panel(METHODS[key].label, np.where(maps.valid[k], getattr(maps, quantity)[k], np.nan), spacing)
+            for key, maps in images.maps.items()
+        ]
+        for quantity in ("t2star_ms", "s0")
+    )
+    scanner = [Panel("scanner", images.scanner.t2star_ms[k], spacing)] if images.scanner else []
     outlined = [(roi, roi.mask[k]) for roi in one.rois if roi.finding != "body" and roi.mask[k].any()]
-    first = Panel(f"TE {one.stack.echo_times_ms[0]:g} ms", one.signal[k, ..., 0], spacing)
-    brightest = 1.2 * float(np.percentile(one.signal[..., 0], 99.5))
-    signals = {roi.name: one.signal[roi.mask].mean(axis=0, dtype=float) for roi in one.rois if roi.mask.any()}
-    floor = float(np.sqrt(np.pi / 2) * np.median(one.fits[REFERENCE].maps.sigma))
+    first = Panel(f"TE {one.stack.echo_times_ms[0]:g} ms", images.signal[k, ..., 0], spacing)
+    brightest = 1.2 * float(np.percentile(images.signal[..., 0], 99.5))
+    signals = {roi.name: images.signal[roi.mask].mean(axis=0, dtype=float) for roi in one.rois if roi.mask.any()}
+    floor = float(np.sqrt(np.pi / 2) * np.median(images.maps[REFERENCE].sigma))
+    decays = figures.decays(one.stack.echo_times_ms, signals, floor)
+    maps = figures.t2star_maps([*scanner, *t2star])
     return [
-        (f"{stem}-t2star.png", f"{where}: T2* by method (figures 9, 14, 21, 25)", figures.t2star_maps(t2star)),
+        (f"{stem}-t2star.png", f"{where}: T2* by method (figures 9, 14, 21, 25)", maps),
         (f"{stem}-s0.png", f"{where}: signal at TE 0 by method (figures 10, 15)", figures.s0_maps(s0, brightest)),
         (f"{stem}-regions.png", f"{where}: the regions (figures 11, 24)", figures.regions(first, outlined)),
-        (
-            f"{stem}-decay.png",
-            f"{one.name}: mean signal of each region (figure 12)",
-            figures.decays(one.stack.echo_times_ms, signals, floor),
-        ),
+        (f"{stem}-decay.png", f"{one.name}: mean signal of each region (figure 12)", decays),
     ]
-
-
-def _saved(figure: Figure, path: Path) -> bool:
-    figure.savefig(path, dpi=figures.DPI)
-    return True
 
 
 def _text(done: Sequence[Compared], left: Sequence[dict[str, Any]], tables: Sequence[Table], not_run: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,16 +60,16 @@ class ScannerMap:
 
     t2star_ms: NDArray[np.float32]
     r2star_per_s: NDArray[np.float32]
-    reading: Reading
-    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The map that can be compared with, if any, and a sentence that says what was found."""
+    """A sentence that says what was found; where that can be compared with, the map and how it was read."""
 
-    map: ScannerMap | None
     sentence: str
+    map: ScannerMap | None = None
+    reading: Reading | None = None
+    series_instance_uid: str | None = None
 
 
 def find(stack: EchoStack, images: Iterable[EchoImage], own: Maps) -> Found:
@@ -84,8 +84,8 @@ def find(stack: EchoStack, images: Iterable[EchoImage], own: Maps) -> Found:
         if reading is not None:
             candidates[image.series_instance_uid, f"{reading.quantity} {reading.unit}"].append((image, reading))
     if not candidates:
-        unread = f"; {len(here)} derived images on its planes are not named as one of T2* and R2*" if here else ""
-        return Found(None, f"no map of the scanner was found{unread}")
+        unread = f"; {len(here)} derived images on its planes are not clearly T2* or R2*" if here else ""
+        return Found(f"no map of the scanner was found{unread}")
     # A stated unit before an assumed one, T2* before R2*, then the first series.
     order = sorted(
         candidates.values(), key=lambda c: (not c[0][1].stated, c[0][1].quantity == R2STAR, _series(c[0][0]))
@@ -93,7 +93,7 @@ def find(stack: EchoStack, images: Iterable[EchoImage], own: Maps) -> Found:
     judged = [_judged(stack, one, own) for one in order]
     best = next((one for one in judged if one.map is not None), judged[0])
     others = f"; {len(judged) - 1} further maps were not used" if len(judged) > 1 else ""
-    return Found(best.map, best.sentence + others)
+    return replace(best, sentence=best.sentence + others)
 
 
 def _series(image: EchoImage) -> tuple[int, str]:
@@ -118,7 +118,7 @@ def _coincide(one: Plane, other: Plane) -> bool:
 
 
 def _read(image: EchoImage, echoes_are_called: str) -> Reading | None:
-    """Say what an image holds; None where nothing, or two things, call it a map of T2* or R2*."""
+    """Say what an image holds; None where it is not called a map of T2* or R2*, or its header contradicts itself."""
     with image.path.open("rb") as file:
         top = parse(file).top
         layers = _layers(top, image)
@@ -137,11 +137,12 @@ def _read(image: EchoImage, echoes_are_called: str) -> Reading | None:
     if len(said) != 1:
         return None
     (quantity,) = said
-    if mapping and mapping.unit in _UNITS and _UNITS[mapping.unit][0] == quantity:
-        return Reading(quantity, mapping.unit, _UNITS[mapping.unit][1], True, (mapping.slope, mapping.intercept))
-    if rescale in _UNITS and _UNITS[rescale][0] == quantity:
-        return Reading(quantity, rescale, _UNITS[rescale][1], True)
-    return Reading(quantity, "ms" if quantity == T2STAR else "1/s", 1.0, False)
+    line = (mapping.slope, mapping.intercept) if mapping and mapping.unit in _UNITS else None
+    unit = mapping.unit if mapping and line else rescale
+    if unit not in _UNITS:
+        return Reading(quantity, "ms" if quantity == T2STAR else "1/s", 1.0, False)
+    measures, factor = _UNITS[unit]
+    return Reading(quantity, unit, factor, True, line) if measures == quantity else None
 
 
 def _quantities(*texts: str) -> set[str]:
@@ -187,17 +188,17 @@ def _judged(stack: EchoStack, found: list[tuple[EchoImage, Reading]], own: Maps)
     placed = [[pair for pair in found if _coincide(pair[0].plane, plane)] for plane in stack.planes]
     covered = sum(len(pairs) == 1 for pairs in placed)
     if covered < len(placed):
-        return Found(None, f"{name} covers {covered} of {len(placed)} slices once: not compared")
+        return Found(f"{name} covers {covered} of {len(placed)} slices once: not compared")
     try:
         loaded = _load(stack, [pairs[0] for pairs in placed])
     except NodeError as fault:
-        return Found(None, f"{name} cannot be read: {fault}")
-    if reading.stated:
-        return Found(loaded, f"{name}, in {reading.unit} as its header states")
-    doubt = _doubt(loaded, own)
+        return Found(f"{name} cannot be read: {fault}")
+    doubt = "" if reading.stated else _doubt(loaded, own)
     if doubt:
-        return Found(None, f"scanner map found, unit unknown: {reading.unit} for {name} {doubt}")
-    return Found(loaded, f"{name}; its header states no unit, {reading.unit} is assumed and fits")
+        return Found(f"scanner map found, unit unknown: {reading.unit} for {name} {doubt}")
+    stated = f"in {reading.unit} as its header states"
+    assumed = f"its header states no unit, {reading.unit} is assumed and fits"
+    return Found(f"{name}: {stated if reading.stated else assumed}", loaded, reading, found[0][0].series_instance_uid)
 
 
 def _load(stack: EchoStack, found: list[tuple[EchoImage, Reading]]) -> ScannerMap:
@@ -215,7 +216,7 @@ def _load(stack: EchoStack, found: list[tuple[EchoImage, Reading]]) -> ScannerMa
     t2star, r2star = (
         (values.astype(np.float32), inverse) if reading.quantity == T2STAR else (inverse, values.astype(np.float32))
     )
-    return ScannerMap(t2star, r2star, reading, first.series_instance_uid)
+    return ScannerMap(t2star, r2star)
 
 
 def _doubt(scanner: ScannerMap, own: Maps) -> str:

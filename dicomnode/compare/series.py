@@ -11,16 +11,16 @@ import numpy as np
 from dicomnode import analyse, pixels
 from dicomnode.compare import circles, methods, scanner
 from dicomnode.compare.methods import METHODS, REFERENCE
+from dicomnode.measure.quality import LOW_CONFIDENCE, NOT_MEASURABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from dicomnode.compare.methods import Fit
-    from dicomnode.compare.scanner import Found
+    from dicomnode.compare.scanner import Found, ScannerMap
     from dicomnode.config import Settings
-    from dicomnode.model import EchoImage, EchoStack, Maps, Roi, RoiMeasurement, Statistics
+    from dicomnode.model import EchoImage, EchoStack, FitRecord, Maps, Roi, RoiMeasurement, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +38,81 @@ class Compared:
 
     name: str
     stack: EchoStack
-    signal: NDArray[np.float32]
     rois: tuple[Roi, ...]
-    fits: Mapping[str, Fit]  # by key of METHODS
+    records: Mapping[str, FitRecord]  # by key of METHODS, as the next two
+    cpu_seconds: Mapping[str, float]
     numbers: Mapping[str, tuple[RoiMeasurement, ...]]
     scanner: Found
     scanner_numbers: tuple[ScannerNumbers | None, ...]
     remarks: tuple[str, ...]  # what the whole series lacks
 
 
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What pictures are drawn from: the signal (slices, K, L, M) and the maps by key of METHODS."""
+
+    signal: NDArray[np.float32]
+    maps: Mapping[str, Maps]
+    scanner: ScannerMap | None
+
+
 def compare(
     name: str,
     stack: EchoStack,
-    images: Iterable[EchoImage],
+    study: Iterable[EchoImage],
     chosen: Sequence[str],
     settings: Settings,
     *,
     progress: Callable[[str], None],
-) -> Compared:
-    """Fit a stack by ADMM and by each of ``chosen``; ``images`` are all of its study. Raises UndecodablePixels."""
+) -> tuple[Compared, Images]:
+    """Fit a stack by ADMM and by each of ``chosen``; ``study`` are all images of its study. Raises NodeError."""
     signal = pixels.load(stack)
     methods.warm_up(signal, stack, settings.fit)
     fits = {}
     for key in (REFERENCE, *(key for key in METHODS if key in chosen and key != REFERENCE)):
         progress(f"{name}: {METHODS[key].label}, {len(signal)} slices")
         fits[key] = methods.fit(key, signal, stack, settings.fit)
-    own = fits[REFERENCE].maps
-    rois, remark = _regions(stack, signal, own)
+    maps = {key: one.maps for key, one in fits.items()}
+    rois, remark = _regions(stack, signal, maps[REFERENCE])
     measure = settings.measure.model_copy(update={"calibration": "none"})
-    numbers = {key: analyse.measure_regions(rois, stack, signal, one.maps, measure)[1] for key, one in fits.items()}
-    found = scanner.find(stack, images, own)
+    found = scanner.find(stack, study, maps[REFERENCE])
     progress(f"{name}: {found.sentence}")
-    theirs = tuple(_scanner_numbers(found, roi) for roi in rois)
-    remarks = (found.sentence, remark) if remark else (found.sentence,)
-    return Compared(name, stack, signal, rois, fits, numbers, found, theirs, remarks)
+    compared = Compared(
+        name=name,
+        stack=stack,
+        rois=rois,
+        records={key: one.record for key, one in maps.items()},
+        cpu_seconds={key: one.cpu_seconds for key, one in fits.items()},
+        numbers={key: analyse.measure_regions(rois, stack, signal, one, measure)[1] for key, one in maps.items()},
+        scanner=dataclasses.replace(found, map=None),
+        scanner_numbers=tuple(_scanner_numbers(found.map, roi) for roi in rois),
+        remarks=(found.sentence, remark) if remark else (found.sentence,),
+    )
+    return compared, Images(signal, maps, found.map)
 
 
 def _regions(stack: EchoStack, signal: NDArray[np.float32], own: Maps) -> tuple[tuple[Roi, ...], str | None]:
     """Return the automatic regions, then the paper's four circles or why there are none.
 
-    The whole body is measured only where nothing else is found.
+    The whole body is measured only where nothing else is found. What makes the automatic regions doubtful, a liver
+    that may be beyond the range, makes the circles so too: the voxels that are left in them are other tissue.
     """
     automatic = analyse.find_regions(stack, signal, own)
     bodies = tuple(roi for roi in automatic if roi.finding == "body")
     placed, remark = circles.place(bodies[0].mask, stack.planes) if bodies else ((), circles.NO_BODY)
-    found = (*(roi for roi in automatic if roi.finding != "body"), *placed)
+    grave = tuple(d for roi in bodies for d in roi.doubts if d.startswith((NOT_MEASURABLE, LOW_CONFIDENCE)))
+    doubted = (dataclasses.replace(roi, doubts=roi.doubts + grave) for roi in placed)
+    found = (*(roi for roi in automatic if roi.finding != "body"), *doubted)
     return (found if any(roi.mask.any() for roi in found) else (*found, *bodies)), remark
 
 
-def _scanner_numbers(found: Found, roi: Roi) -> ScannerNumbers | None:
-    if found.map is None:
+def _scanner_numbers(theirs: ScannerMap | None, roi: Roi) -> ScannerNumbers | None:
+    if theirs is None:
         return None
-    region = roi.mask & np.isfinite(found.map.t2star_ms)
+    region = roi.mask & np.isfinite(theirs.t2star_ms)
     if not region.any():
         return None
-    both = (analyse.statistics(values[region]) for values in (found.map.t2star_ms, found.map.r2star_per_s))
+    both = (analyse.statistics(values[region]) for values in (theirs.t2star_ms, theirs.r2star_per_s))
     return ScannerNumbers(int(region.sum()), *both)
 
 
@@ -100,7 +120,7 @@ def shown_slice(compared: Compared) -> int:
     """Return the slice that pictures show: the middle one of those with a region other than the body."""
     here = [roi.mask.any(axis=(1, 2)) for roi in compared.rois if roi.finding != "body" and roi.mask.any()]
     candidates = np.flatnonzero(np.all(here, axis=0)) if here else np.array([], int)
-    return int(candidates[len(candidates) // 2]) if candidates.size else len(compared.signal) // 2
+    return int(candidates[len(candidates) // 2]) if candidates.size else compared.stack.shape[0] // 2
 
 
 def remarks_of(compared: Compared) -> list[str]:
@@ -109,7 +129,7 @@ def remarks_of(compared: Compared) -> list[str]:
     for index, roi in enumerate(compared.rois):
         for sentence, who in _qualified(compared, index).items():
             about.setdefault((sentence, tuple(who)), []).append(roi.name)
-    everybody = tuple(METHODS[key].label for key in compared.fits)
+    everybody = tuple(METHODS[key].label for key in compared.records)
     lines = list(compared.remarks)
     for (sentence, meant), regions in about.items():
         whose = "" if meant == everybody else f" ({'; '.join(meant)})"
@@ -127,7 +147,7 @@ def _qualified(compared: Compared, index: int) -> dict[str, list[str]]:
             about.setdefault(flag, []).append(METHODS[key].label)
         counts.append((METHODS[key].label, numbers[index].n_voxels))
     theirs = compared.scanner_numbers[index]
-    if compared.scanner.map is not None:
+    if compared.scanner.reading is not None:
         counts.append(("scanner", theirs.n_voxels if theirs else 0))
     for who, count in counts:
         if count < total:
@@ -137,7 +157,7 @@ def _qualified(compared: Compared, index: int) -> dict[str, list[str]]:
 
 def summary_of(compared: Compared) -> dict[str, Any]:
     """Return what ``compare.json`` says of a series."""
-    stack, found = compared.stack, compared.scanner.map
+    stack, reading = compared.stack, compared.scanner.reading
     slices, rows, columns, _ = stack.shape
     return {
         "series_instance_uid": stack.series_instance_uids[0],
@@ -150,19 +170,19 @@ def summary_of(compared: Compared) -> dict[str, Any]:
         "field_strength_t": stack.field_strength_t,
         "scanner_map": {
             "found": compared.scanner.sentence,
-            "series_instance_uid": found.series_instance_uid if found else None,
-            "quantity": found.reading.quantity if found else None,
-            "unit": found.reading.unit if found else None,
-            "unit_is_stated": found.reading.stated if found else None,
+            "series_instance_uid": compared.scanner.series_instance_uid,
+            "quantity": reading.quantity if reading else None,
+            "unit": reading.unit if reading else None,
+            "unit_is_stated": reading.stated if reading else None,
         },
-        "fits": {key: _fit_summary(key, one) for key, one in compared.fits.items()},
+        "fits": {key: _fit_summary(key, compared) for key in compared.records},
         "rois": [_roi_summary(compared, index) for index in range(len(compared.rois))],
         "remarks": remarks_of(compared),
     }
 
 
-def _fit_summary(key: str, one: Fit) -> dict[str, Any]:
-    record = one.maps.record
+def _fit_summary(key: str, compared: Compared) -> dict[str, Any]:
+    record = compared.records[key]
     return {
         "label": METHODS[key].label,
         "method": record.method,
@@ -172,7 +192,7 @@ def _fit_summary(key: str, one: Fit) -> dict[str, Any]:
         "iterations": record.iterations,
         "verdict": record.verdict,
         "seconds": round(record.seconds, 3),
-        "cpu_seconds": round(one.cpu_seconds, 3),
+        "cpu_seconds": round(compared.cpu_seconds[key], 3),
     }
 
 

@@ -112,14 +112,24 @@ def test_stated_unit_and_its_mapping_are_taken(tmp_path):
     np.testing.assert_allclose(stated.map.r2star_per_s, 2 * plain.r2star_per_s, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("1/s", 1.0), ("1/ms", 1000.0), ("ms", 1.0), ("US", 1.0)])
-def test_rescale_type_counts_only_where_it_fits_the_quantity(tmp_path, kind, factor):
+@pytest.mark.parametrize(("kind", "factor", "stated"), [("1/s", 1, True), ("1/ms", 1000, True), ("US", 1, False)])
+def test_unit_of_the_rescale_type_is_taken(tmp_path, kind, factor, stated):
     def state(dataset):
         dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1 / factor, 0, kind
 
-    found = scanner_map(edited_maps(written(tmp_path), state)).map
-    assert found.reading.stated is (kind in ("1/s", "1/ms"))
-    assert np.nanmax(found.r2star_per_s) == pytest.approx(np.nanmax(scanner_map(written(tmp_path)).map.r2star_per_s))
+    plain = scanner_map(written(tmp_path))
+    found = scanner_map(edited_maps(tmp_path, state))
+    assert found.reading.stated is stated
+    np.testing.assert_allclose(found.map.r2star_per_s, plain.map.r2star_per_s, rtol=1e-5)
+
+
+def test_map_whose_unit_contradicts_its_name_is_not_compared_with(tmp_path):
+    def state(dataset):
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, 0, "ms"
+
+    found = scanner_map(edited_maps(written(tmp_path), state))
+    assert found.map is None
+    assert "1 derived images on its planes are not clearly T2* or R2*" in found.sentence
 
 
 def test_map_that_is_ten_times_ours_without_a_unit_is_not_compared_with(tmp_path):
@@ -163,8 +173,8 @@ def test_enhanced_map_is_read_beside_its_echoes(tmp_path):
 
 def test_severe_iron_is_no_number_by_any_method(tmp_path):
     result, _ = compared(written(tmp_path / "in", liver_t2star_ms=0.5), tmp_path / "out", "nls", "lm-100")
-    (right,) = [roi for roi in the_series(result)["rois"] if roi["name"] == "Right ROI"]
-    assert [one["t2star_ms"] for one in right["methods"].values()] == [None] * 3
+    right, edge = (roi for roi in the_series(result)["rois"] if roi["name"] in ("Right ROI", "Edge ROI"))
+    assert [one["t2star_ms"] for roi in (right, edge) for one in roi["methods"].values()] == [None] * 6
     assert all("not measurable" in " ".join(one["flags"]) for one in right["methods"].values())
 
 
