@@ -66,7 +66,7 @@ def _noise(
     stacks, usable = zip(*(echo_major(s[k], mask[k], scale, dtype) for k in some), strict=True)
     found = estimate_noise(list(stacks), list(usable), t, rate_bounds(t_ms), n_coils)
     # Whole numbers are rounded, and no data is known better than its last digit.
-    least = max(1e-7 * scale if dtype == np.float32 else 1e-9 * scale, 12**-0.5 if s.dtype.kind in "iu" else 0.0)
+    least = max(2e-6 * scale if dtype == np.float32 else 1e-9 * scale, 12**-0.5 if s.dtype.kind in "iu" else 0.0)
     if sigma is not None:
         return replace(found, sigma=float(sigma), source="given")
     return replace(found, sigma=max(found.sigma * scale, least))

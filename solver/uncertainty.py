@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW = 9  # pixels
-SMALL_WINDOW = 5
-LARGE_WINDOW = 25
+LOST_TEXTURE = 1.03  # the replicate cannot lose again what the fit has lost of the texture
 
 
 @kernel
@@ -76,8 +75,8 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     usable = problem.free & np.isfinite(bound) & (bound > 0)
     square = (moved / np.where(usable, bound, 1)) ** 2
     least = 1.0 / max(int(np.count_nonzero(usable)), 1)
-    ratio = np.maximum(_window_mean(square, usable, WINDOW), least) + _lost_texture(problem, found, usable)
-    return np.where(usable, np.sqrt(ratio) * bound, np.nan)
+    ratio = np.maximum(_window_mean(square, usable, WINDOW), least)
+    return np.where(usable, LOST_TEXTURE * np.sqrt(ratio) * bound, np.nan)
 
 
 def _window_mean(values: NDArray[Any], usable: NDArray[np.bool_], window: int) -> NDArray[Any]:
@@ -86,18 +85,3 @@ def _window_mean(values: NDArray[Any], usable: NDArray[np.bool_], window: int) -
     total, count = (ndimage.uniform_filter(v, window, mode="constant") for v in kept)
     mean: NDArray[Any] = total / np.maximum(count, 1e-6)
     return mean
-
-
-def _lost_texture(problem: admm.Problem, found: admm.Solution, usable: NDArray[np.bool_]) -> NDArray[Any]:
-    """Squared bias of the rate in units of a single voxel's variance, as far as the data still show it.
-
-    The replicate cannot lose again what the fit has lost already. Where the data pull all voxels of a small window
-    the same way, by a Newton step each, the fit is biased; what chance makes of the window's mean is taken off.
-    """
-    _, g0, g1, aa, ar, rr = problem.likelihood.terms(found.x.reshape(2, -1)).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The Newton step of r, -(C g)_r, in units of its deviation sqrt(C_rr).
-        pull = np.nan_to_num((ar * g0 - aa * g1) / np.sqrt(aa * (aa * rr - ar * ar))).reshape(usable.shape)
-    drift = _window_mean(np.clip(pull, -5, 5), usable, SMALL_WINDOW)
-    excess = _window_mean(drift**2, usable, LARGE_WINDOW) - 1.0 / SMALL_WINDOW**2
-    return np.maximum(excess, 0)
