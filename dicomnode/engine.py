@@ -101,7 +101,8 @@ class Engine:
     def stop(self, patience_seconds: int = 20) -> None:
         """Stop taking up work, wait for what is running; what is not done by then is taken up at the next start."""
         self._stopping = True
-        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_seconds)
+        patience = patience_seconds if _running_here() else 0  # DBOS waits a whole second even for nothing
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
 
     def process(self, key: str, run: int = 0) -> None:
         """Put a job in; nothing happens when this run of it is known."""

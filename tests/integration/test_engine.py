@@ -581,7 +581,7 @@ def test_the_same_node_runs_on_postgresql(world, pacs, postgresql):
     again = world(engine=EngineSettings(url=postgresql))
     wait_for(is_said(job, "done"))
     assert len(pacs.sent) == 3
-    assert again.spool.folder == node.spool.folder
+    again.stop()  # before its database goes
 
 
 @pytest.fixture
