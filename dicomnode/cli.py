@@ -135,7 +135,10 @@ def demo(folder: Path | None, output: Path, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("build/compare"))
 @_config_option
-@click.option("--methods", help="Comma-separated, or 'all': that takes minutes a slice.")
+@click.option(
+    "--methods",
+    help="What to set beside ADMM: nls,lm-100,lm-50 (the default), algorithm-1,algorithm-1-lambda-10, or 'all'.",
+)
 @_json_option
 def compare(folder: Path, output: Path, config_path: Path | None, methods: str | None, as_json: bool) -> None:
     """Set ADMM beside LM beside the scanner's own map, per region; write tables and figures."""

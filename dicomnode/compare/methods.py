@@ -75,7 +75,8 @@ def fit(key: str, signal: NDArray[np.float32], stack: EchoStack, settings: FitSe
 def warm_up(signal: NDArray[np.float32], stack: EchoStack, settings: FitSettings) -> None:
     """Let the solver compile before a clock runs."""
     _, rows, columns, _ = stack.shape
-    centre = np.s_[:1, rows // 2 - 8 : rows // 2 + 8, columns // 2 - 8 : columns // 2 + 8]
+    top, left = max(rows // 2 - 8, 0), max(columns // 2 - 8, 0)
+    centre = np.s_[:1, top : top + 16, left : left + 16]
     for key in (REFERENCE, "nls"):
         fit(key, signal[centre], stack, settings)
 

@@ -199,6 +199,11 @@ def test_unknown_method_is_bad_usage(tmp_path):
     assert "'magic' is none of admm, nls, lm-100" in ran.stderr
 
 
+def test_help_names_every_method():
+    shown = " ".join(CliRunner().invoke(main, ["compare", "--help"], terminal_width=200).stdout.split())
+    assert all(key in shown.lower() for key in methods.METHODS)
+
+
 def test_command_prints_json_on_standard_output_only(tmp_path):
     folder = written(tmp_path / "in")
     arguments = ["compare", str(folder), "--output", str(tmp_path / "out"), "--methods", "nls", "--json"]
