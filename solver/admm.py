@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INNER = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
 REFUSED = 1e-4  # voxels that may still be refused at the end, relative to the objective's natural size
+MISFIT = 0.1  # of the objective; of a good fit it is about 8 times its natural size, of a bad one 30 and more
 FORCING = 0.03  # a step's TV problem is solved to this share of what the last step gained
 ROUNDS = 3  # steps before they grow
 CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
@@ -160,7 +161,7 @@ def minimise(
     dual: NDArray[Any] | None = None,
     *,
     tolerance: float = 1e-4,
-    most: int = 60,
+    most: int = 120,
     thorough: bool = False,
 ) -> Solution:
     """Repeat ``step`` until an accepted step gains less than ``tolerance`` of the objective's natural size.
@@ -177,6 +178,8 @@ def minimise(
     history = [value]
     tau, gain = 1.0, 0.0
     size = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
+    if problem.weights.any():  # regularised: where the model does not describe the data, last digits mean nothing
+        size = max(size, MISFIT * value)
     for iteration in range(1, most + 1):
         passes = INNER * max(1, iteration - ROUNDS) if thorough else INNER
         gap = max(0.1 * tolerance * size, FORCING * gain)

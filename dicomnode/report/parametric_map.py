@@ -70,6 +70,7 @@ def build(draft: Draft, content: MapContent, shown_on: Sequence[Dataset]) -> Dat
     sources = stand_ins(draft.source, draft.key)
     values = np.where(draft.result.maps.valid, _values(draft.result.maps, content), np.float32(0)).astype(np.float32)
     image = _map(draft, content, sources, np.ascontiguousarray(values))
+    _order_frames(image, draft)
     rewire(image, sources, [slice_.echoes for slice_ in draft.source.slices], codes.R2STAR_FIT)
     stamp(image, draft, content.kind)
     _describe(image, draft, content)
@@ -114,6 +115,19 @@ def _map(draft: Draft, content: MapContent, sources: list[Dataset], values: NDAr
         specific_character_set=UTF8,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+
+
+def _order_frames(image: Dataset, draft: Draft) -> None:
+    """Let the frames ascend along the normal as the slices do: OHIF lays them over the map in the order of the file."""
+    normal = np.array(draft.source.slices[0].plane.normal)
+    frames = list(image.PerFrameFunctionalGroupsSequence)
+    heights = [np.dot(normal, np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)) for frame in frames]
+    order = np.argsort(heights)
+    pixels = np.frombuffer(image.FloatPixelData, np.float32).reshape(len(frames), -1)
+    image.FloatPixelData = pixels[order].tobytes()
+    image.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
+    for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence, 1):
+        frame.FrameContentSequence[0].DimensionIndexValues = [number]
 
 
 def _describe(image: Dataset, draft: Draft, content: MapContent) -> None:
