@@ -58,7 +58,7 @@ R2STAR = MapContent(
     "R2* 1/s",
     "R2STAR",
     "R2* relaxation rate in 1/s",
-    (250.0, 500.0),
+    (150.0, 300.0),
 )
 
 

@@ -94,10 +94,11 @@ def _measurements(numbers: RoiMeasurement, written: Written) -> list[sr.Measurem
         *_lic(numbers),
         _printed(sr.Measurement(name=codes.AREA, value=float(numbers.area_mm2), unit=codes.SQUARE_MILLIMETRE)),
         _printed(sr.Measurement(name=codes.VOXELS, value=int(numbers.n_voxels), unit=codes.VOXEL_COUNT)),
-        *t2star.item("sd", codes.STANDARD_DEVIATION),
-        *r2star.item("sd", codes.STANDARD_DEVIATION),
+        # Medians first: a viewer that prints names without derivations must not show a deviation as "T2*".
         *t2star.item("median", codes.MEDIAN),
         *r2star.item("median", codes.MEDIAN),
+        *t2star.item("sd", codes.STANDARD_DEVIATION),
+        *r2star.item("sd", codes.STANDARD_DEVIATION),
         *t2star.item("iqr", codes.INTERQUARTILE_RANGE),
         *r2star.item("iqr", codes.INTERQUARTILE_RANGE),
     ]
