@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +77,26 @@ def _read(
     """Sort what the files hold: echo images by study, and what is none by reason."""
     studies: dict[str, list[EchoImage]] = defaultdict(list)
     others: dict[tuple[str, str], int] = defaultdict(int)
+    first: dict[str, Path] = {}
     for number, path in enumerate(files, 1):
         found = header.read(path)
         for image in found.images:
             studies[image.study_instance_uid].append(image)
+        if found.images and _differ(first.setdefault(found.sop_instance_uid, path), path):
+            others[_CONFLICT] += 1
         if found.reason is not None:
             others[found.reason.code, found.reason.sentence] += 1
         if number % 100 == 0 or number == len(files):
             progress(f"read {number} of {len(files)} files")
     counted = [{"code": code, "reason": reason, "count": count} for (code, reason), count in sorted(others.items())]
     return dict(studies), counted
+
+
+_CONFLICT = ("conflict", "another file holds other bytes under the same SOP Instance UID; only one of them is used")
+
+
+def _differ(one: Path, other: Path) -> bool:
+    return one != other and not filecmp.cmp(one, other, shallow=False)
 
 
 def _series(
