@@ -40,6 +40,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/dicomnode warm
 	touch $@
 
 # Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test.

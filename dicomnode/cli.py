@@ -7,6 +7,7 @@ or configuration.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -55,6 +56,18 @@ def main(log_json: bool, log_level: str) -> None:
     Results are for research and clinical evaluation; this is not a cleared medical device.
     """
     logs.configure(json=log_json, level=log_level)
+    _use_cache_directory()
+
+
+def _use_cache_directory() -> None:
+    """Let numba keep compiled kernels, and matplotlib its fonts, where systemd lets the service write.
+
+    Both look at it when they are imported, so this comes before.
+    """
+    cache = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    if cache:
+        os.environ.setdefault("NUMBA_CACHE_DIR", f"{cache}/numba")
+        os.environ.setdefault("MPLCONFIGDIR", f"{cache}/matplotlib")
 
 
 def _settings(path: Path | None, *, for_serving: bool = False) -> config.Settings:
@@ -70,9 +83,8 @@ def _print_json(value: Any) -> None:
 def serve(config_path: Path | None) -> None:
     """Run the node: receive, process, send."""
     settings = _settings(config_path, for_serving=True)
-    from dicomnode.node import Node, use_cache_directory  # noqa: PLC0415  the parts take a second to import
+    from dicomnode.node import Node  # noqa: PLC0415  the parts take a second to import
 
-    use_cache_directory()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -221,6 +233,15 @@ def check(config_path: Path | None, as_json: bool) -> None:
         for finding in findings:
             click.echo(f"{finding['destination']}: {finding['verdict']}")
     sys.exit(0 if all(finding["ok"] for finding in findings) else 1)
+
+
+@main.command()
+def warm() -> None:
+    """Compile the numerical kernels into the cache, so that the first study need not wait for it."""
+    from dicomnode.fit import compile_kernels  # noqa: PLC0415
+
+    compile_kernels()
+    click.echo("the kernels are compiled")
 
 
 @main.command()

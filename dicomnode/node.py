@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -225,11 +224,3 @@ class Node:
         else:
             job.say("failed", f"{step}: {reason}")
         self._log.error("job_failed", key=key, step=step, reason=reason, exc_info=fault)
-
-
-def use_cache_directory() -> None:
-    """Let numba keep compiled kernels, and matplotlib its fonts, where systemd lets the service write."""
-    cache = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
-    if cache:
-        os.environ.setdefault("NUMBA_CACHE_DIR", f"{cache}/numba")
-        os.environ.setdefault("MPLCONFIGDIR", f"{cache}/matplotlib")
