@@ -23,10 +23,18 @@ def check_destinations(settings: Settings) -> list[dict[str, Any]]:
 def _check(sender: Sender, destination: DestinationSettings) -> dict[str, Any]:
     wanted = {kind.sop_class_uid for kind in KINDS.values() if kind.product in destination.products}
     try:
-        sender.echo(destination)
         answers = sender.negotiate(destination, sorted(wanted))
     except DeliveryError as fault:
         return {"destination": destination.name, "ok": False, "verdict": str(fault), "refuses": []}
+    silent = "" if _echoes(sender, destination) else " (it does not answer C-ECHO, which results do not need)"
     refuses = [UID(answer.sop_class_uid).name for answer in answers if not answer.accepted]
     verdict = f"answers, but would refuse {', '.join(refuses)}" if refuses else "answers and would take every product"
-    return {"destination": destination.name, "ok": not refuses, "verdict": verdict, "refuses": refuses}
+    return {"destination": destination.name, "ok": not refuses, "verdict": verdict + silent, "refuses": refuses}
+
+
+def _echoes(sender: Sender, destination: DestinationSettings) -> bool:
+    try:
+        sender.echo(destination)
+    except DeliveryError:
+        return False
+    return True

@@ -1,0 +1,50 @@
+"""What `check` finds out from real destinations before anything is sent."""
+
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+
+from dicomnode.checks import check_destinations
+from dicomnode.config import DestinationSettings, Settings
+from dicomnode.report.instance import KINDS
+
+ALL = {kind.sop_class_uid for kind in KINDS.values()}
+PARAMETRIC_MAP = KINDS["parametric_map_r2star"].sop_class_uid
+
+
+@pytest.fixture
+def check():
+    servers = []
+
+    def ask(taken, *, echo=True):
+        entity = AE("PACS")
+        for sop_class in [*sorted(taken), *([Verification] if echo else [])]:
+            entity.add_supported_context(sop_class)
+        handlers = [(evt.EVT_C_ECHO, lambda _: 0x0000)]
+        servers.append(entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers))
+        port = servers[-1].socket.getsockname()[1]
+        pacs = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, timeout_seconds=5.0)
+        (finding,) = check_destinations(Settings(destination=(pacs,)))
+        return finding
+
+    yield ask
+    for server in servers:
+        server.shutdown()
+
+
+def test_a_destination_that_takes_everything_is_well(check):
+    finding = check(ALL)
+    assert finding["ok"]
+    assert "take every product" in finding["verdict"]
+
+
+def test_what_would_be_refused_is_named(check):
+    finding = check(ALL - {PARAMETRIC_MAP})
+    assert not finding["ok"]
+    assert finding["refuses"] == ["Parametric Map Storage"]
+
+
+def test_a_destination_without_echo_is_asked_all_the_same(check):
+    finding = check(ALL, echo=False)
+    assert finding["ok"]
+    assert "C-ECHO" in finding["verdict"]
