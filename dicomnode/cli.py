@@ -186,7 +186,10 @@ def simulate(target: str, dialect: str, calling: str, called: str, **options: An
     from dicomnode import simulate as simulation  # noqa: PLC0415
 
     plan = _plan(dialect, options)
-    simulated = simulation.make(plan, datetime.now(UTC))
+    try:
+        simulated = simulation.make(plan, datetime.now(UTC))
+    except ValueError as fault:  # what the options ask for cannot be drawn
+        raise click.UsageError(str(fault)) from fault
     host, _, port = target.rpartition(":")
     if host and port.isdigit():
         from dicomnode.demo import send_series  # noqa: PLC0415
@@ -211,10 +214,7 @@ def _plan(dialect: str, options: dict[str, Any]) -> Any:
         "with_traps": options["traps"],
         "field_strength_t": options["field"],
     }
-    try:
-        return simulation.SeriesPlan(dialect=dialect, **{name: v for name, v in given.items() if v is not None})
-    except ValueError as fault:
-        raise click.UsageError(str(fault)) from fault
+    return simulation.SeriesPlan(dialect=dialect, **{name: v for name, v in given.items() if v is not None})
 
 
 @main.command()

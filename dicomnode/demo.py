@@ -15,7 +15,15 @@ import pydicom
 from pynetdicom import AE, evt
 
 from dicomnode import offline, simulate
-from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, StorageSettings, TlsSettings
+from dicomnode.config import (
+    DestinationSettings,
+    GroupingSettings,
+    NodeSettings,
+    ScannerSettings,
+    Settings,
+    StorageSettings,
+    TlsSettings,
+)
 from dicomnode.errors import NodeError
 from dicomnode.node import Node
 from dicomnode.report.instance import KINDS
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = "127.0.0.1"
 _PATIENCE_SECONDS = 600.0
+_GIVE_UP_SECONDS = 10.0  # everything there is was sent at once: what is missing then does not come
 _ENDS = {"done", "failed", "refused", "incomplete", "not an echo"}
 
 
@@ -167,6 +176,7 @@ def _node_settings(storage: Path, pacs_port: int) -> Settings:
         node=NodeSettings.model_construct(ae_title="LIVERIRON", host=_LOOPBACK, port=0),
         scanner=(ScannerSettings(ae_title="SCANNER"),),
         destination=(pacs,),
+        grouping=GroupingSettings(give_up_after=_GIVE_UP_SECONDS),
         storage=StorageSettings(folder=storage, minimum_free_mb=0),
     )
 

@@ -98,3 +98,18 @@ def test_an_unforeseen_fault_fails_one_series_and_keeps_the_other(
     series = json.loads((tmp_path / "out" / "summary.json").read_text())["series"]
     assert sorted(one["status"] for one in series) == ["done", "failed"]
     assert done.exit_code == 1
+
+
+def test_the_demo_of_a_series_with_a_hole_ends_soon_and_names_it(tmp_path: Path) -> None:
+    made = simulate.write(simulate.make(PLAN, CREATED), tmp_path / "in")
+    made[7].unlink()
+    done = CliRunner().invoke(main, ["demo", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "1 image missing: echo" in done.output
+
+
+@pytest.mark.parametrize("option", [("--t2star", "-3"), ("--field", "7"), ("--snr", "0"), ("--slices", "0")])
+def test_a_series_that_cannot_be_simulated_is_a_fault_of_usage(option: tuple[str, str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["simulate", str(tmp_path / "made"), *option])
+    assert done.exit_code == 2, done.output
+    assert not (tmp_path / "made").exists()
