@@ -39,6 +39,7 @@ def _pattern(text: str) -> str:
     return text
 
 
+_DATABASE = re.compile(r"sqlite:///.|postgresql(\+\w+)?://[^/]*/.")
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -226,6 +227,10 @@ def _faults_of_serving(raw: dict[str, Any], lines: _Lines) -> list[str]:
         for i, name in enumerate(names)
         if name is not None and name in names[:i]
     ]
+    url = raw.get("engine", {}).get("url")
+    if isinstance(url, str) and not _DATABASE.match(url):  # not repeated in the message: it may hold a password
+        where = lines.of(("engine", "url"))
+        faults.append(f"{where}[engine] url: neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE")
     tls = raw.get("tls", {})
     if (tls.get("receive") or tls.get("key")) and not (tls.get("certificate") and tls.get("key")):
         faults.append(f"{lines.of(('tls',))}[tls]: certificate and key are both needed")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from dicomnode import analyse, group, header, simulate
 from dicomnode.cli import main
-from dicomnode.config import GroupingSettings
+from dicomnode.config import GroupingSettings, load
 from dicomnode.simulate import SeriesPlan
 
 if TYPE_CHECKING:
@@ -113,3 +113,25 @@ def test_a_series_that_cannot_be_simulated_is_a_fault_of_usage(option: tuple[str
     done = CliRunner().invoke(main, ["simulate", str(tmp_path / "made"), *option])
     assert done.exit_code == 2, done.output
     assert not (tmp_path / "made").exists()
+
+
+_SERVING = '[[scanner]]\nae_title = "S"\n[[destination]]\nname = "p"\nae_title = "P"\nhost = "127.0.0.1"\nport = 4\n'
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:secret@db/x", "postgresql://u:secret@db", "queue.sqlite", "postgres://u@db/x"]
+)
+def test_a_queue_that_no_database_can_be_is_a_fault_of_the_file_and_keeps_its_password(
+    url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text(f'{_SERVING}[engine]\nurl = "{url}"\n')
+    done = CliRunner().invoke(main, ["serve", "--config", str(tmp_path / "c.toml")])
+    assert done.exit_code == 2
+    assert "line 9: [engine] url" in done.output
+    assert "secret" not in done.output
+
+
+@pytest.mark.parametrize("url", ["sqlite:////var/x.sqlite", "postgresql://u@db.example/x", "postgresql:///x?host=/run"])
+def test_databases_that_can_hold_the_queue_are_taken(url: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'{_SERVING}[engine]\nurl = "{url}"\n')
+    assert load(tmp_path / "c.toml", for_serving=True).engine_url() == url
