@@ -65,9 +65,17 @@ def _measure_roi(
         return RoiMeasurement(roi.name, int(region.sum()), area, None, None, None, None, flags), decay
     r2star = statistics(maps.r2star_per_s[region])
     lic, name, more = _iron(roi, r2star.median, stack.field_strength_t, settings)
-    t2star = statistics(maps.t2star_ms[region])
+    told = region & ~(maps.r2star_per_s <= maps.r2star_sd_per_s)
+    t2star = statistics(maps.t2star_ms[told]) if told.any() else None
+    flags += _too_long_to_tell(region, told)
     values = (t2star, r2star, lic, name, flags + more, decay.r2star_per_s)
     return RoiMeasurement(roi.name, int(region.sum()), area, *values), decay
+
+
+def _too_long_to_tell(region: NDArray[np.bool_], told: NDArray[np.bool_]) -> tuple[str, ...]:
+    """A decay that cannot be told from none has no T2*: its reciprocal would be any large number."""
+    share = 1.0 - told.sum() / region.sum()
+    return (f"T2* of {share:.0%} of the voxels is too long to tell and left out of its figures",) if share > 0 else ()
 
 
 def _iron(

@@ -160,6 +160,6 @@ def lines(series: dict[str, Any]) -> Iterator[str]:
 def _values(roi: dict[str, Any]) -> str:
     if roi["r2star_per_s"] is None:
         return "not measurable"
-    r2star, t2star = roi["r2star_per_s"]["median"], roi["t2star_ms"]["median"]
+    t2star = f"T2* {roi['t2star_ms']['median']:.2f} ms" if roi["t2star_ms"] else "T2* too long to tell"
     lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g" if roi["lic_mg_per_g"] is not None else ""
-    return f"R2* {r2star:.1f} /s, T2* {t2star:.2f} ms (medians, {roi['n_voxels']} voxels){lic}"
+    return f"R2* {roi['r2star_per_s']['median']:.1f} /s, {t2star} (medians, {roi['n_voxels']} voxels){lic}"
