@@ -111,9 +111,13 @@ def test_an_unknown_scanner_is_rejected_and_the_log_says_who_and_why(start, caps
     receiver, _ = start()
     association = associate(receiver, calling="STRANGER")
     assert association.is_rejected
-    said = capsys.readouterr().out
-    assert "STRANGER" in said
-    assert "not in [[scanner]]" in said
+    said = []
+
+    def heard():
+        said.append(capsys.readouterr().out)
+        return "STRANGER" in "".join(said) and "not in [[scanner]]" in "".join(said)
+
+    wait_for(heard)
 
 
 def test_a_known_title_from_another_address_is_rejected(start):
