@@ -177,11 +177,13 @@ class Watcher:
         groups: dict[str, Any] = {}
         deadlines = []
         for candidate in group.assemble(_images(study), self._rules):
+            before = old["groups"].get(candidate.group_id) or {}
             arrival = _arrival(candidate, study, markers, receiving=receiving)
-            decision = decide(candidate, arrival, self._rules, now)
+            started = before.get("started") == _sources(candidate)  # whatever else arrives, its job is on its way
+            decision = Decision(Verdict.READY) if started else decide(candidate, arrival, self._rules, now)
             if decision.again_at is not None:
                 deadlines.append(decision.again_at)
-            groups[candidate.group_id] = self._act(candidate, decision, old["groups"].get(candidate.group_id) or {})
+            groups[candidate.group_id] = self._act(candidate, decision, before)
         if any(_is_unread(found) for found in study.headers.values()):
             deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
@@ -332,9 +334,14 @@ def _arrival(candidate: Group, study: _Study, markers: _Markers, *, receiving: b
     )
 
 
+def _sources(candidate: Group) -> str:
+    """Digest of the instances of a group."""
+    uids = sorted({image.sop_instance_uid for image in candidate.images})
+    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
+
+
 def _entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
     """What the study's record says of a group; ``key`` names the job that was started from the images ``started``."""
-    sources = sorted({image.sop_instance_uid for image in candidate.images})
     return {
         "series_instance_uids": list(candidate.series_instance_uids),
         "status": str(decision.verdict),
@@ -345,7 +352,7 @@ def _entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict
         "echo_times_ms": list(candidate.echo_times_ms),
         "slices": candidate.n_slices,
         "images": len(candidate.images),
-        "sources": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
+        "sources": _sources(candidate),
         "started": before.get("started"),
         "key": before.get("key"),
     }
