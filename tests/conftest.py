@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -17,6 +18,13 @@ def _absent(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_its_own() -> Iterator[None]:
+    """Tests that run the command line configure logging; the next test starts without that."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
