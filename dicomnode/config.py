@@ -327,10 +327,15 @@ def _name(key: _Key) -> str:
     match key:
         case (str(table), int(index), *rest):
             number = f" {index + 1}" if index else ""
-            return " ".join([f"[[{table}]]{number}", *map(str, rest)])
+            return " ".join([f"[[{table}]]{number}", *map(_counted, rest)])
         case (str(table), *rest):
-            return " ".join([f"[{table}]", *map(str, rest)])
+            return " ".join([f"[{table}]", *map(_counted, rest)])
     return ".".join(map(str, key))
+
+
+def _counted(part: str | int) -> str:
+    """People count from 1."""
+    return str(part + 1) if isinstance(part, int) else part
 
 
 def _known(key: _Key) -> list[str]:

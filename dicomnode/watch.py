@@ -374,7 +374,9 @@ def _is_unread(found: Header) -> bool:
 def _conflicts(folder: Path) -> list[dict[str, Any]]:
     """What was put aside because other bytes are held under its SOP Instance UID."""
     count = sum(1 for _ in folder.glob("conflict-*.dcm"))
-    sentence = "other content came under the SOP Instance UID of an image that is held; it was put aside unused"
+    sentence = (
+        "an image that is held came again with other bytes (content or transfer syntax); they were put aside unused"
+    )
     return [{"code": "conflict", "reason": sentence, "count": count}] if count else []
 
 
