@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 INNER = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
 REFUSED = 1e-4  # voxels that may still be refused at the end, relative to the objective's natural size
 MISFIT = 0.1  # of the objective; of a good fit it is about 8 times its natural size, of a bad one 30 and more
+LEFT = 5.0  # times the tolerance: the gap that the TV problem of the last step may have
 FORCING = 0.03  # a step's TV problem is solved to this share of what the last step gained
 ROUNDS = 3  # steps before they grow
 CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
@@ -39,6 +40,7 @@ class Problem:
     most: float
     regulariser: str = "tv"
     spacing: tuple[float, float] = SQUARE  # between rows, between columns; geometric mean 1
+    thorough: bool = False  # TV passes grow from step to step, which strong weights over wide regions need
 
     @property
     def floor(self) -> NDArray[Any]:
@@ -114,6 +116,15 @@ def _keep_inside(x: Any, y: Any, c: Any, least: Any, most: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """Maps after one outer step, the duality gap its TV problem was left with, the primal step size to go on with."""
+
+    x: NDArray[Any]  # (2, K, L)
+    gap: float
+    tau: float
+
+
+@dataclass(frozen=True, slots=True)
 class Effort:
     """How far the TV problem of one step is solved, and with which primal step size it begins."""
 
@@ -124,10 +135,10 @@ class Effort:
 
 def step(
     problem: Problem, x: NDArray[Any], terms: NDArray[Any], damping: NDArray[Any], p: NDArray[Any], effort: Effort
-) -> tuple[NDArray[Any], float]:
+) -> Step:
     """One outer step: quadratic models of all voxels, then the coupled TV problem they make as far as ``effort`` says.
 
-    Returns the maps and the primal step size to go on with; ``p`` is overwritten.
+    ``p`` is overwritten.
     """
     shape, n = x.shape, x[0].size
     u, c = np.empty((2, n), x.dtype), np.empty((3, n), x.dtype)
@@ -137,13 +148,13 @@ def step(
     tau = effort.tau or 1.0
     begin = None if effort.tau is None else x
     if problem.regulariser == "laplacian":
-        y = solve_smooth(u, c, problem.weights, problem.free, effort.passes)
+        y, gap = solve_smooth(u, c, problem.weights, problem.free, effort.passes), 0.0
     else:
         solved = solve_coupled(u, c, problem.weights, p, effort.gap, effort.passes, problem.spacing, bounds, begin, tau)
-        y, tau = solved.x, solved.tau
+        y, gap, tau = solved.x, solved.gap, solved.tau
     of = x.dtype.type
     _keep_inside(x.reshape(2, n), y.reshape(2, n), c.reshape(3, n), of(problem.least), of(problem.most))
-    return y, tau
+    return Step(y, gap, tau)
 
 
 def _evaluate(problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
@@ -162,12 +173,11 @@ def minimise(
     *,
     tolerance: float = 1e-4,
     most: int = 120,
-    thorough: bool = False,
 ) -> Solution:
-    """Repeat ``step`` until an accepted step gains less than ``tolerance`` of the objective's natural size.
+    """Repeat ``step`` until it gains less than ``tolerance`` of the objective's natural size and leaves little to gain.
 
     Each step solves its TV problem to a duality gap of a tenth of that, in parts when it takes long: the quadratic
-    models are renewed meanwhile. With ``thorough`` the parts grow, which strong weights over wide regions need.
+    models are renewed meanwhile.
     ``dual`` is overwritten.
     """
     x = start
@@ -181,10 +191,11 @@ def minimise(
     if problem.weights.any():  # regularised: where the model does not describe the data, last digits mean nothing
         size = max(size, MISFIT * value)
     for iteration in range(1, most + 1):
-        passes = INNER * max(1, iteration - ROUNDS) if thorough else INNER
+        passes = INNER * max(1, iteration - ROUNDS) if problem.thorough else INNER
         gap = max(0.1 * tolerance * size, FORCING * gain)
-        effort = Effort(gap, passes, min(1.0, CARRY * tau) if thorough else None)
-        y, tau = step(problem, x, terms, damping, p, effort)
+        effort = Effort(gap, passes, min(1.0, CARRY * tau) if problem.thorough else None)
+        made = step(problem, x, terms, damping, p, effort)
+        y, tau = made.x, made.tau
         new_terms = _evaluate(problem, y)
         if not np.isfinite(y).all():
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
@@ -194,6 +205,7 @@ def minimise(
         if gain > -1e-6 * size:
             x, terms, value = y, new_terms, new_value
             history.append(value)
-        if abs(gain) < tolerance * size and refused <= REFUSED * size:
+        settled = abs(gain) < tolerance * size and made.gap <= LEFT * tolerance * size
+        if settled and refused <= REFUSED * size:
             return Solution(x, p, tuple(history), iteration, True, "converged")
     return Solution(x, p, tuple(history), most, False, "stopped: the largest number of iterations was reached")

@@ -113,11 +113,14 @@ def fit_t2star(
     chosen = arguments.mask(mask, shape).reshape(-1, *shape[-2:])
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = arguments.precision(s)
+    noise = "gaussian" if _is_signed(s) else noise
+    # Least squares knows no floor, so that N is not looked for.
+    n_coils = 1.0 if noise == "gaussian" and n_coils is None and sigma is not None else n_coils
     given = arguments.positive("sigma", sigma), arguments.positive("n_coils", n_coils)
     estimate = _noise(slices, chosen, t_ms, dtype, given)
     settings = Settings(
         method=method,
-        noise="gaussian" if _is_signed(s) else noise,
+        noise=noise,
         model=arguments.check_model(model, t_ms, field_strength_t, method),
         regulariser=arguments.choice("regulariser", regulariser, arguments.REGULARISERS),
         sigma=estimate.sigma,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.vector_math import kernel
+from solver.vector_math import kernel, row_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,136 +45,199 @@ class Coupled:
     iterations: int
 
 
-@kernel
-def _adjoint_row(qx: Any, qy: Any, i: int, down: Any, right: Any, out: Any) -> None:
-    """Row i of D' q."""
-    n = out.size
-    below = out.dtype.type(0) if i == qx.shape[0] - 1 else -down
-    above = i - 1 if i > 0 else 0
-    from_above = down if i > 0 else out.dtype.type(0)
-    for j in range(n):
-        out[j] = from_above * qx[above, j] + below * qx[i, j]
-    for j in range(n - 1):
-        out[j] -= right * qy[i, j]
-    for j in range(1, n):
-        out[j] += right * qy[i, j - 1]
+@row_kernel
+def _adjoint(px: Any, above: Any, py: Any, fall: Any, down: Any, right: Any, out: Any) -> None:
+    """One row of D' p; ``above`` is p_x of the row above, ``fall`` is ``down`` but 0 for the first row."""
+    out[0] = fall * above[0] - down * px[0] - right * py[0]
+    for j in range(1, out.size):
+        out[j] = fall * above[j] - down * px[j] + right * (py[j - 1] - py[j])
 
 
-@kernel
-def _dual_row(x: Any, w: Any, size: Any, scale: Any, px: Any, py: Any, i: int, steps: Any) -> None:
-    """Row i of p+ = project(p + scale size D x); the last row and column have no neighbour to differ from."""
-    one, zero, tiny = x.dtype.type(1), x.dtype.type(0), x.dtype.type(1e-30)
-    bottom = i == w.shape[0] - 1
-    below = i if bottom else i + 1
-    down, right = (zero if bottom else steps[0]), steps[1]
-    last = x.shape[1] - 1
-    for j in range(last):
-        step = scale * size[i, j]
-        a = px[i, j] + step * down * (x[below, j] - x[i, j])
-        b = py[i, j] + step * right * (x[i, j + 1] - x[i, j])
-        shrink = min(one, w[i, j] * (one / np.sqrt(max(a * a + b * b, tiny))))
-        px[i, j] = a * shrink
-        py[i, j] = b * shrink
-    a = px[i, last] + scale * size[i, last] * down * (x[below, last] - x[i, last])
-    px[i, last] = min(max(a, -w[i, last]), w[i, last])
+@row_kernel
+def _dual_step(x: Any, below: Any, w: Any, size: Any, scale: Any, down: Any, right: Any, px: Any, py: Any) -> None:
+    """One row of p+ = project(p + scale size D x); x has the last column twice, so that nothing differs there."""
+    one, tiny = x.dtype.type(1), x.dtype.type(1e-30)
+    for j in range(w.size):
+        step = scale * size[j]
+        a = px[j] + step * down * (below[j] - x[j])
+        b = py[j] + step * right * (x[j + 1] - x[j])
+        shrink = w[j] * (one / np.sqrt(max(a * a + b * b, w[j] * w[j] + tiny)))
+        px[j] = a * shrink
+        py[j] = b * shrink
 
 
-@kernel
-def _relax_row(goal: Any, x: Any, ahead: Any, tau: Any, theta: Any, i: int) -> None:
-    """Row i of x+ = (x + tau goal) / (1 + tau), ahead = x+ + theta (x+ - x)."""
+@row_kernel
+def _primal_step(goal: Any, tau: Any, theta: Any, x: Any, ahead: Any) -> None:
+    """One row of x+ = (x + tau goal) / (1 + tau), ahead = x+ + theta (x+ - x)."""
     share = x.dtype.type(1) / (x.dtype.type(1) + tau)
-    for j in range(goal.size):
-        new = (x[i, j] + tau * goal[j]) * share
-        ahead[i, j] = new + theta * (new - x[i, j])
-        x[i, j] = new
+    for j in range(x.size):
+        new = (x[j] + tau * goal[j]) * share
+        ahead[j] = new + theta * (new - x[j])
+        x[j] = new
+    ahead[x.size] = ahead[x.size - 1]
 
 
-@kernel
-def _relax_two(
-    goal0: Any,
-    goal1: Any,
-    c: Any,
+@row_kernel
+def _primal_steps(
+    u0: Any,
+    u1: Any,
+    c00: Any,
+    c01: Any,
+    c11: Any,
+    lean: Any,
+    d0: Any,
+    d1: Any,
     bounds: Any,
+    tau: Any,
+    theta: Any,
     x0: Any,
     x1: Any,
     ahead0: Any,
     ahead1: Any,
-    tau: Any,
-    theta: Any,
-    i: int,
 ) -> None:
-    """The same for two maps; where the second would leave its bounds, the nearest point in C^-1 that has it there."""
-    zero, tiny = x0.dtype.type(0), x0.dtype.type(1e-30)
+    """The same for two maps and the goal u - C d.
+
+    Where the second map would leave its bounds, it takes the nearest point in C^-1 that has it there: ``lean`` is
+    C_01 / C_11. C is 0 where a voxel is held.
+    """
     share = x0.dtype.type(1) / (x0.dtype.type(1) + tau)
-    least, most = bounds[0], bounds[1]
-    for j in range(goal0.size):
-        free1 = (x1[i, j] + tau * goal1[j]) * share
-        new1 = min(max(free1, least), most)
-        new1 = new1 if c[2, i, j] > zero else free1
-        new0 = (x0[i, j] + tau * goal0[j]) * share + c[1, i, j] / max(c[2, i, j], tiny) * (new1 - free1)
-        ahead0[i, j] = new0 + theta * (new0 - x0[i, j])
-        ahead1[i, j] = new1 + theta * (new1 - x1[i, j])
-        x0[i, j] = new0
-        x1[i, j] = new1
+    least, most, zero = bounds[0], bounds[1], x0.dtype.type(0)
+    for j in range(x0.size):
+        goal0 = u0[j] - c00[j] * d0[j] - c01[j] * d1[j]
+        goal1 = u1[j] - c01[j] * d0[j] - c11[j] * d1[j]
+        free1 = (x1[j] + tau * goal1) * share
+        new1 = min(max(free1, least), most) if c11[j] > zero else free1
+        new0 = (x0[j] + tau * goal0) * share + lean[j] * (new1 - free1)
+        ahead0[j] = new0 + theta * (new0 - x0[j])
+        ahead1[j] = new1 + theta * (new1 - x1[j])
+        x0[j] = new0
+        x1[j] = new1
+    ahead0[x0.size] = ahead0[x0.size - 1]
+    ahead1[x1.size] = ahead1[x1.size - 1]
 
 
 @kernel
-def _pass_two(
-    u: Any, c: Any, w: Any, size: Any, p: Any, x: Any, ahead: Any, tau: Any, theta: Any, steps: Any, bounds: Any, d: Any
+def _adjoint_row(px: Any, py: Any, i: int, steps: Any, out: Any) -> None:
+    """Row i of D' p."""
+    fall = steps[0] if i > 0 else out.dtype.type(0)
+    _adjoint(px[i], px[max(i - 1, 0)], py[i], fall, steps[0], steps[1], out)
+
+
+@kernel
+def _dual_row(x: Any, w: Any, size: Any, scale: Any, px: Any, py: Any, i: int, steps: Any) -> None:
+    """Row i of p+; the last row has none below to differ from."""
+    below = min(i + 1, w.shape[0] - 1)
+    _dual_step(x[i], x[below], w[i], size[i], scale, steps[0], steps[1], px[i], py[i])
+
+
+@kernel
+def _passes_two(
+    u: Any, c: Any, w: Any, size: Any, p: Any, x: Any, ahead: Any, pace: Any, steps: Any, bounds: Any, d: Any
 ) -> None:
-    """One primal-dual pass over two maps that C couples: p first, then x towards u - C D' p; d (4, L) is scratch."""
+    """Primal-dual passes over two maps that C couples: p first, then x towards u - C D' p; d (2, L) is scratch.
+
+    ``pace`` (n, 2) holds the primal step and the extrapolation of each pass. A pass follows the one before at the
+    distance of a row, which is all it needs, so that rows are used n times while they are in the cache.
+    """
     one = u.dtype.type(1)
     p0, p1, p2, p3, w0, w1, size0, size1 = p[0], p[1], p[2], p[3], w[0], w[1], size[0], size[1]
-    x0, x1, ahead0, ahead1, d0, d1, goal0, goal1 = x[0], x[1], ahead[0], ahead[1], d[0], d[1], d[2], d[3]
-    for i in range(u.shape[1]):
-        _dual_row(ahead0, w0, size0, one / tau, p0, p1, i, steps)
-        _dual_row(ahead1, w1, size1, one / tau, p2, p3, i, steps)
-        _adjoint_row(p0, p1, i, steps[0], steps[1], d0)
-        _adjoint_row(p2, p3, i, steps[0], steps[1], d1)
-        _goal_row(u, c, i, d0, d1, goal0, goal1)
-        _relax_two(goal0, goal1, c, bounds, x0, x1, ahead0, ahead1, tau, theta, i)
+    x0, x1, ahead0, ahead1, d0, d1 = x[0], x[1], ahead[0], ahead[1], d[0], d[1]
+    u0, u1, c00, c01, c11, lean = u[0], u[1], c[0], c[1], c[2], c[3]
+    rows, passes = u.shape[1], pace.shape[0]
+    for front in range(rows + passes - 1):
+        for k in range(max(0, front - rows + 1), min(passes, front + 1)):
+            i, tau, theta = front - k, pace[k, 0], pace[k, 1]
+            _dual_row(ahead0, w0, size0, one / tau, p0, p1, i, steps)
+            _dual_row(ahead1, w1, size1, one / tau, p2, p3, i, steps)
+            _adjoint_row(p0, p1, i, steps, d0)
+            _adjoint_row(p2, p3, i, steps, d1)
+            _primal_steps(
+                u0[i],
+                u1[i],
+                c00[i],
+                c01[i],
+                c11[i],
+                lean[i],
+                d0,
+                d1,
+                bounds,
+                tau,
+                theta,
+                x0[i],
+                x1[i],
+                ahead0[i],
+                ahead1[i],
+            )
 
 
 @kernel
-def _goal_row(u: Any, c: Any, i: int, d0: Any, d1: Any, goal0: Any, goal1: Any) -> None:
-    """Row i of u - C D' p of both maps; c holds C_00, C_01, C_11."""
-    for j in range(d0.size):
-        goal0[j] = u[0, i, j] - c[0, i, j] * d0[j] - c[1, i, j] * d1[j]
-    for j in range(d0.size):
-        goal1[j] = u[1, i, j] - c[1, i, j] * d0[j] - c[2, i, j] * d1[j]
+def _passes_one(u: Any, w: Any, size: Any, p: Any, x: Any, ahead: Any, pace: Any, steps: Any, d: Any) -> None:
+    """Primal-dual passes over a single map with C = 1, staggered likewise; d (1, L) is scratch."""
+    px, py, goal = p[0], p[1], d[0]
+    rows, passes = u.shape[0], pace.shape[0]
+    for front in range(rows + passes - 1):
+        for k in range(max(0, front - rows + 1), min(passes, front + 1)):
+            i, tau, theta = front - k, pace[k, 0], pace[k, 1]
+            _dual_row(ahead, w, size, u.dtype.type(1) / tau, px, py, i, steps)
+            _adjoint_row(px, py, i, steps, goal)
+            for j in range(goal.size):
+                goal[j] = u[i, j] - goal[j]
+            _primal_step(goal, tau, theta, x[i], ahead[i])
 
 
 @kernel
-def _pass_one(u: Any, w: Any, size: Any, p: Any, x: Any, ahead: Any, tau: Any, theta: Any, steps: Any, d: Any) -> None:
-    """One primal-dual pass over a single map with C = 1."""
-    px, py, d0 = p[0], p[1], d[0]
-    for i in range(u.shape[0]):
-        _dual_row(ahead, w, size, u.dtype.type(1) / tau, px, py, i, steps)
-        _adjoint_row(px, py, i, steps[0], steps[1], d0)
-        for j in range(d0.size):
-            d0[j] = u[i, j] - d0[j]
-        _relax_row(d0, x, ahead, tau, theta, i)
+def _set_pace(pace: Any, tau: float) -> float:
+    """Write the primal steps and extrapolations of the next passes from the step ``tau`` on; return the one after."""
+    for k in range(pace.shape[0]):
+        theta = 1.0 / np.sqrt(1.0 + 2.0 * CONVEXITY * tau)
+        pace[k, 0], pace[k, 1] = tau, theta
+        tau *= theta
+    return tau
+
+
+@row_kernel
+def _slope_row(x: Any, below: Any, w: Any, px: Any, py: Any, down: Any, right: Any) -> Any:
+    """Sum of w |D x| and of w |D x| - <p, D x> over one row."""
+    value, gap = x.dtype.type(0), x.dtype.type(0)
+    last = x.size - 1
+    for j in range(last):
+        a, b = down * (below[j] - x[j]), right * (x[j + 1] - x[j])
+        term = w[j] * np.sqrt(a * a + b * b)
+        value += term
+        gap += term - px[j] * a - py[j] * b
+    a = down * (below[last] - x[last])
+    term = w[last] * abs(a)
+    return value + term, gap + term - px[last] * a
 
 
 @kernel
 def _slopes(x: Any, w: Any, px: Any, py: Any, steps: Any) -> Any:
     """Sum of w |D x| and of w |D x| - <p, D x>."""
-    rows, columns = x.shape
     value, gap = 0.0, 0.0
-    last = columns - 1
-    for i in range(rows):
-        below = i if i == rows - 1 else i + 1
-        down, right = steps[0], steps[1]
-        row_value, row_gap = x.dtype.type(0), x.dtype.type(0)
-        for j in range(last):
-            a, b = down * (x[below, j] - x[i, j]), right * (x[i, j + 1] - x[i, j])
-            term = w[i, j] * np.sqrt(a * a + b * b)
-            row_value += term
-            row_gap += term - px[i, j] * a - py[i, j] * b
-        a = down * (x[below, last] - x[i, last])
-        value += row_value + w[i, last] * abs(a)
-        gap += row_gap + w[i, last] * abs(a) - px[i, last] * a
+    for i in range(x.shape[0]):
+        below = min(i + 1, x.shape[0] - 1)
+        row_value, row_gap = _slope_row(x[i], x[below], w[i], px[i], py[i], steps[0], steps[1])
+        value += row_value
+        gap += row_gap
     return value, gap
+
+
+@row_kernel
+def _distance_row(
+    u0: Any, u1: Any, c00: Any, c01: Any, c11: Any, d0: Any, d1: Any, x0: Any, x1: Any, bounds: Any
+) -> Any:
+    """1/2 |x - g|^2 in C^-1 over one row, less what the bounds keep g = u - C d from; 0 where C is singular."""
+    zero, tiny = u0.dtype.type(0), u0.dtype.type(1e-30)
+    total, least, most = zero, bounds[0], bounds[1]
+    for j in range(u0.size):
+        g0 = u0[j] - c00[j] * d0[j] - c01[j] * d1[j]
+        g1 = u1[j] - c01[j] * d0[j] - c11[j] * d1[j]
+        a, b, beyond = x0[j] - g0, x1[j] - g1, g1 - min(max(g1, least), most)
+        determinant = c00[j] * c11[j] - c01[j] * c01[j]
+        square = c11[j] * a * a - (c01[j] + c01[j]) * a * b + c00[j] * b * b
+        inside = square / max(determinant, tiny) - beyond * beyond / max(c11[j], tiny)
+        total += max(inside, zero) if determinant > tiny else zero
+    return total * u0.dtype.type(0.5)
 
 
 @kernel
@@ -183,25 +246,13 @@ def _gap_two(u: Any, c: Any, w: Any, p: Any, x: Any, steps: Any, bounds: Any, d:
 
     Where g lies beyond the bounds, its own distance from them, 1/2 (g - bound)^2 / C_11, is taken off.
     """
-    zero, half, tiny = u.dtype.type(0), u.dtype.type(0.5), u.dtype.type(1e-30)
-    g0 = _slopes(x[0], w[0], p[0], p[1], steps)[1]
-    g1 = _slopes(x[1], w[1], p[2], p[3], steps)[1]
-    distance = 0.0
+    gap = _slopes(x[0], w[0], p[0], p[1], steps)[1] + _slopes(x[1], w[1], p[2], p[3], steps)[1]
+    d0, d1 = d[0], d[1]
     for i in range(u.shape[1]):
-        _adjoint_row(p[0], p[1], i, steps[0], steps[1], d[0])
-        _adjoint_row(p[2], p[3], i, steps[0], steps[1], d[1])
-        _goal_row(u, c, i, d[0], d[1], d[2], d[3])
-        row = zero
-        for j in range(u.shape[2]):
-            a, b = x[0, i, j] - d[2, j], x[1, i, j] - d[3, j]
-            c00, c01, c11 = c[0, i, j], c[1, i, j], c[2, i, j]
-            determinant = c00 * c11 - c01 * c01
-            inside = (c11 * a * a - (c01 + c01) * a * b + c00 * b * b) / max(determinant, tiny)
-            beyond = d[3, j] - min(max(d[3, j], bounds[0]), bounds[1])
-            inside -= beyond * beyond / max(c11, tiny)
-            row += half * max(inside, zero) if determinant > tiny else zero
-        distance += row
-    return distance + g0 + g1
+        _adjoint_row(p[0], p[1], i, steps, d0)
+        _adjoint_row(p[2], p[3], i, steps, d1)
+        gap += _distance_row(u[0, i], u[1, i], c[0, i], c[1, i], c[2, i], d0, d1, x[0, i], x[1, i], bounds)
+    return gap
 
 
 @kernel
@@ -210,7 +261,7 @@ def _gap_one(u: Any, w: Any, p: Any, x: Any, steps: Any, d: Any) -> Any:
     half = u.dtype.type(0.5)
     value, gap = _slopes(x, w, p[0], p[1], steps)
     for i in range(u.shape[0]):
-        _adjoint_row(p[0], p[1], i, steps[0], steps[1], d[0])
+        _adjoint_row(p[0], p[1], i, steps, d[0])
         own, row = u.dtype.type(0), u.dtype.type(0)
         for j in range(u.shape[1]):
             misfit = x[i, j] - u[i, j]
@@ -235,7 +286,21 @@ def _dual_sizes(c: Any, steps: Any, size: Any) -> None:
                 right = j if j == columns - 1 else j + 1
                 coupling = one + abs(c[1, i, j]) / np.sqrt(max(c[0, i, j] * c[2, i, j], tiny))
                 largest = c[2 * k, i, j] + max(c[2 * k, below, j], c[2 * k, i, right])
-                size[k, i, j] = one / max(four * widest * coupling * largest, tiny)
+                # Where nothing can move the dual has no effect: any step but an overflowing one would do.
+                size[k, i, j] = one / (four * widest * coupling * largest) if largest > tiny else largest
+
+
+@kernel
+def _prepare(u: Any, c: Any, bounds: Any, metric: Any, x: Any) -> None:
+    """Metric: C and C_01 / C_11. x: within the bounds, and u where C is 0."""
+    zero, tiny = u.dtype.type(0), u.dtype.type(1e-30)
+    for i in range(u.shape[1]):
+        for j in range(u.shape[2]):
+            free = c[2, i, j] > zero
+            metric[0, i, j], metric[1, i, j], metric[2, i, j] = c[0, i, j], c[1, i, j], c[2, i, j]
+            metric[3, i, j] = c[1, i, j] / max(c[2, i, j], tiny)
+            x[0, i, j] = x[0, i, j] if free else u[0, i, j]
+            x[1, i, j] = min(max(x[1, i, j], bounds[0]), bounds[1]) if free else u[1, i, j]
 
 
 @kernel
@@ -245,16 +310,15 @@ def _solve_two(
     """Accelerated primal-dual passes until the gap is below ``tolerance``; x and p are start and result."""
     size = np.empty_like(w)
     _dual_sizes(c, steps, size)
-    ahead = x.copy()
-    d = np.empty((4, u.shape[2]), u.dtype)
+    ahead = np.concatenate((x, x[:, :, -1:]), axis=2)
+    d = np.empty((2, u.shape[2]), u.dtype)
+    pace = np.empty((check, 2), u.dtype)
     gap = _gap_two(u, c, w, p, x, steps, bounds, d)
     done = 0
     while gap > tolerance and done < most:
-        for _ in range(check):
-            theta = 1.0 / np.sqrt(1.0 + 2.0 * CONVEXITY * tau)
-            _pass_two(u, c, w, size, p, x, ahead, u.dtype.type(tau), u.dtype.type(theta), steps, bounds, d)
-            tau *= theta
-            done += 1
+        tau = _set_pace(pace, tau)
+        _passes_two(u, c, w, size, p, x, ahead, pace, steps, bounds, d)
+        done += check
         gap = _gap_two(u, c, w, p, x, steps, bounds, d)
     return gap, tau, done
 
@@ -263,17 +327,16 @@ def _solve_two(
 def _solve_one(u: Any, w: Any, p: Any, steps: Any, x: Any, relative: Any, most: int, check: int) -> Any:
     """Accelerated primal-dual passes until the gap is below ``relative`` times the objective."""
     size = np.full_like(u, u.dtype.type(0.25) / (steps[0] * steps[0] + steps[1] * steps[1]))
-    ahead = x.copy()
+    ahead = np.concatenate((x, x[:, -1:]), axis=1)
     d = np.empty((1, u.shape[1]), u.dtype)
+    pace = np.empty((check, 2), u.dtype)
     tau = 1.0
     value, gap = _gap_one(u, w, p, x, steps, d)
     done = 0
     while gap > relative * value and done < most:
-        for _ in range(check):
-            theta = 1.0 / np.sqrt(1.0 + 2.0 * CONVEXITY * tau)
-            _pass_one(u, w, size, p, x, ahead, u.dtype.type(tau), u.dtype.type(theta), steps, d)
-            tau *= theta
-            done += 1
+        tau = _set_pace(pace, tau)
+        _passes_one(u, w, size, p, x, ahead, pace, steps, d)
+        done += check
         value, gap = _gap_one(u, w, p, x, steps, d)
     return gap, done
 
@@ -299,9 +362,16 @@ def prox(
     """
     w = np.ascontiguousarray(np.broadcast_to(np.asarray(weight, u.dtype), u.shape))
     p = np.zeros((2, *u.shape), u.dtype) if start is None else _project(start, w)
+    _clear_ends(p)
     x = u.copy()
     gap, done = _solve_one(u, w, p, _steps(spacing, u.dtype), x, relative_gap, most, CHECK_EVERY)
     return Prox(x, p, max(float(gap), 0.0), int(done))
+
+
+def _clear_ends(p: NDArray[Any]) -> None:
+    """Set to 0 the dual variables of differences across the last row and column, which there are not."""
+    p[0::2, -1] = 0
+    p[1::2, :, -1] = 0
 
 
 def _project(p: NDArray[Any], w: NDArray[Any]) -> NDArray[Any]:
@@ -328,11 +398,13 @@ def solve_coupled(
     ``p`` (4, K, L) is the dual start and is overwritten with the result, ``start`` that of x, ``tau`` the primal step;
     the second map stays within ``bounds``.
     """
-    x = u.copy() if start is None else np.where(c[2] > 0, start, u)
-    np.clip(x[1], *bounds, out=x[1], where=c[2] > 0)
+    x = (u if start is None else start).copy()
     limits = np.array(bounds, u.dtype)
+    metric = np.empty((4, *u.shape[1:]), u.dtype)
+    _prepare(u, c, limits, metric, x)
+    _clear_ends(p)
     steps = _steps(spacing, u.dtype)
-    gap, tau, done = _solve_two(u, c, w, p, steps, limits, x, tau, tolerance, most, CHECK_EVERY)
+    gap, tau, done = _solve_two(u, metric, w, p, steps, limits, x, tau, tolerance, most, CHECK_EVERY)
     return Coupled(x, max(float(gap), 0.0), float(tau), int(done))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numba import njit, types
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic, overload, register_jitable
 
 if TYPE_CHECKING:
@@ -28,6 +29,22 @@ def kernel(function: F) -> F:
         return cast("F", njit(fastmath=VECTOR, error_model="numpy", cache=True, nogil=True)(function))
     except RuntimeError:  # nowhere to keep it: neither beside the package, nor at NUMBA_CACHE_DIR, nor at home
         return cast("F", njit(fastmath=VECTOR, error_model="numpy", nogil=True)(function))
+
+
+class _Apart(CompilerBase):
+    """Compiles a function whose arrays do not overlap where one of them is written."""
+
+    def define_pipelines(self) -> list[Any]:
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]  # type: ignore[no-untyped-call]
+
+
+def row_kernel(function: F) -> F:
+    """Compile a loop over vectors that do not overlap where one of them is written, to be called by a kernel.
+
+    Without that promise the compiler guards loops over many vectors against overlap, or leaves them scalar.
+    """
+    return cast("F", njit(fastmath=VECTOR, error_model="numpy", pipeline_class=_Apart)(function))
 
 
 def inlined(function: F) -> F:
