@@ -53,12 +53,15 @@ def _measure_roi(
         nothing = (*roi.doubts, f"{quality.NOT_MEASURABLE}: the region holds no voxel with a valid fit")
         return RoiMeasurement(roi.name, 0, area, None, None, None, None, nothing), None
     sigma = float(np.median(maps.sigma))
-    decay, plain = fitting.decay(signal, stack.echo_times_ms, region, sigma)
+    coils = float(maps.record.parameters.get("n_coils", 1.0))
+    decay, plain = fitting.decay(signal, stack.echo_times_ms, region, (sigma, coils))
     invalid = 1.0 - region.sum() / roi.mask.sum()
     trust = quality.judge(decay, sigma=sigma, plain_r2star_per_s=plain, invalid_fraction=float(invalid))
     flags = roi.doubts + trust.flags
     if not maps.record.converged:
         flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
+    if maps.record.parameters.get("n_coils_source") == "decays":
+        flags += (f"{quality.LOW_CONFIDENCE}: noise of {coils:.1f} coils is supposed, because the decays level off",)
     elsewhere = any(doubt.startswith(quality.NOT_MEASURABLE) for doubt in roi.doubts)
     if elsewhere or not trust.measurable:
         decay = dataclasses.replace(decay, s0=None, r2star_per_s=None)

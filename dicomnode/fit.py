@@ -10,6 +10,7 @@ import numpy as np
 import dicomnode
 from dicomnode.model import DecayCurve, FitRecord, Maps
 from solver import fit_t2star
+from solver.noise import mean_of_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,21 +63,23 @@ def fit(
 
 
 def decay(
-    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], sigma: float
+    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: tuple[float, float]
 ) -> tuple[DecayCurve, float | None]:
     """The median decay of a region and its plain least-squares R2* in 1/s, for judging the maps without regularisation.
 
-    ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty.
+    ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty, ``noise`` sigma in its units and N.
     """
+    sigma, n_coils = noise
     median = np.median(signal[region].astype(np.float64), axis=0)
     # The median of many voxels carries their bias from the noise floor, not their spread.
-    corrected = fit_t2star(median[None, None, :], np.asarray(echo_times_ms), method="nls", noise="rician", sigma=sigma)
-    plain = fit_t2star(median[None, None, :], np.asarray(echo_times_ms), method="nls", noise="gaussian", sigma=sigma)
+    one, times = median[None, None, :], np.asarray(echo_times_ms)
+    corrected = fit_t2star(one, times, method="nls", noise="rician", sigma=sigma, n_coils=n_coils)
+    plain = fit_t2star(one, times, method="nls", noise="gaussian", sigma=sigma)
     valid = bool(np.all(corrected.valid))
     curve = DecayCurve(
         echo_times_ms=echo_times_ms,
         signal=tuple(float(value) for value in median),
-        noise_floor=float(np.sqrt(np.pi / 2.0) * sigma),
+        noise_floor=mean_of_noise(n_coils) * sigma,
         s0=float(np.ravel(corrected.s0)[0]) if valid else None,
         r2star_per_s=float(np.ravel(corrected.r2star_per_s)[0]) if valid else None,
     )

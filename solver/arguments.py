@@ -31,6 +31,7 @@ class Settings:
     sigma: float
     n_coils: float
     noise_source: str
+    n_coils_source: str
     weights: tuple[float, float] | None  # None: automatic
     spacing: tuple[float, float]  # between rows and columns, geometric mean 1
     field_strength_t: float | None
@@ -64,6 +65,7 @@ class Settings:
             "sigma": self.sigma,
             "n_coils": self.n_coils,
             "noise_source": self.noise_source,
+            "n_coils_source": self.n_coils_source,
             "weights": "auto" if self.weights is None else list(self.weights),
             "spacing": list(self.spacing),
             "field_strength_t": self.field_strength_t,

@@ -59,7 +59,7 @@ def _noise(
     """Noise of a stack from a few of its slices, in the units of the input; never zero."""
     sigma, n_coils = given
     if sigma is not None and n_coils is not None:
-        return NoiseEstimate(float(sigma), float(n_coils), "given")
+        return NoiseEstimate(float(sigma), float(n_coils), "given", "given")
     some = np.unique(np.linspace(0, len(s) - 1, SLICES_FOR_NOISE).round().astype(int))
     scale = max((float(np.abs(s[k][np.isfinite(s[k])]).max(initial=0)) for k in some), default=0.0) or 1.0
     t = (t_ms / t_ms[-1]).astype(dtype)
@@ -126,6 +126,7 @@ def fit_t2star(
         sigma=estimate.sigma,
         n_coils=estimate.n_coils,
         noise_source=estimate.source,
+        n_coils_source=estimate.coils_source,
         weights=arguments.weights(weights),
         spacing=arguments.pixel_spacing(spacing),
         field_strength_t=field_strength_t,

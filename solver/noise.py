@@ -115,7 +115,8 @@ class NoiseEstimate:
 
     sigma: float
     n_coils: float
-    source: str  # "air", "late echoes", "residuals", "differences" or "none"
+    source: str  # of sigma: "air", "late echoes", "residuals", "differences" or "given"
+    coils_source: str  # of N: one of these, "decays" or "assumed"
 
 
 def mean_of_noise(n_coils: float) -> float:
@@ -204,10 +205,22 @@ def residual_sigma(a: NDArray[Any], r: NDArray[Any], rss: NDArray[Any], t: NDArr
     return float(sigma)
 
 
-def difference_sigma(images: NDArray[Any]) -> float:
-    """Noise deviation from diagonal second differences of the images (..., K, L): the last resort."""
-    if min(images.shape[-2:]) < 2:
+def difference_sigma(images: NDArray[Any], lit: NDArray[np.bool_], apart: int = 1) -> float:
+    """Noise deviation from diagonal second differences of the images (M, K, L) where all four voxels are ``lit``.
+
+    Structure only raises it. Interpolation lowers that of neighbours, so that these are the last resort; of voxels two
+    ``apart`` it does not.
+    """
+    if min(images.shape[-2:]) <= apart:
         return 0.0
-    diagonal = images[..., 1:, 1:] - images[..., 1:, :-1] - images[..., :-1, 1:] + images[..., :-1, :-1]
-    lit = images[..., 1:, 1:] > 0
-    return float(np.median(np.abs(diagonal[lit])) / (2 * 0.6745)) if lit.any() else 0.0
+
+    def corners(m: Any) -> list[Any]:
+        return [m[..., apart:, apart:], m[..., apart:, :-apart], m[..., :-apart, apart:], m[..., :-apart, :-apart]]
+
+    a, b, c, d = corners(images)
+    all_lit = np.logical_and.reduce(corners(lit))
+    if not all_lit.any():
+        return 0.0
+    # The mean of the lowest three quarters: edges are outside them, and whole numbers do not make steps of it.
+    lowest = np.sort(np.abs((a - b - c + d)[..., all_lit]), axis=-1)[..., : max(1, 3 * int(all_lit.sum()) // 4)]
+    return float(np.median(lowest.mean(axis=-1)) / (2 * 0.5148))

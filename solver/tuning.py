@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from solver.coils import coils_of_tissue
 from solver.noise import NoiseEstimate, coils_of, difference_sigma, noise_only, residual_sigma
 from solver.uncertainty import information
 from solver.vector_math import fast_exp, kernel
@@ -20,6 +21,8 @@ STRENGTH = 1.4  # weight of |D x| where x is in units of its Cramér-Rao standar
 STEP = 1.4  # height of a step, in standard deviations of one voxel, that halves the weight
 POWER = 3.0
 SMALLEST = 0.01  # of a map, in sigma or per last echo time, where it is compared with its deviation
+LOUDER = 1.1  # than tissue: beyond it, air holds more than noise
+APART = 2  # voxels, for differences that interpolation does not make small
 MISSED = 2.0  # of minus log likelihood for each sample, where about 0.5 is expected
 WINDOW = 5  # pixels over which signals are averaged before that deviation is computed
 
@@ -31,39 +34,66 @@ def estimate_noise(
     bounds: tuple[float, float],
     n_coils: float | None,
 ) -> NoiseEstimate:
-    """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from fit residuals.
+    """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from tissue.
 
-    Where the residuals contradict the air (vendors filter or scale it, ghosts fill it) the tissue is believed.
+    Where the tissue contradicts the air (vendors filter or scale it, ghosts fill it) the tissue is believed.
     """
     heard = [(np.mean(s > 0, axis=0) > 0.5) & u for s, u in zip(stacks, usable, strict=True)]
     lit = np.concatenate([s[:, d] for s, d in zip(stacks, heard, strict=True)], axis=1)
-    residual = _tissue_sigma(stacks, usable, t, bounds)
+    bright = _bright(stacks, usable)
+    samples = np.concatenate([s[:, b] for s, b in zip(stacks, bright, strict=True)], axis=1)
+    residual = _tissue_sigma(stacks, bright, samples, t, bounds)
     late = max(2, t.size // 3)
-    # Air may be as much as four times quieter than residuals, which hold what no model explains; a few echoes that
-    # look like noise must agree with them.
-    for source, samples, ratios in (
+    # Air may be as much as four times quieter than tissue, which holds what no model explains; a few echoes that
+    # look like noise must agree with it.
+    for source, silence, ratios in (
         ("air", lit, (0.75, 4.0)),
         ("late echoes", lit[-late:], (0.6, 1.5)),
     ):
-        silent = noise_only(samples, (residual * (1 / ratios[1]), residual / ratios[0]), n_coils)
+        silent = noise_only(silence, (residual * (1 / ratios[1]), residual / ratios[0]), n_coils)
         if silent is not None:
             n = n_coils or coils_of(silent)
             sigma = float(np.sqrt(np.mean(np.square(silent, dtype=np.float64)) / (2 * n)))
-            return NoiseEstimate(min(sigma, residual or sigma), n, source)
+            sigma = sigma if sigma < LOUDER * residual or not residual else residual
+            return NoiseEstimate(sigma, n, source, "given" if n_coils else source)
     if residual > 0:
-        return NoiseEstimate(residual, n_coils or 1.0, "residuals")
-    differences = [difference_sigma(s) for s in stacks]
-    return NoiseEstimate(float(np.median(differences)), n_coils or 1.0, "differences")
+        n = n_coils or coils_of_tissue(samples / samples.dtype.type(residual), t, bounds)
+        return NoiseEstimate(residual, n, "residuals", _source_of(n, n_coils))
+    differences = [difference_sigma(s, s[0] > 0) for s in stacks]
+    return NoiseEstimate(float(np.median(differences)), n_coils or 1.0, "differences", _source_of(1.0, n_coils))
+
+
+def _source_of(n: float, given: float | None) -> str:
+    """Where N came from when nothing was noise alone."""
+    return "given" if given else "decays" if n > 1 else "assumed"
+
+
+def _bright(stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
+    """Voxels of tissue, by the first echo."""
+    lit = [u & (s[0] > 0) for s, u in zip(stacks, usable, strict=True)]
+    first = np.concatenate([s[0][u] for s, u in zip(stacks, lit, strict=True)])
+    least = 0.25 * np.quantile(first, 0.98) if first.size else 0.0
+    return [u & (s[0] >= least) for s, u in zip(stacks, lit, strict=True)]
 
 
 def _tissue_sigma(
-    stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]], t: NDArray[Any], bounds: tuple[float, float]
+    stacks: list[NDArray[Any]],
+    bright: list[NDArray[np.bool_]],
+    samples: NDArray[Any],
+    t: NDArray[Any],
+    bounds: tuple[float, float],
 ) -> float:
-    samples = np.concatenate([s[:, u & (s[0] > 0)] for s, u in zip(stacks, usable, strict=True)], axis=1)
+    """Noise deviation from what fits leave, or from differences between voxels where these are less.
+
+    The first counts as noise what one exponential does not explain, the second what is not smooth: the smaller is
+    nearer the truth. Differences are those of the first echo, because a floor has less noise.
+    """
     if not samples.size:
         return 0.0
-    bright = np.ascontiguousarray(samples[:, samples[0] >= 0.25 * np.quantile(samples[0], 0.98)])
-    return residual_sigma(*variable_projection(bright, t, *bounds), t)
+    residual = residual_sigma(*variable_projection(np.ascontiguousarray(samples), t, *bounds), t)
+    found = [difference_sigma(s[:1], b, APART) for s, b in zip(stacks, bright, strict=True)]
+    differences = float(np.median([d for d in found if d > 0] or [0.0]))
+    return min(residual, differences) if differences > 0 else residual
 
 
 def smooth_start(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW = 9  # pixels
-STEPS = 4  # from the fit; what has not settled by then is air under strong weights
+STEPS = 4  # from the fit under given weights; what has not settled by then is air under strong ones
 LOST_TEXTURE = 1.03  # the replicate cannot lose again what the fit has lost of the texture
 
 
@@ -72,7 +72,8 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     """
     drawn = problem.likelihood.redrawn(found.x.reshape(2, -1), np.random.default_rng(0))
     again = replace(problem, likelihood=drawn)
-    moved = admm.minimise(again, found.x, found.p.copy(), tolerance=1e-3, most=STEPS).x[1] - found.x[1]
+    most = STEPS if problem.thorough else 2 * STEPS
+    moved = admm.minimise(again, found.x, found.p.copy(), tolerance=1e-3, most=most).x[1] - found.x[1]
     usable = problem.free & np.isfinite(bound) & (bound > 0)
     square = (moved / np.where(usable, bound, 1)) ** 2
     least = 1.0 / max(int(np.count_nonzero(usable)), 1)

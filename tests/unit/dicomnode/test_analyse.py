@@ -19,11 +19,11 @@ def stack(tmp_path):
     return EchoStack("1.2", ("1.1",), TIMES, (echoes,))
 
 
-def measured(tmp_path, r2star):
+def measured(tmp_path, r2star, parameters=None, floor=0.0):
     """One region of 8 x 8 voxels with that rate each, known to 1/s."""
     r2star = np.asarray(r2star, np.float32).reshape(1, 8, 8)
-    signal = (500.0 * np.exp(-r2star[..., None] * 1e-3 * np.array(TIMES))).astype(np.float32)
-    record = FitRecord("nls", "mono-exponential", "rician", True, 1, 0.0, "converged", {}, "0")
+    signal = np.hypot(500.0 * np.exp(-r2star[..., None] * 1e-3 * np.array(TIMES)), floor).astype(np.float32)
+    record = FitRecord("nls", "mono-exponential", "rician", True, 1, 0.0, "converged", parameters or {}, "0")
     maps = Maps(1000.0 / r2star, r2star, np.full_like(r2star, 500.0), np.ones_like(r2star), r2star > 0, (5.0,), record)
     roi = Roi("liver", np.ones((1, 8, 8), bool))
     _, (one,), _ = analyse.measure_regions((roi,), stack(tmp_path), signal, maps, MeasureSettings())
@@ -45,3 +45,18 @@ def test_a_region_of_one_rate_has_that_rate_and_its_iron(tmp_path):
     assert abs(one.unregularised_r2star_per_s - 100.0) < 2.0
     assert one.lic_mg_per_g == 2.4
     assert one.flags == ()
+
+
+def test_the_decay_of_a_region_is_judged_with_the_noise_of_the_maps(tmp_path):
+    floor = 5.0 * (2 * 16 - 1) ** 0.5  # what 16 coils add to the square of a median, nearly
+    rates = np.full(64, 300.0)
+    told = measured(tmp_path, rates, {"n_coils": 16.0, "n_coils_source": "air"}, floor)
+    untold = measured(tmp_path, rates, {"n_coils": 1.0}, floor)
+    assert abs(told.unregularised_r2star_per_s - 300.0) < 6.0
+    assert untold.unregularised_r2star_per_s < 280.0
+    assert not any("coils" in flag for flag in told.flags)
+
+
+def test_coils_that_were_inferred_are_said(tmp_path):
+    one = measured(tmp_path, np.full(64, 100.0), {"n_coils": 8.0, "n_coils_source": "decays"})
+    assert any(flag.startswith("low confidence") and "8.0 coils" in flag for flag in one.flags)

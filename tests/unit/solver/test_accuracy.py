@@ -88,6 +88,35 @@ def test_the_noise_is_known_without_any_air():
     assert fit.sigma == pytest.approx(sigma, rel=0.05)
 
 
+@pytest.mark.parametrize(("t2star_ms", "coils", "times"), [(5, 8, AXIAL), (4, 16, AXIAL), (6, 4, PAPER_ECHO_TIMES_MS)])
+def test_coils_show_in_the_decays_where_nothing_is_noise_alone(t2star_ms, coils, times):
+    truth, sigma, fit = study(t2star_ms, 60, times, {"coils": coils, "zeroed_air": True})
+    error, rate = errors(truth, fit, "liver")
+    assert fit.parameters["n_coils_source"] == "decays"
+    assert fit.n_coils == pytest.approx(coils, rel=0.5)
+    assert fit.sigma == pytest.approx(sigma, rel=0.1)
+    assert abs(error.mean()) <= 0.03 * rate.mean()
+
+
+@pytest.mark.parametrize(("t2star_ms", "snr"), [(3, 30), (6, 80), (20, 40)])
+def test_one_coil_is_not_taken_for_several(t2star_ms, snr):
+    _, _, fit = study(t2star_ms, snr, AXIAL, {"zeroed_air": True})
+    assert fit.n_coils == 1
+    assert fit.parameters["n_coils_source"] in {"assumed", "late echoes"}
+
+
+@pytest.mark.parametrize("t2star_ms", [4.0, 12.0])
+def test_decays_that_oscillate_do_not_count_as_noise(t2star_ms):
+    """Fat everywhere and no air: one exponential leaves far more than the noise."""
+    rng = np.random.default_rng(1)
+    times = np.array(AXIAL)
+    turning = np.abs(0.75 + 0.25 * np.exp(-2j * np.pi * times / 4.6))
+    clean = 300 * np.linspace(0.8, 1.2, 64)[:, None, None] * turning * np.exp(-times / t2star_ms) * np.ones((64, 64, 1))
+    image = np.hypot(clean + 5 * rng.standard_normal(clean.shape), 5 * rng.standard_normal(clean.shape))
+    fit = fit_t2star(image[None].astype(np.float32), times)
+    assert fit.sigma == pytest.approx(5, rel=0.15)
+
+
 def test_the_fit_stops_because_it_is_done():
     _, _, fit = study(8, 30, PAPER_ECHO_TIMES_MS)
     assert fit.converged

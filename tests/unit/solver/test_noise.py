@@ -95,4 +95,12 @@ def test_differences_tell_the_noise_of_a_smooth_image():
     image = (
         100 + np.add.outer(np.arange(60.0), np.arange(60.0)) + 3 * np.random.default_rng(7).standard_normal((60, 60))
     )
-    assert difference_sigma(image[None]) == pytest.approx(3.0, rel=0.1)
+    assert difference_sigma(image[None], np.ones(image.shape, bool)) == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 0.8, 3.0])
+def test_differences_of_whole_numbers_follow_the_noise(sigma):
+    rng = np.random.default_rng(8)
+    image = np.round(100 + np.arange(80.0) * 0.3 + sigma * rng.standard_normal((80, 80)))
+    expected = np.hypot(sigma, 12**-0.5)
+    assert difference_sigma(image[None], np.ones(image.shape, bool), 2) == pytest.approx(expected, rel=0.1)

@@ -1,0 +1,67 @@
+"""Number of coils from how tissue decays, where nothing in the images is noise alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import special
+
+from solver.admm import Problem, minimise
+from solver.likelihood import MonoExponential
+from solver.noise import expected_magnitude
+from solver.voxelwise import variable_projection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VOXELS = 2000
+FEWEST_ECHOES = 5
+TRIED = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+DECISIVE = 0.03  # of ln likelihood for each voxel; one coil stays below half of it, whatever its decay
+EXCESS = 1.4  # of squared residuals over the variance of that noise: then something else bends the decays
+
+
+def coils_of_tissue(samples: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float]) -> float:
+    """N of the noise, 1 where the decays do not tell: the N of the greatest likelihood of voxelwise fits.
+
+    ``samples`` (M, n) in units of sigma. The root of a sum over coils levels off at sigma sqrt(2 N) in every voxel,
+    however bright it began, which one exponential in Rician noise cannot follow.
+    """
+    s = samples[:, np.all(samples > 0, axis=0)].astype(np.float64)
+    s = np.ascontiguousarray(s[:, :: max(1, s.shape[1] // VOXELS)])
+    if len(s) < FEWEST_ECHOES or not s.shape[1]:
+        return 1.0
+    t = t.astype(np.float64)
+    a, r, _ = variable_projection(s, t, *bounds)
+    start = np.stack([a, r])[:, None]
+    fits = {n: _fit(s, t, bounds, start, n) for n in TRIED}
+    best = min(fits, key=lambda n: fits[n].cost)
+    if fits[1.0].cost - fits[best].cost < DECISIVE * s.shape[1]:
+        return 1.0
+    fits |= {n: _fit(s, t, bounds, start, n) for n in (best / np.sqrt(2), best * np.sqrt(2))}
+    best = min(fits, key=lambda n: fits[n].cost)
+    return float(best) if fits[best].excess < EXCESS else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    cost: float  # -ln likelihood with all that depends on N
+    excess: float  # mean squared residual over what noise of that N leaves
+
+
+def _fit(s: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float], start: NDArray[Any], n_coils: float) -> _Fit:
+    """Fit every voxel for itself."""
+    likelihood = MonoExponential(s, t, n_coils - 1)
+    free = np.ones(start.shape[1:], bool)
+    found = minimise(Problem(likelihood, np.zeros_like(start), free, *bounds), start.copy(), tolerance=1e-5)
+    # p(m) = m^(2N-1) exp(-(m - A)^2 / 2) I_{N-1}(z) e^-z z^(1-N) at z = m A, whose last three are known up to a factor.
+    nothing = MonoExponential(np.full((1, 1), 1e-6), np.ones(1), n_coils - 1).terms(np.array([[0.0], [1.0]]))[0, 0]
+    factor = -(n_coils - 1) * np.log(2) - special.gammaln(n_coils) + nothing
+    a, r = found.x.reshape(2, -1)
+    signal = a * np.exp(-r * t[:, None])
+    expected, _ = expected_magnitude(signal, n_coils)
+    variance = np.maximum(signal**2 + 2 * n_coils - expected**2, 0.25)
+    excess = np.sum((s - expected) ** 2 / variance) / (s.size - 2 * s.shape[1])
+    return _Fit(float(found.objective[-1] - np.sum((2 * n_coils - 1) * np.log(s)) - s.size * factor), float(excess))
