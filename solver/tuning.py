@@ -22,6 +22,7 @@ STEP = 1.4  # height of a step, in standard deviations of one voxel, that halves
 POWER = 3.0
 SMALLEST = 0.01  # of a map, in sigma or per last echo time, where it is compared with its deviation
 LOUDER = 1.1  # than tissue: beyond it, air holds more than noise
+CLEAR = 5.0  # sigma
 APART = 2  # voxels, for differences that interpolation does not make small
 MISSED = 2.0  # of minus log likelihood for each sample, where about 0.5 is expected
 WINDOW = 5  # pixels over which signals are averaged before that deviation is computed
@@ -43,6 +44,8 @@ def estimate_noise(
     bright = _bright(stacks, usable)
     samples = np.concatenate([s[:, b] for s, b in zip(stacks, bright, strict=True)], axis=1)
     residual = _tissue_sigma(stacks, bright, samples, t, bounds)
+    # Only tissue clear of the floor knows the noise better than what looks like noise alone.
+    most = LOUDER * residual if samples.size and np.median(samples[0]) > CLEAR * residual > 0 else np.inf
     late = max(2, t.size // 3)
     # Air may be as much as four times quieter than tissue, which holds what no model explains; a few echoes that
     # look like noise must agree with it.
@@ -54,8 +57,7 @@ def estimate_noise(
         if silent is not None:
             n = n_coils or coils_of(silent)
             sigma = float(np.sqrt(np.mean(np.square(silent, dtype=np.float64)) / (2 * n)))
-            sigma = sigma if sigma < LOUDER * residual or not residual else residual
-            return NoiseEstimate(sigma, n, source, "given" if n_coils else source)
+            return NoiseEstimate(sigma if sigma < most else residual, n, source, "given" if n_coils else source)
     if residual > 0:
         n = n_coils or coils_of_tissue(samples / samples.dtype.type(residual), t, bounds)
         return NoiseEstimate(residual, n, "residuals", _source_of(n, n_coils))
@@ -86,14 +88,15 @@ def _tissue_sigma(
     """Noise deviation from what fits leave, or from differences between voxels where these are less.
 
     The first counts as noise what one exponential does not explain, the second what is not smooth: the smaller is
-    nearer the truth. Differences are those of the first echo, because a floor has less noise.
+    nearer the truth. Differences are those of the first echo, where it is clear of the floor, which has less noise.
     """
     if not samples.size:
         return 0.0
     residual = residual_sigma(*variable_projection(np.ascontiguousarray(samples), t, *bounds), t)
     found = [difference_sigma(s[:1], b, APART) for s, b in zip(stacks, bright, strict=True)]
     differences = float(np.median([d for d in found if d > 0] or [0.0]))
-    return min(residual, differences) if differences > 0 else residual
+    clear = float(np.median(samples[0])) > CLEAR * differences
+    return min(residual, differences) if differences > 0 and clear else residual
 
 
 def smooth_start(

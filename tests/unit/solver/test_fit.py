@@ -216,3 +216,12 @@ def test_coils_are_estimated_from_air():
     fit = fit_t2star(image, T)
     assert fit.n_coils == pytest.approx(8, rel=0.15)
     assert fit.sigma == pytest.approx(6.0, rel=0.05)
+
+
+@pytest.mark.parametrize(("t2star_ms", "s0"), [(1.5, 60.0), (2.0, 40.0), (3.0, 40.0)])
+def test_nothing_but_floor_is_never_a_sure_low_rate(t2star_ms, s0):
+    image = decay((96, 96), t2star_ms=t2star_ms, s0=s0, sigma=5.0, seed=3)
+    fit = fit_t2star(image, T)
+    assert fit.sigma == pytest.approx(5.0, rel=0.05)
+    low = fit.valid & (fit.r2star_per_s < 500 / t2star_ms)
+    assert np.count_nonzero(low) < 0.001 * low.size
