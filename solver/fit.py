@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from solver import arguments
 from solver.arguments import Settings, rate_bounds
+from solver.coils import FEWEST_ECHOES
 from solver.model import signal_model
 from solver.noise import NoiseEstimate
 from solver.slicewise import SliceFit, echo_major, fit_slice, model_sigma
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 BEYOND = 2.0  # sigma that must be left at the second echo, for one coil
+UNSEEN_COILS = 32  # whose floor might be there where N was only assumed and too few echoes could tell
 ALMOST_NOTHING = 0.25  # of that, for a voxel fitted for itself
 SLICES_FOR_NOISE = 6
 NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes, and how many at least
@@ -161,7 +163,8 @@ def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -
     Where every voxel was fitted for itself the neighbours decide by their mean, and the voxel only when it has almost
     nothing: a choice by its own noisy value would keep those with too low a rate.
     """
-    least = BEYOND * np.sqrt((1 + settings.n_coils) / 2)
+    unseen = settings.n_coils_source == "assumed" and settings.t_ms.size < FEWEST_ECHOES
+    least = BEYOND * np.sqrt((1 + (UNSEEN_COILS if unseen else settings.n_coils)) / 2)
     regularised = settings.method.startswith("admm")
     beyond = free & (second < (least if regularised else ALMOST_NOTHING * least))
     neighbours = beyond if regularised else np.where(free, least - second, 0)

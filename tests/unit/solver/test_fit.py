@@ -225,3 +225,14 @@ def test_nothing_but_floor_is_never_a_sure_low_rate(t2star_ms, s0):
     assert fit.sigma == pytest.approx(5.0, rel=0.05)
     low = fit.valid & (fit.r2star_per_s < 500 / t2star_ms)
     assert np.count_nonzero(low) < 0.001 * low.size
+
+
+@pytest.mark.parametrize("coils", [1, 8])
+def test_few_echoes_near_a_floor_of_unknown_coils_are_not_measured(coils):
+    truth = paper_images((48, 48))
+    times = (8.0, 16.0)
+    image = acquire(truth, times, Receiver(20.0, coils=coils), np.random.default_rng(2))[:1]  # T2* 5 ms, S0/sigma 8
+    fit = fit_t2star(image, times)
+    assert not fit.valid.any()
+    bright = acquire(truth, times, Receiver(1.0, coils=coils), np.random.default_rng(2))[3:]  # T2* 20 ms
+    assert fit_t2star(bright, times).valid.all()
