@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WINDOW = 9  # pixels
 STEPS = 4  # from the fit under given weights; what has not settled by then is air under strong ones
-LOST_TEXTURE = 1.03  # the replicate cannot lose again what the fit has lost of the texture
+LOST_TEXTURE = 1.06  # the replicate cannot lose again what the fit has lost of the texture
 
 
 @kernel
