@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from solver.noise import GAUSSIAN, expected_magnitude, sample_terms
-from solver.vector_math import fast_exp, kernel
+from solver.vector_math import fast_exp, kernel, row_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Likelihood(Protocol):
         """Return the same with data drawn from the maps x."""
 
 
-@kernel
+@row_kernel
 def _sample_block(s: Any, tm: Any, order: Any, a: Any, r: Any, e: Any, g: Any, k: Any, value: Any) -> None:
     for j in range(a.size):
         e[j] = fast_exp(-r[j] * tm)
@@ -52,16 +52,12 @@ def _sample_block(s: Any, tm: Any, order: Any, a: Any, r: Any, e: Any, g: Any, k
         k[j] = curvature
 
 
-@kernel
-def _add_block(tm: Any, a: Any, e: Any, g: Any, k: Any, terms: Any, start: int) -> None:
-    n = a.size
-    g0, g1 = terms[1][start : start + n], terms[2][start : start + n]
-    h0, h1, h2 = terms[3][start : start + n], terms[4][start : start + n], terms[5][start : start + n]
-    for j in range(n):
+@row_kernel
+def _add_block(tm: Any, a: Any, e: Any, g: Any, k: Any, g0: Any, g1: Any, h0: Any, h1: Any, h2: Any) -> None:
+    for j in range(a.size):
+        slope = -tm * a[j] * e[j]
         g0[j] += g[j] * e[j]
         h0[j] += k[j] * e[j] * e[j]
-    for j in range(n):
-        slope = -tm * a[j] * e[j]
         g1[j] += g[j] * slope
         h1[j] += k[j] * e[j] * slope
         h2[j] += k[j] * slope * slope
@@ -72,12 +68,13 @@ def _voxel_terms(s: Any, t: Any, order: Any, a: Any, r: Any, terms: Any) -> None
     terms[:] = s.dtype.type(0)
     e, g, k = np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype)
     for start in range(0, s.shape[1], BLOCK):
-        stop = min(start + BLOCK, s.shape[1])
-        n = stop - start
+        part = slice(start, min(start + BLOCK, s.shape[1]))
+        n = part.stop - start
+        value, g0, g1 = terms[0][part], terms[1][part], terms[2][part]
+        h0, h1, h2 = terms[3][part], terms[4][part], terms[5][part]
         for m in range(t.size):
-            part = s[m][start:stop]
-            _sample_block(part, t[m], order, a[start:stop], r[start:stop], e[:n], g[:n], k[:n], terms[0][start:stop])
-            _add_block(t[m], a[start:stop], e[:n], g[:n], k[:n], terms, start)
+            _sample_block(s[m][part], t[m], order, a[part], r[part], e[:n], g[:n], k[:n], value)
+            _add_block(t[m], a[part], e[:n], g[:n], k[:n], g0, g1, h0, h1, h2)
 
 
 @kernel

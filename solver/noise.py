@@ -151,8 +151,10 @@ def noise_only(
     for n in (n_coils,) if n_coils else COILS_TRIED:
         for start in np.quantile(rising, LEVELS_TRIED) if power.size >= fewest else ():
             low, high = _fixed_point(rising, sums, start, 2 * n * len(samples))
-            found[low, high] = (int(np.searchsorted(rising, high) - np.searchsorted(rising, low)), n)
-    for (low, high), (count, n) in sorted(found.items(), key=lambda item: -item[1][0]):
+            count = int(np.searchsorted(rising, high) - np.searchsorted(rising, low))
+            if high > 0:
+                found[n, round(100 * np.log(high))] = (count, low, high)  # many starts end at one level
+    for (n, _), (count, low, high) in sorted(found.items(), key=lambda item: -item[1][0]):
         accepted = samples[:, (power >= low) & (power < high)]
         if count >= fewest and _is_noise(accepted, n):
             level = float(

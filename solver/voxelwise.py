@@ -7,13 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.vector_math import fast_exp, fast_log, kernel
+from solver.vector_math import fast_exp, fast_log, kernel, row_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 512  # voxels whose scratch stays in the first-level cache
+FIRST_STEPS = 4  # enough for tissue
 MOST_STEPS = 60  # a bisection alone needs fewer
+
+
+@row_kernel
+def _add_logarithms(row: Any, tm: Any, w: Any, wt: Any, wtt: Any, wy: Any, wty: Any) -> None:
+    zero, tiny = row.dtype.type(0), row.dtype.type(1e-30)
+    for j in range(row.size):
+        v = max(row[j], zero)
+        weight = v * v
+        y = fast_log(max(v, tiny))
+        w[j] += weight
+        wt[j] += weight * tm
+        wtt[j] += weight * tm * tm
+        wy[j] += weight * y
+        wty[j] += weight * y * tm
 
 
 @kernel
@@ -23,19 +38,23 @@ def _log_linear(s: Any, t: Any, start: int, r: Any, scratch: Any) -> None:
     scratch[:5] = zero
     w, wt, wtt, wy, wty = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     for m in range(t.size):
-        tm, row = t[m], s[m][start : start + r.size]
-        for j in range(r.size):
-            v = max(row[j], zero)
-            weight = v * v
-            y = fast_log(max(v, tiny))
-            w[j] += weight
-            wt[j] += weight * tm
-            wtt[j] += weight * tm * tm
-            wy[j] += weight * y
-            wty[j] += weight * y * tm
+        _add_logarithms(s[m][start : start + r.size], t[m], w, wt, wtt, wy, wty)
     for j in range(r.size):
         denominator = w[j] * wtt[j] - wt[j] * wt[j]
         r[j] = -(w[j] * wty[j] - wt[j] * wy[j]) / max(denominator, tiny)
+
+
+@row_kernel
+def _add_moments(row: Any, r: Any, tm: Any, a0: Any, a1: Any, a2: Any, b0: Any, b1: Any, b2: Any) -> None:
+    for j in range(r.size):
+        e = fast_exp(-r[j] * tm)
+        se, ee = row[j] * e, e * e
+        a0[j] += se
+        a1[j] += tm * se
+        a2[j] += tm * tm * se
+        b0[j] += ee
+        b1[j] += tm * ee
+        b2[j] += tm * tm * ee
 
 
 @kernel
@@ -44,21 +63,12 @@ def _moments(s: Any, t: Any, start: int, r: Any, scratch: Any) -> None:
     scratch[:6] = s.dtype.type(0)
     a0, a1, a2, b0, b1, b2 = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
     for m in range(t.size):
-        tm, row = t[m], s[m][start : start + r.size]
-        for j in range(r.size):
-            e = fast_exp(-r[j] * tm)
-            se, ee = row[j] * e, e * e
-            a0[j] += se
-            a1[j] += tm * se
-            a2[j] += tm * tm * se
-            b0[j] += ee
-            b1[j] += tm * ee
-            b2[j] += tm * tm * ee
+        _add_moments(s[m][start : start + r.size], r, t[m], a0, a1, a2, b0, b1, b2)
 
 
 @kernel
-def _newton(r: Any, low: Any, high: Any, tolerance: Any, scratch: Any) -> Any:
-    """One bracketed Newton step on phi(r) = A1/A0 - B1/B0; returns how many voxels still move."""
+def _newton(r: Any, low: Any, high: Any, tolerance: Any, scratch: Any, flags: Any) -> Any:
+    """One bracketed Newton step on phi(r) = A1/A0 - B1/B0; returns how many voxels still move, flags tell which."""
     one, half, zero = r.dtype.type(1), r.dtype.type(0.5), r.dtype.type(0)
     two, tiny = r.dtype.type(2), r.dtype.type(1e-30)
     a0, a1, a2, b0, b1, b2 = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
@@ -77,7 +87,8 @@ def _newton(r: Any, low: Any, high: Any, tolerance: Any, scratch: Any) -> Any:
         inside = (step >= low[j]) & (step <= high[j]) & (slope > tiny)
         new = step if inside else half * (low[j] + high[j])
         new = new if positive else x
-        moving += one if abs(new - x) > tolerance * (one + x) else zero
+        flags[j] = one if abs(new - x) > tolerance * (one + x) else zero
+        moving += flags[j]
         r[j] = new
     return moving
 
@@ -106,22 +117,38 @@ def _finish(s: Any, t: Any, start: int, a: Any, r: Any, rss: Any, scratch: Any) 
 
 
 @kernel
-def _project(s: Any, t: Any, least: Any, most: Any, tolerance: Any, a: Any, r: Any, rss: Any) -> None:
-    """Block by block: start, bracketed Newton until the block rests, then amplitude and residual."""
-    scratch = np.empty((6, BLOCK), s.dtype)
-    low, high = np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype)
+def _rest(s: Any, t: Any, tolerance: Any, most: int, r: Any, low: Any, high: Any, moving: Any, scratch: Any) -> None:
+    """Bracketed Newton steps block by block, until a block rests or has made ``most``; says which voxels still move."""
     for start in range(0, s.shape[1], BLOCK):
         part = slice(start, min(start + BLOCK, s.shape[1]))
-        rate = r[part]
+        rate, below, above, flags = r[part], low[part], high[part], moving[part]
+        for _ in range(most):
+            _moments(s, t, start, rate, scratch)
+            if _newton(rate, below, above, tolerance, scratch, flags) == 0:
+                break
+
+
+@kernel
+def _project(s: Any, t: Any, least: Any, most: Any, tolerance: Any, a: Any, r: Any, rss: Any) -> None:
+    """Start, Newton steps, amplitude and residual; voxels that need many steps, few of them, are joined for these."""
+    scratch = np.empty((6, BLOCK), s.dtype)
+    low, high = np.full_like(r, least), np.full_like(r, most)
+    moving = np.empty(r.size, s.dtype)
+    for start in range(0, s.shape[1], BLOCK):
+        rate = r[start : min(start + BLOCK, s.shape[1])]
         _log_linear(s, t, start, rate, scratch)
         for j in range(rate.size):
-            low[j], high[j] = least, most
             rate[j] = min(max(rate[j], least), most)
-        for _ in range(MOST_STEPS):
-            _moments(s, t, start, rate, scratch)
-            if _newton(rate, low, high, tolerance, scratch) == 0:
-                break
-        _finish(s, t, start, a[part], rate, rss[part], scratch)
+    _rest(s, t, tolerance, FIRST_STEPS, r, low, high, moving, scratch)
+    left = np.flatnonzero(moving)
+    rates, signals = r[left], np.empty((t.size, left.size), s.dtype)
+    for m in range(t.size):
+        signals[m] = s[m][left]
+    _rest(signals, t, tolerance, MOST_STEPS, rates, low[left], high[left], moving, scratch)
+    r[left] = rates
+    for start in range(0, s.shape[1], BLOCK):
+        part = slice(start, min(start + BLOCK, s.shape[1]))
+        _finish(s, t, start, a[part], r[part], rss[part], scratch)
 
 
 def variable_projection(
