@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 
 .PHONY: demo test check format lint types contracts bench study gallery lock clean
 
@@ -32,7 +33,7 @@ study: $(READY)
 gallery: $(READY)
 	$(BIN)/python -m bench.gallery
 
-bench: $(READY)
+bench: $(PEERS)
 	$(BIN)/python -m bench.solver
 
 $(READY): requirements-dev.lock pyproject.toml
@@ -43,11 +44,17 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/dicomnode warm
 	touch $@
 
-# Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test.
+$(PEERS): $(READY) requirements-bench.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	touch $@
+
+# Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test, the third
+# what we measure beside us.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
 	$(LOCK) --output-file requirements.lock pyproject.toml requirements.build.in
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements.build.in
+	$(LOCK) --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml requirements.build.in
 
 clean:
 	rm -rf $(VENV) build dist
