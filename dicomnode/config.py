@@ -113,6 +113,7 @@ class ReportSettings(Section):
     manufacturer: str = "Liver Iron Node"
     device_serial_number: str = "1"
     series_number_offset: Annotated[int, Field(ge=0, le=100000)] = 900
+    drawing_replaces_result: bool = False
     products: tuple[Product, ...] = PRODUCTS  # type: ignore[assignment]
 
 

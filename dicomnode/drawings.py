@@ -25,10 +25,13 @@ PRODUCTS = ("segmentation", "structured_report")
 DRAWN_ON_SOURCE = Reason("drawn-on-echoes", f"drawn on the multi-echo images it has lost its place; {WHERE_TO_DRAW}")
 
 
-def manifest(spool: Spool, path: Path, sop_uid: str, keys: list[str]) -> dict[str, Any] | Reason | None:
+def manifest(
+    spool: Spool, path: Path, sop_uid: str, keys: list[str], *, replaces: bool = False
+) -> dict[str, Any] | Reason | None:
     """Make the manifest of the job that measures a drawing.
 
-    ``keys`` are the results of the drawing's study. Returns a Reason where the drawing cannot be measured, None where
+    ``keys`` are the results of the drawing's study; with ``replaces`` the new result supersedes the one whose maps it
+    is measured on, else it stands beside it. Returns a Reason where the drawing cannot be measured, None where
     it has nothing to do with a result of this node, or is one.
     """
     try:
@@ -40,7 +43,8 @@ def manifest(spool: Spool, path: Path, sop_uid: str, keys: list[str]) -> dict[st
         return None
     for job in jobs:
         if referenced & {one["sop_instance_uid"] for one in job.outputs or () if one["kind"] in _MAP_KINDS}:
-            return _manifest(spool, job, path, sop_uid)
+            made = _manifest(spool, job, path, sop_uid)
+            return {**made, "supersedes": job.key} if replaces else made
     if any(referenced & job.manifest["instances"].keys() for job in jobs):
         return DRAWN_ON_SOURCE
     return None

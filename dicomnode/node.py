@@ -61,6 +61,7 @@ class Node:
             software_version=dicomnode.__version__,
             is_receiving=self._is_receiving,
             start=self._start_job,
+            drawing_replaces=settings.report.drawing_replaces_result,
         )
         self._receiver = Receiver(settings, self.spool, self._watcher.wake)
 

@@ -64,6 +64,7 @@ class Watcher:
         software_version: str,
         is_receiving: Callable[[str], bool],
         start: Callable[[dict[str, Any]], str],
+        drawing_replaces: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
@@ -72,6 +73,7 @@ class Watcher:
         self._version = software_version
         self._is_receiving = is_receiving
         self._start = start
+        self._drawing_replaces = drawing_replaces
         self._clock = clock
         self._log = logger("watch")
         self._studies: dict[str, _Study] = {}
@@ -256,7 +258,8 @@ class Watcher:
     def _draw(self, found: Header, keys: list[str]) -> dict[str, Any] | None:
         if found.sop_class_uid not in READERS:
             return None
-        decided = drawings.manifest(self._spool, found.path, found.sop_instance_uid, keys)
+        uid, replaces = found.sop_instance_uid, self._drawing_replaces
+        decided = drawings.manifest(self._spool, found.path, uid, keys, replaces=replaces)
         if decided is None:
             return None
         if isinstance(decided, Reason):
