@@ -34,6 +34,7 @@ gallery: $(READY)
 	$(BIN)/python -m bench.gallery
 
 bench: $(PEERS)
+	$(BIN)/python -m bench.grouping
 	$(BIN)/python -m bench.solver
 
 $(READY): requirements-dev.lock pyproject.toml
