@@ -16,39 +16,51 @@ from solver.voxelwise import variable_projection
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VOXELS = 2000
+VOXELS = 3000
 FEWEST_ECHOES = 5
 TRIED = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+RARE = 0.01  # voxels with residuals of less than that probability whatever N are not heard
+FEWEST = 0.1  # share of the voxels that must be heard
 DECISIVE = 0.03  # of ln likelihood for each voxel; one coil stays below half of it, whatever its decay
 EXCESS = 1.4  # of squared residuals over the variance of that noise: then something else bends the decays
 
 
-def coils_of_tissue(samples: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float]) -> float:
-    """N of the noise, 1 where the decays do not tell: the N of the greatest likelihood of voxelwise fits.
+def coils_of_tissue(samples: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float]) -> tuple[float, str]:
+    """N of the noise, that of the greatest likelihood of voxelwise fits, and where it comes from.
 
     ``samples`` (M, n) in units of sigma. The root of a sum over coils levels off at sigma sqrt(2 N) in every voxel,
-    however bright it began, which one exponential in Rician noise cannot follow.
+    however bright it began, which one exponential in Rician noise cannot follow. Where the decays do not tell, N = 1 is
+    "assumed"; where they contradict it and no N explains them, it is "unclear".
     """
     s = samples[:, np.all(samples > 0, axis=0)].astype(np.float64)
     s = np.ascontiguousarray(s[:, :: max(1, s.shape[1] // VOXELS)])
     if len(s) < FEWEST_ECHOES or not s.shape[1]:
-        return 1.0
+        return 1.0, "assumed"
     t = t.astype(np.float64)
     a, r, _ = variable_projection(s, t, *bounds)
     start = np.stack([a, r])[:, None]
     fits = {n: _fit(s, t, bounds, start, n) for n in TRIED}
-    best = min(fits, key=lambda n: fits[n].cost)
-    if fits[1.0].cost - fits[best].cost < DECISIVE * s.shape[1]:
-        return 1.0
+    least = np.min([fit.excess for fit in fits.values()], axis=0)
+    # Fat and motion bend decays too, but as no N does.
+    heard = least < special.chdtri(len(s) - 2, RARE) / (len(s) - 2)
+    if np.mean(heard) < FEWEST:
+        return 1.0, "unclear"
+    best = _likeliest(fits, heard)
+    if best == 1 or np.mean(fits[1.0].cost[heard] - fits[best].cost[heard]) < DECISIVE:
+        return 1.0, "assumed"
     fits |= {n: _fit(s, t, bounds, start, n) for n in (best / np.sqrt(2), best * np.sqrt(2))}
-    best = min(fits, key=lambda n: fits[n].cost)
-    return float(best) if fits[best].excess < EXCESS else 1.0
+    best = _likeliest(fits, heard)
+    return (best, "decays") if np.mean(fits[best].excess[heard]) < EXCESS else (1.0, "unclear")
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    cost: float  # -ln likelihood with all that depends on N
-    excess: float  # mean squared residual over what noise of that N leaves
+    cost: NDArray[np.float64]  # (n,) -ln likelihood with all that depends on N
+    excess: NDArray[np.float64]  # (n,) squared residuals over what noise of that N leaves
+
+
+def _likeliest(fits: dict[float, _Fit], heard: NDArray[np.bool_]) -> float:
+    return float(min(fits, key=lambda n: float(fits[n].cost[heard].sum())))
 
 
 def _fit(s: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float], start: NDArray[Any], n_coils: float) -> _Fit:
@@ -56,12 +68,12 @@ def _fit(s: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float], start: N
     likelihood = MonoExponential(s, t, n_coils - 1)
     free = np.ones(start.shape[1:], bool)
     found = minimise(Problem(likelihood, np.zeros_like(start), free, *bounds), start.copy(), tolerance=1e-5)
+    x = found.x.reshape(2, -1)
     # p(m) = m^(2N-1) exp(-(m - A)^2 / 2) I_{N-1}(z) e^-z z^(1-N) at z = m A, whose last three are known up to a factor.
     nothing = MonoExponential(np.full((1, 1), 1e-6), np.ones(1), n_coils - 1).terms(np.array([[0.0], [1.0]]))[0, 0]
     factor = -(n_coils - 1) * np.log(2) - special.gammaln(n_coils) + nothing
-    a, r = found.x.reshape(2, -1)
-    signal = a * np.exp(-r * t[:, None])
+    cost = likelihood.terms(x)[0] - np.sum((2 * n_coils - 1) * np.log(s), axis=0) - len(s) * factor
+    signal = x[0] * np.exp(-x[1] * t[:, None])
     expected, _ = expected_magnitude(signal, n_coils)
     variance = np.maximum(signal**2 + 2 * n_coils - expected**2, 0.25)
-    excess = np.sum((s - expected) ** 2 / variance) / (s.size - 2 * s.shape[1])
-    return _Fit(float(found.objective[-1] - np.sum((2 * n_coils - 1) * np.log(s)) - s.size * factor), float(excess))
+    return _Fit(cost, np.sum((s - expected) ** 2 / variance, axis=0) / (len(s) - 2))

@@ -14,10 +14,10 @@ from scipy import ndimage
 from solver import arguments
 from solver.arguments import Settings, rate_bounds
 from solver.coils import FEWEST_ECHOES
+from solver.estimate import estimate_noise
 from solver.model import signal_model
 from solver.noise import NoiseEstimate
 from solver.slicewise import SliceFit, echo_major, fit_slice, model_sigma
-from solver.tuning import estimate_noise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -116,7 +116,7 @@ class NoiseEstimate:
     sigma: float
     n_coils: float
     source: str  # of sigma: "air", "late echoes", "residuals", "differences" or "given"
-    coils_source: str  # of N: one of these, "decays" or "assumed"
+    coils_source: str  # of N: one of these, "decays", "assumed" or "unclear"
 
 
 def mean_of_noise(n_coils: float) -> float:

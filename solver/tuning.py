@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from solver.coils import coils_of_tissue
-from solver.noise import NoiseEstimate, coils_of, difference_sigma, noise_only, residual_sigma
 from solver.uncertainty import information
 from solver.vector_math import fast_exp, kernel
 from solver.voxelwise import variable_projection
@@ -21,82 +19,8 @@ STRENGTH = 1.4  # weight of |D x| where x is in units of its Cramér-Rao standar
 STEP = 1.4  # height of a step, in standard deviations of one voxel, that halves the weight
 POWER = 3.0
 SMALLEST = 0.01  # of a map, in sigma or per last echo time, where it is compared with its deviation
-LOUDER = 1.1  # than tissue: beyond it, air holds more than noise
-CLEAR = 5.0  # sigma
-APART = 2  # voxels, for differences that interpolation does not make small
 MISSED = 2.0  # of minus log likelihood for each sample, where about 0.5 is expected
 WINDOW = 5  # pixels over which signals are averaged before that deviation is computed
-
-
-def estimate_noise(
-    stacks: list[NDArray[Any]],
-    usable: list[NDArray[np.bool_]],
-    t: NDArray[Any],
-    bounds: tuple[float, float],
-    n_coils: float | None,
-) -> NoiseEstimate:
-    """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from tissue.
-
-    Where the tissue contradicts the air (vendors filter or scale it, ghosts fill it) the tissue is believed.
-    """
-    heard = [(np.mean(s > 0, axis=0) > 0.5) & u for s, u in zip(stacks, usable, strict=True)]
-    lit = np.concatenate([s[:, d] for s, d in zip(stacks, heard, strict=True)], axis=1)
-    bright = _bright(stacks, usable)
-    samples = np.concatenate([s[:, b] for s, b in zip(stacks, bright, strict=True)], axis=1)
-    residual = _tissue_sigma(stacks, bright, samples, t, bounds)
-    # Only tissue clear of the floor knows the noise better than what looks like noise alone.
-    most = LOUDER * residual if samples.size and np.median(samples[0]) > CLEAR * residual > 0 else np.inf
-    late = max(2, t.size // 3)
-    # Air may be as much as four times quieter than tissue, which holds what no model explains; a few echoes that
-    # look like noise must agree with it.
-    for source, silence, ratios in (
-        ("air", lit, (0.75, 4.0)),
-        ("late echoes", lit[-late:], (0.6, 1.5)),
-    ):
-        silent = noise_only(silence, (residual * (1 / ratios[1]), residual / ratios[0]), n_coils)
-        if silent is not None:
-            n = n_coils or coils_of(silent)
-            sigma = float(np.sqrt(np.mean(np.square(silent, dtype=np.float64)) / (2 * n)))
-            return NoiseEstimate(sigma if sigma < most else residual, n, source, "given" if n_coils else source)
-    if residual > 0:
-        n = n_coils or coils_of_tissue(samples / samples.dtype.type(residual), t, bounds)
-        return NoiseEstimate(residual, n, "residuals", _source_of(n, n_coils))
-    differences = [difference_sigma(s, s[0] > 0) for s in stacks]
-    return NoiseEstimate(float(np.median(differences)), n_coils or 1.0, "differences", _source_of(1.0, n_coils))
-
-
-def _source_of(n: float, given: float | None) -> str:
-    """Where N came from when nothing was noise alone."""
-    return "given" if given else "decays" if n > 1 else "assumed"
-
-
-def _bright(stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
-    """Voxels of tissue, by the first echo."""
-    lit = [u & (s[0] > 0) for s, u in zip(stacks, usable, strict=True)]
-    first = np.concatenate([s[0][u] for s, u in zip(stacks, lit, strict=True)])
-    least = 0.25 * np.quantile(first, 0.98) if first.size else 0.0
-    return [u & (s[0] >= least) for s, u in zip(stacks, lit, strict=True)]
-
-
-def _tissue_sigma(
-    stacks: list[NDArray[Any]],
-    bright: list[NDArray[np.bool_]],
-    samples: NDArray[Any],
-    t: NDArray[Any],
-    bounds: tuple[float, float],
-) -> float:
-    """Noise deviation from what fits leave, or from differences between voxels where these are less.
-
-    The first counts as noise what one exponential does not explain, the second what is not smooth: the smaller is
-    nearer the truth. Differences are those of the first echo, where it is clear of the floor, which has less noise.
-    """
-    if not samples.size:
-        return 0.0
-    residual = residual_sigma(*variable_projection(np.ascontiguousarray(samples), t, *bounds), t)
-    found = [difference_sigma(s[:1], b, APART) for s, b in zip(stacks, bright, strict=True)]
-    differences = float(np.median([d for d in found if d > 0] or [0.0]))
-    clear = float(np.median(samples[0])) > CLEAR * differences
-    return min(residual, differences) if differences > 0 and clear else residual
 
 
 def smooth_start(
