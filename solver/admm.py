@@ -22,6 +22,9 @@ REFUSED = 1e-4  # voxels that may still be refused at the end, relative to the o
 MISFIT = 0.1  # of the objective; of a good fit it is about 8 times its natural size, of a bad one 30 and more
 LEFT = 5.0  # times the tolerance: the gap that the TV problem of the last step may have
 FORCING = 0.03  # a step's TV problem is solved to this share of what the last step gained
+ACTIVE = 5  # times that voxels may be put at their bounds in a step across a smooth penalty
+HALVINGS = 6  # of a step across a smooth penalty, which couples voxels so that damping each does not shorten it
+DOUBLINGS = 4  # of INNER
 ROUNDS = 3  # steps before they grow
 CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
 
@@ -115,11 +118,29 @@ def _keep_inside(x: Any, y: Any, c: Any, least: Any, most: Any) -> None:
         y[0, j], y[1, j] = max(a, tenth * x[0, j]), r
 
 
+def _smooth_within(
+    problem: Problem, x: NDArray[Any], u: NDArray[Any], c: NDArray[Any], effort: Effort
+) -> tuple[NDArray[Any], float]:
+    """Solve for the smooth penalty; conjugate gradients know no bounds, so what leaves them is put there and held."""
+    least = np.stack([0.1 * x[0], np.full_like(x[1], problem.least)])
+    most = np.stack([np.full_like(x[0], np.inf), np.full_like(x[1], problem.most)])
+    start, moves = x, problem.free
+    for _ in range(ACTIVE):
+        y, gap = solve_smooth(u, c, problem.weights, problem.free, moves, start, effort.gap, effort.passes)
+        inside = np.clip(y, least, most)
+        left = moves & np.any(inside != y, axis=0)
+        if not left.any():
+            break
+        start, moves = np.where(left, inside, start), moves & ~left
+    return y, gap
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Maps after one outer step, the duality gap its TV problem was left with, the primal step size to go on with."""
+    """Where an outer step leads, the duality gap its problem was left with, the primal step size to go on with."""
 
-    x: NDArray[Any]  # (2, K, L)
+    x: NDArray[Any]  # (2, K, L), not yet within the bounds
+    c: NDArray[Any]  # (3, K, L)
     gap: float
     tau: float
 
@@ -148,13 +169,19 @@ def step(
     tau = effort.tau or 1.0
     begin = None if effort.tau is None else x
     if problem.regulariser == "laplacian":
-        y, gap = solve_smooth(u, c, problem.weights, problem.free, effort.passes), 0.0
+        y, gap = _smooth_within(problem, x, u, c, effort)
     else:
         solved = solve_coupled(u, c, problem.weights, p, effort.gap, effort.passes, problem.spacing, bounds, begin, tau)
         y, gap, tau = solved.x, solved.gap, solved.tau
+    return Step(y, c, gap, tau)
+
+
+def _along(problem: Problem, x: NDArray[Any], made: Step, share: float) -> NDArray[Any]:
+    """Go a share of the way of a step, within the bounds."""
+    y, n = x + x.dtype.type(share) * (made.x - x) if share < 1 else made.x.copy(), x[0].size
     of = x.dtype.type
-    _keep_inside(x.reshape(2, n), y.reshape(2, n), c.reshape(3, n), of(problem.least), of(problem.most))
-    return Step(y, gap, tau)
+    _keep_inside(x.reshape(2, n), y.reshape(2, n), made.c.reshape(3, n), of(problem.least), of(problem.most))
+    return y
 
 
 def _evaluate(problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
@@ -164,6 +191,11 @@ def _evaluate(problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
 
 def _objective(problem: Problem, x: NDArray[Any], terms: NDArray[Any]) -> float:
     return float(np.sum(terms[0], where=problem.free.ravel(), dtype=np.float64)) + problem.penalty(x)
+
+
+def _rounding(problem: Problem, x: NDArray[Any]) -> float:
+    """How far the precision of the maps lets a gap be told from none."""
+    return float(np.finfo(x.dtype).eps * np.sum(problem.weights * np.abs(x), dtype=np.float64))
 
 
 def minimise(
@@ -177,8 +209,7 @@ def minimise(
     """Repeat ``step`` until it gains less than ``tolerance`` of the objective's natural size and leaves little to gain.
 
     Each step solves its TV problem to a duality gap of a tenth of that, in parts when it takes long: the quadratic
-    models are renewed meanwhile.
-    ``dual`` is overwritten.
+    models are renewed meanwhile. Where they no longer change, the parts grow. ``dual`` is overwritten.
     """
     x = start
     damping = np.zeros(x[0].size, x.dtype)
@@ -186,26 +217,35 @@ def minimise(
     terms = _evaluate(problem, x)
     value = _objective(problem, x, terms)
     history = [value]
-    tau, gain = 1.0, 0.0
-    size = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
-    if problem.weights.any():  # regularised: where the model does not describe the data, last digits mean nothing
-        size = max(size, MISFIT * value)
+    tau, gain, stalled = 1.0, 0.0, 0
+    natural = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
+    regularised = bool(problem.weights.any())
     for iteration in range(1, most + 1):
-        passes = INNER * max(1, iteration - ROUNDS) if problem.thorough else INNER
+        # Where a regularised model does not describe the data, last digits mean nothing.
+        size = max(natural, MISFIT * value) if regularised else natural
+        passes = INNER * 2 ** min(stalled, DOUBLINGS) * (max(1, iteration - ROUNDS) if problem.thorough else 1)
         gap = max(0.1 * tolerance * size, FORCING * gain)
-        effort = Effort(gap, passes, min(1.0, CARRY * tau) if problem.thorough else None)
-        made = step(problem, x, terms, damping, p, effort)
-        y, tau = made.x, made.tau
-        new_terms = _evaluate(problem, y)
+        on = problem.thorough or stalled > 0
+        made = step(problem, x, terms, damping, p, Effort(gap, passes, min(1.0, CARRY * tau) if on else None))
+        y, tau = _along(problem, x, made, 1.0), made.tau
         if not np.isfinite(y).all():
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
+        new_terms = _evaluate(problem, y)
         refused = _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
         new_value = _objective(problem, y, new_terms)
+        for halving in range(1, HALVINGS + 1 if problem.regulariser == "laplacian" else 1):
+            if new_value <= value:
+                break
+            y = _along(problem, x, made, 0.5**halving)
+            new_terms = _evaluate(problem, y)
+            new_value = _objective(problem, y, new_terms)
         gain = value - new_value
-        if gain > -1e-6 * size:
+        if gain > -1e-6 * natural:
             x, terms, value = y, new_terms, new_value
             history.append(value)
-        settled = abs(gain) < tolerance * size and made.gap <= LEFT * tolerance * size
-        if settled and refused <= REFUSED * size:
-            return Solution(x, p, tuple(history), iteration, True, "converged")
+        rounding = _rounding(problem, x)
+        if abs(gain) < tolerance * size + rounding and refused <= REFUSED * natural:
+            if made.gap <= LEFT * tolerance * size + rounding:
+                return Solution(x, p, tuple(history), iteration, True, "converged")
+            stalled += 1
     return Solution(x, p, tuple(history), most, False, "stopped: the largest number of iterations was reached")

@@ -135,9 +135,7 @@ def _contradicts(inside: NoiseEstimate, air: NoiseEstimate) -> bool:
     return alike and floors[0] > HIGHER * floors[1]
 
 
-def _tissue(
-    slices: Slices, bright: list[NDArray[np.bool_]], t: NDArray[Any], bounds: tuple[float, float]
-) -> Tissue:
+def _tissue(slices: Slices, bright: list[NDArray[np.bool_]], t: NDArray[Any], bounds: tuple[float, float]) -> Tissue:
     """Noise deviation from what fits leave, or from differences between voxels where these are less.
 
     The first counts as noise what one exponential does not explain, the second what is not smooth: the smaller is
@@ -157,9 +155,7 @@ def _tissue(
     return Tissue(min(residual, differences), sure, first)
 
 
-def _coils(
-    slices: Slices, sigma: float, t: NDArray[Any], bounds: tuple[float, float]
-) -> tuple[float, str]:
+def _coils(slices: Slices, sigma: float, t: NDArray[Any], bounds: tuple[float, float]) -> tuple[float, str]:
     """N from how tissue decays, and whether it is known."""
     samples = slices.pick(slices.choose(lambda s, u: u & (s[0] > (1 + CLEAR) * sigma)))
     return coils_of_tissue(samples / samples.dtype.type(sigma), t, bounds)

@@ -3,6 +3,7 @@
 (L x)_i is the sum of x_i - x_j over the neighbours j that are free too. It smooths without flat steps and blurs edges,
 which total variation keeps.
 """
+# ruff: noqa: PLR0917  arrays one by one
 
 from __future__ import annotations
 
@@ -31,26 +32,37 @@ def roughness(x: NDArray[Any], w: NDArray[Any], free: NDArray[np.bool_]) -> floa
     return float(0.5 * np.sum(np.square(w * laplacian(x, free), dtype=np.float64)))
 
 
-def solve_smooth(u: NDArray[Any], c: NDArray[Any], w: NDArray[Any], free: NDArray[np.bool_], most: int) -> NDArray[Any]:
+def solve_smooth(
+    u: NDArray[Any],
+    c: NDArray[Any],
+    w: NDArray[Any],
+    free: NDArray[np.bool_],
+    moves: NDArray[np.bool_],
+    start: NDArray[Any],
+    tolerance: float,
+    most: int,
+) -> tuple[NDArray[Any], float]:
     """Minimise 1/2 (x-u)' H (x-u) + 1/2 sum (w L x)^2 with H = C^-1: (H + P) d = -P u, x = u + d, P = L w^2 L.
 
-    Conjugate gradients, preconditioned by the 2x2 blocks of the diagonal of H + P. Shapes as in
-    ``total_variation.solve_coupled``; a voxel that is not free keeps u.
+    Conjugate gradients from ``start``, preconditioned by the 2x2 blocks of the diagonal of H + P, until about
+    ``tolerance`` is left to gain. Shapes as in ``total_variation.solve_coupled``; a voxel that is not ``free`` keeps
+    u, one that only does not move keeps its start. Returns x and what is left.
     """
+    of = u.dtype
+    u, c, w, start = (m.astype(np.float64) for m in (u, c, w, start))  # C is nearly singular where a and r go together
     h = _inverse(c, free)
-    blocks = _inverse(h + np.stack([_diagonal(w[0], free), np.zeros_like(w[0]), _diagonal(w[1], free)]), free)
+    blocks = _inverse(h + np.stack([_diagonal(w[0], free), np.zeros_like(w[0]), _diagonal(w[1], free)]), moves)
 
     def by_p(v: NDArray[Any]) -> NDArray[Any]:
         return laplacian(w * w * laplacian(v, free), free)
 
-    d = np.zeros_like(u)
-    residual = -by_p(u)
+    d: NDArray[Any] = np.where(free, start - u, 0)
+    residual = -by_p(u + d) - _apply(h, d)
     ahead = _apply(blocks, residual)
     direction = ahead
     energy = float(np.vdot(residual, ahead))
-    first = energy
     for _ in range(most):
-        if energy <= 1e-9 * first or energy <= 0:
+        if energy <= tolerance:
             break
         image = _apply(h, direction) + by_p(direction)
         length = energy / float(np.vdot(direction, image))
@@ -60,8 +72,7 @@ def solve_smooth(u: NDArray[Any], c: NDArray[Any], w: NDArray[Any], free: NDArra
         new = float(np.vdot(residual, ahead))
         direction = ahead + (new / energy) * direction
         energy = new
-    smooth: NDArray[Any] = u + d
-    return smooth
+    return (u + d).astype(of), 0.5 * energy
 
 
 def _apply(m: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:

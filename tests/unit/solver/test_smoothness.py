@@ -16,7 +16,8 @@ def test_laplacian_is_symmetric_and_blind_to_constants():
 def test_the_smooth_maps_satisfy_their_normal_equations():
     u, w = RNG.standard_normal((2, *SHAPE)), RNG.uniform(0.5, 2, (2, *SHAPE)) * FREE
     c = np.stack([np.full(SHAPE, 1.0), np.full(SHAPE, 0.6), np.full(SHAPE, 2.0)]) * FREE
-    x = solve_smooth(u, c, w, FREE, 500)
+    x, left = solve_smooth(u, c, w, FREE, FREE, u, 1e-12, 500)
+    assert left < 1e-12
     pull = laplacian(w * w * laplacian(x, FREE), FREE)
     moved = np.stack([c[0] * pull[0] + c[1] * pull[1], c[1] * pull[0] + c[2] * pull[1]])
     np.testing.assert_allclose(x, u - moved, atol=1e-2)
