@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ METHODS = ("admm", "nls", "admm-published", "lm-published")
 NOISES = ("rician", "gaussian", "first-moment")
 REGULARISERS = ("tv", "laplacian")
 MOST_ECHOES = 1024
+MOST_COILS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Settings:
     t_ms: NDArray[np.float64]
     dtype: Any
     hyperparameters: Mapping[str, Any]
+
+    @property
+    def unseen_coils(self) -> bool:
+        """Whether there may be a floor of more coils than the data could show."""
+        return self.noise != "gaussian" and self.n_coils_source in {"unknown", "unclear"}
 
     @property
     def floor_coils(self) -> float:
@@ -82,9 +89,20 @@ def rate_bounds(t_ms: NDArray[np.float64]) -> tuple[float, float]:
     return 1e-4, float(min(15.0 / (t_ms[1] - t_ms[0]), 10.0 / t_ms[0]) * t_ms[-1])
 
 
+def _array(name: str, values: Any, dtype: Any = None) -> NDArray[Any]:
+    """Return real numbers as an array; what cannot be one is named."""
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError) as fault:
+        raise ValueError(f"{name} must hold real numbers: {fault}") from fault
+    if found.dtype.kind not in "iufb":
+        raise ValueError(f"{name} must hold real numbers, it holds {found.dtype}")
+    return found if dtype is None else found.astype(dtype)
+
+
 def echo_times(echo_times_ms: ArrayLike, n: int) -> NDArray[np.float64]:
     """Echo times in ms: one for each echo, positive, ascending."""
-    t = np.asarray(echo_times_ms, np.float64)
+    t = _array("echo_times_ms", echo_times_ms, np.float64)
     if t.ndim != 1 or t.size != n:
         raise ValueError(
             f"echo_times_ms must hold one time for each of the {n} echoes of signal, it has shape {t.shape}"
@@ -99,25 +117,28 @@ def echo_times(echo_times_ms: ArrayLike, n: int) -> NDArray[np.float64]:
 
 
 def signal(signal: ArrayLike) -> NDArray[Any]:
-    """Real numbers of the shape (..., K, L, M)."""
-    s = np.asarray(signal)
-    if s.dtype.kind not in "iufb":
-        raise ValueError(f"signal must hold real numbers, it holds {s.dtype}")
+    """Real numbers of the shape (..., K, L, M); what a masked array hides is not a number."""
+    if isinstance(signal, np.ma.MaskedArray):
+        real = np.float64 if signal.dtype == np.float64 else np.float32
+        signal = np.ma.filled(signal.astype(real), np.nan)
+    s = _array("signal", signal)
     if s.ndim < 3 or 0 in s.shape:
         raise ValueError(f"signal must have the shape (..., K, L, M), it has {s.shape}")
     return s
 
 
 def precision(s: NDArray[Any]) -> Any:
-    """float64 keeps its digits; everything else has no more than single precision to keep."""
-    return np.float64 if s.dtype == np.float64 else np.float32
+    """Double precision keeps its digits; everything else has no more than single precision to keep."""
+    return np.float64 if s.dtype.kind == "f" and s.dtype.itemsize >= 8 else np.float32
 
 
 def mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Voxels that may be fitted, bool of the given shape."""
     if mask is None:
         return np.ones(shape, bool)
-    chosen = np.asarray(mask)
+    chosen = _array("mask", mask)
+    if np.any(np.isnan(chosen)):
+        raise ValueError("mask must be true or false everywhere, it holds NaN")
     try:
         return np.broadcast_to(chosen.astype(bool), shape)
     except ValueError as fault:
@@ -131,18 +152,41 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def positive(name: str, value: float | None) -> float | None:
+def positive(name: str, value: Any) -> float | None:
     """Return the value if it is positive, finite or None."""
-    if value is not None and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive, not {value}")
-    return value
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as fault:
+        raise ValueError(f"{name} must be a positive number, not {value!r}") from fault
+    if isinstance(value, str) or not (np.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be a positive number, not {value!r}")
+    return number
+
+
+def coils(value: Any) -> float | None:
+    """N of the noise, or None where it is looked for."""
+    n = positive("n_coils", value)
+    if n is not None and not 1 <= n <= MOST_COILS:
+        raise ValueError(f"n_coils must lie between 1 and {MOST_COILS}, not {value}")
+    return n
+
+
+def threads(value: Any) -> int:
+    """How many slices at once; None: as many as there are processors."""
+    if value is None:
+        return os.cpu_count() or 1
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"threads must be a positive whole number, not {value!r}")
+    return int(value)
 
 
 def weights(weights: Any) -> tuple[float, float] | None:
     """The two weights of eq. 2, None where they are automatic."""
     if isinstance(weights, str) and weights == "auto":
         return None
-    pair = np.asarray(weights, np.float64) if not isinstance(weights, str) else np.empty(0)
+    pair = np.empty(0) if isinstance(weights, str) else _array("weights", weights, np.float64)
     if pair.shape != (2,) or not np.all(np.isfinite(pair)) or np.any(pair < 0):
         raise ValueError('weights must be "auto" or two numbers (lambda_s0, lambda_r2star) that are not negative')
     return float(pair[0]), float(pair[1])
@@ -150,7 +194,7 @@ def weights(weights: Any) -> tuple[float, float] | None:
 
 def pixel_spacing(spacing: Any) -> tuple[float, float]:
     """Distances between rows and between columns, scaled to a geometric mean of 1."""
-    pair = np.asarray((1.0, 1.0) if spacing is None else spacing, np.float64)
+    pair = _array("spacing", (1.0, 1.0) if spacing is None else spacing, np.float64)
     if pair.shape != (2,) or not np.all(np.isfinite(pair)) or np.any(pair <= 0):
         raise ValueError(f"spacing must hold two positive distances, between rows and between columns, not {spacing}")
     rows, columns = pair / np.sqrt(pair[0] * pair[1])

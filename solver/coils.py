@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 VOXELS = 3000
 FEWEST_ECHOES = 5
-TRIED = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+TRIED = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 RARE = 0.01  # voxels with residuals of less than that probability whatever N are not heard
 FEWEST = 0.1  # share of the voxels that must be heard
-DECISIVE = 0.03  # of ln likelihood for each voxel; one coil stays below half of it, whatever its decay
+FEWEST_VOXELS = 64
+NEAR = 8.0  # sigma left at the last echo, at most, where a floor would show
+DECISIVE = 0.03  # of ln likelihood for each of these voxels; one coil stays near half of it at most
 EXCESS = 1.4  # of squared residuals over the variance of that noise: then something else bends the decays
 
 
@@ -30,20 +32,23 @@ def coils_of_tissue(samples: NDArray[Any], t: NDArray[Any], bounds: tuple[float,
 
     ``samples`` (M, n) in units of sigma. The root of a sum over coils levels off at sigma sqrt(2 N) in every voxel,
     however bright it began, which one exponential in Rician noise cannot follow. Where the decays do not tell, N = 1 is
-    "assumed"; where they contradict it and no N explains them, it is "unclear".
+    "assumed"; where they contradict it and no N explains them, it is "unclear"; where they are too few, "unknown".
     """
     s = samples[:, np.all(samples > 0, axis=0)].astype(np.float64)
-    s = np.ascontiguousarray(s[:, :: max(1, s.shape[1] // VOXELS)])
-    if len(s) < FEWEST_ECHOES or not s.shape[1]:
-        return 1.0, "assumed"
+    s = np.ascontiguousarray(s[:, :: -(-s.shape[1] // VOXELS) or 1])
+    if len(s) < FEWEST_ECHOES or s.shape[1] < FEWEST_VOXELS:
+        return 1.0, "unknown"
     t = t.astype(np.float64)
     a, r, _ = variable_projection(s, t, *bounds)
     start = np.stack([a, r])[:, None]
     fits = {n: _fit(s, t, bounds, start, n) for n in TRIED}
+    near = fits[1.0].last < NEAR
+    if np.count_nonzero(near) < FEWEST_VOXELS:
+        return 1.0, "assumed"
     least = np.min([fit.excess for fit in fits.values()], axis=0)
     # Fat and motion bend decays too, but as no N does.
-    heard = least < special.chdtri(len(s) - 2, RARE) / (len(s) - 2)
-    if np.mean(heard) < FEWEST:
+    heard = near & (least < special.chdtri(len(s) - 2, RARE) / (len(s) - 2))
+    if np.count_nonzero(heard) < FEWEST * np.count_nonzero(near):
         return 1.0, "unclear"
     best = _likeliest(fits, heard)
     if best == 1 or np.mean(fits[1.0].cost[heard] - fits[best].cost[heard]) < DECISIVE:
@@ -57,6 +62,7 @@ def coils_of_tissue(samples: NDArray[Any], t: NDArray[Any], bounds: tuple[float,
 class _Fit:
     cost: NDArray[np.float64]  # (n,) -ln likelihood with all that depends on N
     excess: NDArray[np.float64]  # (n,) squared residuals over what noise of that N leaves
+    last: NDArray[np.float64]  # (n,) signal at the last echo, in sigma
 
 
 def _likeliest(fits: dict[float, _Fit], heard: NDArray[np.bool_]) -> float:
@@ -76,4 +82,4 @@ def _fit(s: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float], start: N
     signal = x[0] * np.exp(-x[1] * t[:, None])
     expected, _ = expected_magnitude(signal, n_coils)
     variance = np.maximum(signal**2 + 2 * n_coils - expected**2, 0.25)
-    return _Fit(cost, np.sum((s - expected) ** 2 / variance, axis=0) / (len(s) - 2))
+    return _Fit(cost, np.sum((s - expected) ** 2 / variance, axis=0) / (len(s) - 2), signal[-1])

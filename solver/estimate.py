@@ -15,7 +15,8 @@ from solver.voxelwise import variable_projection
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-APART = 2  # voxels, for differences that interpolation does not make small
+APART = 2  # voxels; interpolation to twice as many makes differences of neighbours small
+GROWS = 1.3  # differences of voxels twice as far apart, by more than that: neighbours share their noise
 CLEAR = 4.0  # sigma above the floor
 LOUDER = 1.1  # than tissue: beyond it, air holds more than noise
 AGREE = 1.25  # between two ways to sigma of tissue, neither of which is then misled
@@ -56,10 +57,13 @@ def estimate_noise(
     t: NDArray[Any],
     bounds: tuple[float, float],
     n_coils: float | None,
+    *,
+    seek_coils: bool = True,
 ) -> NoiseEstimate:
     """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from tissue.
 
-    Where tissue contradicts the air (vendors filter or scale it, ghosts fill it) the tissue is believed.
+    Where tissue contradicts the air (vendors filter or scale it, ghosts fill it) the tissue is believed. Without
+    ``seek_coils`` N is not looked for in the decays, which only one exponential and its floor explain.
     """
     slices = Slices(stacks, _unclipped(stacks, usable))
     bright = slices.choose(_bright)
@@ -82,11 +86,13 @@ def estimate_noise(
             return NoiseEstimate(tissue.sigma, found.n_coils, "residuals", found.coils_source)
         return found
     if tissue.sigma > 0:
-        n, source = (n_coils, "given") if n_coils else _coils(slices, tissue.sigma, t, bounds)
+        n, source = (n_coils, "given") if n_coils else (1.0, "assumed")
+        if not n_coils and seek_coils:
+            n, source = _coils(slices, tissue.sigma, t, bounds)
         return NoiseEstimate(tissue.sigma, n, "residuals", source)
     differences = [difference_sigma(s, s[0] > 0) for s in stacks]
     return NoiseEstimate(
-        float(np.median(differences)), n_coils or 1.0, "differences", "given" if n_coils else "assumed"
+        float(np.median(differences)), n_coils or 1.0, "differences", "given" if n_coils else "unknown"
     )
 
 
@@ -145,14 +151,21 @@ def _tissue(slices: Slices, bright: list[NDArray[np.bool_]], t: NDArray[Any], bo
     if not samples.size:
         return Tissue(0.0, sure=False, first=0.0)
     residual = residual_sigma(*variable_projection(samples, t, *bounds), t)
-    pairs = zip(slices.signals, bright, strict=True)
-    found = [d for d in (difference_sigma(s[:1], b, APART) for s, b in pairs) if d > 0]
-    differences = float(np.median(found)) if found else 0.0
+    differences, further = (_differences(slices, bright, apart) for apart in (APART, 2 * APART))
+    if further > GROWS * differences:
+        differences = 0.0  # interpolated, or full of structure
     first = float(np.median(samples[0]))
     if not residual or not differences or first < (1 + CLEAR) * differences:
         return Tissue(residual, sure=False, first=first)
     sure = 1 / AGREE < residual / differences < AGREE
     return Tissue(min(residual, differences), sure, first)
+
+
+def _differences(slices: Slices, bright: list[NDArray[np.bool_]], apart: int) -> float:
+    """Noise deviation from differences of the first echo, the median of the slices."""
+    each = (difference_sigma(s[:1], b, apart) for s, b in zip(slices.signals, bright, strict=True))
+    found = [sigma for sigma in each if sigma > 0]
+    return float(np.median(found)) if found else 0.0
 
 
 def _coils(slices: Slices, sigma: float, t: NDArray[Any], bounds: tuple[float, float]) -> tuple[float, str]:

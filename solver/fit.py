@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +12,6 @@ from scipy import ndimage
 
 from solver import arguments
 from solver.arguments import Settings, rate_bounds
-from solver.coils import FEWEST_ECHOES
 from solver.estimate import estimate_noise
 from solver.model import signal_model
 from solver.noise import NoiseEstimate
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 BEYOND = 2.0  # sigma that must be left at the second echo, for one coil
-UNSEEN_COILS = 32  # whose floor might be there where N was only assumed and too few echoes could tell
+UNSEEN_COILS = 32  # whose floor might be there where the data could not show N
 ALMOST_NOTHING = 0.25  # of that, for a voxel fitted for itself
 SLICES_FOR_NOISE = 6
 NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes, and how many at least
@@ -57,6 +55,8 @@ def _noise(
     t_ms: NDArray[np.float64],
     dtype: Any,
     given: tuple[float | None, float | None],
+    *,
+    seek_coils: bool,
 ) -> NoiseEstimate:
     """Noise of a stack from a few of its slices, in the units of the input; never zero."""
     sigma, n_coils = given
@@ -66,12 +66,24 @@ def _noise(
     scale = max((float(np.abs(s[k][np.isfinite(s[k])]).max(initial=0)) for k in some), default=0.0) or 1.0
     t = (t_ms / t_ms[-1]).astype(dtype)
     stacks, usable = zip(*(echo_major(s[k], mask[k], scale, dtype) for k in some), strict=True)
-    found = estimate_noise(list(stacks), list(usable), t, rate_bounds(t_ms), n_coils)
+    signed = _is_signed(s)
+    if signed:  # samples of one channel, as magnitudes of half a coil
+        stacks, n_coils = tuple(np.abs(one) for one in stacks), 0.5
+    found = estimate_noise(list(stacks), list(usable), t, rate_bounds(t_ms), n_coils, seek_coils=seek_coils)
+    if signed:
+        found = replace(found, n_coils=1.0, coils_source="assumed")
     # Whole numbers are rounded, and no data is known better than its last digit.
-    least = max(2e-6 * scale if dtype == np.float32 else 1e-9 * scale, 12**-0.5 if s.dtype.kind in "iu" else 0.0)
+    rounding = 12**-0.5 if _is_whole(s[some]) else 0.0
+    if found.coils_source == "decays" and found.sigma * scale < 2 * rounding:
+        found = replace(found, n_coils=1.0, coils_source="unclear")  # a floor of rounded numbers tells no N
     if sigma is not None:
         return replace(found, sigma=float(sigma), source="given")
-    return replace(found, sigma=max(found.sigma * scale, least))
+    return replace(found, sigma=max(found.sigma * scale, rounding, (2e-6 if dtype == np.float32 else 1e-9) * scale))
+
+
+def _is_whole(s: NDArray[Any]) -> bool:
+    """Whether all samples are whole numbers, whatever their type."""
+    return bool(s.dtype.kind in "iub" or np.all((np.rint(s) == s) | ~np.isfinite(s)))
 
 
 def fit_t2star(
@@ -116,14 +128,19 @@ def fit_t2star(
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = arguments.precision(s)
     noise = "gaussian" if _is_signed(s) else noise
-    # Least squares knows no floor, so that N is not looked for.
-    n_coils = 1.0 if noise == "gaussian" and n_coils is None and sigma is not None else n_coils
-    given = arguments.positive("sigma", sigma), arguments.positive("n_coils", n_coils)
-    estimate = _noise(slices, chosen, t_ms, dtype, given)
+    given = arguments.positive("sigma", sigma), arguments.coils(n_coils)
+    field_strength_t = arguments.positive("field_strength_t", field_strength_t)
+    arguments.check_model(model, t_ms, field_strength_t, method)
+    richer = bool(signal_model(model, field_strength_t, 1.0).parameters)
+    if noise == "gaussian" and given[0] is not None and given[1] is None:  # no floor, so that N has no say
+        estimate = NoiseEstimate(given[0], 1.0, "given", "assumed")
+    else:
+        seek_coils = noise != "gaussian" and not richer and given[0] is None
+        estimate = _noise(slices, chosen, t_ms, dtype, given, seek_coils=seek_coils)
     settings = Settings(
         method=method,
         noise=noise,
-        model=arguments.check_model(model, t_ms, field_strength_t, method),
+        model=model,
         regulariser=arguments.choice("regulariser", regulariser, arguments.REGULARISERS),
         sigma=estimate.sigma,
         n_coils=estimate.n_coils,
@@ -138,7 +155,7 @@ def fit_t2star(
     )
     if estimate.source == "residuals" and signal_model(model, field_strength_t, 1.0).parameters:
         settings = replace(settings, sigma=_sigma_of_model(slices, chosen, settings))
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(arguments.threads(threads)) as pool:
         results = list(pool.map(partial(fit_slice, settings=settings), slices, chosen))
     return _assemble(results, settings, shape)
 
@@ -157,14 +174,19 @@ def _is_signed(s: NDArray[Any]) -> bool:
     return bool(s.dtype.kind != "u" and np.count_nonzero(s < 0) > max(NEGATIVES, NEGATIVE * s.size))
 
 
+def _least_second(settings: Settings) -> float:
+    """What must be left at the second echo, in sigma."""
+    n_coils = UNSEEN_COILS if settings.unseen_coils else settings.n_coils
+    return float(BEYOND * np.sqrt((1 + n_coils) / 2))
+
+
 def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> NDArray[np.bool_]:
     """Voxels of which too little is left at the second echo: of the voxel itself, or of most of its neighbours.
 
     Where every voxel was fitted for itself the neighbours decide by their mean, and the voxel only when it has almost
     nothing: a choice by its own noisy value would keep those with too low a rate.
     """
-    unseen = settings.n_coils_source == "assumed" and settings.t_ms.size < FEWEST_ECHOES
-    least = BEYOND * np.sqrt((1 + (UNSEEN_COILS if unseen else settings.n_coils)) / 2)
+    least = _least_second(settings)
     regularised = settings.method.startswith("admm")
     beyond = free & (second < (least if regularised else ALMOST_NOTHING * least))
     neighbours = beyond if regularised else np.where(free, least - second, 0)
@@ -192,7 +214,8 @@ def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...
 
     with np.errstate(divide="ignore", invalid="ignore"):
         first = x[:, 0] * np.exp(-r * settings.t_ms[0])
-        at_least = 1000 * np.log(np.maximum(first - 2, 3) / 3) / (settings.t_ms[1] - settings.t_ms[0])
+        left = max(3.0, _least_second(settings) + 1)  # at most, at the second echo of what is beyond the range
+        at_least = 1000 * np.log(np.maximum(first - 2, left) / left) / (settings.t_ms[1] - settings.t_ms[0])
         t2star = 1 / r
     longest = max(len(one.objective) for one in results)
     history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in results) for k in range(longest)]

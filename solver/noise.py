@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 INFORMATION_STEPS = 8  # entries of the table of information per sigma
 GAUSSIAN = -1.0  # in place of a Bessel order
-COILS_TRIED = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+COILS_TRIED = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0)
 LEVELS_TRIED = np.linspace(0.01, 0.9, 12)
 
 
@@ -86,8 +86,11 @@ def information_table(n_coils: float) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         # p(m | A) is proportional to m^N A^(1-N) exp(-(m - A)^2 / 2) I_{N-1}(mA) e^(-mA); A = 0 is taken as a limit.
         ratio = np.where(z > 0, special.ive(order + 1, z) / special.ive(order, z), 0)
-        scaled = np.where(z > 0, special.ive(order, z) * z**-order, 0.5**order / special.gamma(n_coils))
-    density = m ** (2 * n_coils - 1) * np.exp(-0.5 * (m - signal[:, None]) ** 2) * scaled
+        log_scaled = np.where(
+            z > 0, np.log(special.ive(order, z)) - order * np.log(z), -order * np.log(2) - special.gammaln(n_coils)
+        )
+    log_density = (2 * n_coils - 1) * np.log(m) - 0.5 * (m - signal[:, None]) ** 2 + log_scaled
+    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
     score = m * ratio - signal[:, None]
     table: NDArray[np.float64] = np.sum(density * score**2, axis=1) / np.sum(density, axis=1)
     return table
@@ -116,7 +119,7 @@ class NoiseEstimate:
     sigma: float
     n_coils: float
     source: str  # of sigma: "air", "late echoes", "residuals", "differences" or "given"
-    coils_source: str  # of N: one of these, "decays", "assumed" or "unclear"
+    coils_source: str  # of N: one of these, "decays", "assumed", "unclear" or "unknown"
 
 
 def mean_of_noise(n_coils: float) -> float:

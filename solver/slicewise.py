@@ -13,7 +13,7 @@ from solver.likelihood import Likelihood, MonoExponential, Profiled
 from solver.model import signal_model
 from solver.noise import GAUSSIAN, mean_of_noise
 from solver.tuning import automatic_weights, sharpened, smooth_start
-from solver.uncertainty import cramer_rao, regularised_deviation
+from solver.uncertainty import cramer_rao, floor_shift, regularised_deviation
 from solver.voxelwise import variable_projection
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RESIDUAL_VOXELS = 2000
 BLOCK = 4  # voxels joined in each direction for a start
 SMALLEST_TO_JOIN = 32
+LIKELY_COILS = 8  # that might be there where N is not known; its effect is counted as uncertainty
 USABLE_ECHO = 1.3  # a truncated fit stops before the first echo below this many times the mean of the noise
 
 
@@ -62,6 +63,8 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> S
         return _voxelwise(stack, free, settings)
     problem, found = _regularise(stack, free, settings)
     sd = regularised_deviation(problem, found, _deviation(found.x, problem, settings))
+    if settings.unseen_coils:
+        sd = np.hypot(sd, floor_shift(found.x[0], found.x[1], t=settings.t, n_coils=LIKELY_COILS))
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
 
 
@@ -144,7 +147,7 @@ def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings
     around = smooth_start(stack, t, n_coils, free, settings.bounds)
     start = automatic_weights(around, t, n_coils, free, edges=False)
     problem = admm.Problem(likelihood, start, free, *settings.bounds, settings.regulariser, settings.spacing)
-    around = _start(sharpened(around, stack, t, free), settings)
+    around = _start(sharpened(around, stack, t, n_coils, free), settings)
     if settings.weights is not None:
         problem = replace(problem, weights=_given_weights(free, settings), thorough=True)
         dual = _coarse_dual(problem, stack, around, settings)
@@ -172,18 +175,19 @@ def _coarse_dual(
         blocks = maps[..., :rows, :columns].reshape(*maps.shape[:-2], rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
         return np.ascontiguousarray(blocks.mean(axis=(-3, -1)).astype(settings.dtype))
 
+    free = joined(problem.free) > 0.5
     units = np.array([BLOCK, 1], settings.dtype)[:, None, None]
     coarse = replace(
         problem,
         likelihood=_likelihood(BLOCK * joined(stack), settings),
-        weights=joined(problem.weights) * (BLOCK / units).astype(settings.dtype),
-        free=joined(problem.free) > 0.5,
+        weights=joined(problem.weights) * (BLOCK / units).astype(settings.dtype) * free,
+        free=free,
     )
     found = admm.minimise(coarse, joined(x) * units, tolerance=1e-3)
     p = (found.p.reshape(2, 2, *found.p.shape[1:]) * (units / BLOCK)[:, None]).reshape(found.p.shape)
     dual = np.zeros((4, *problem.free.shape), settings.dtype)
     dual[:, :rows, :columns] = p.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
-    return dual
+    return np.where(np.repeat(problem.weights, 2, axis=0) > 0, dual, 0)
 
 
 def _given_weights(free: NDArray[np.bool_], settings: Settings) -> NDArray[Any]:

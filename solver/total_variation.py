@@ -61,7 +61,7 @@ def _dual_step(x: Any, below: Any, w: Any, size: Any, scale: Any, down: Any, rig
         step = scale * size[j]
         a = px[j] + step * down * (below[j] - x[j])
         b = py[j] + step * right * (x[j + 1] - x[j])
-        shrink = w[j] * (one / np.sqrt(max(a * a + b * b, w[j] * w[j] + tiny)))
+        shrink = min(one, w[j] * (one / np.sqrt(max(a * a + b * b, tiny))))
         px[j] = a * shrink
         py[j] = b * shrink
 

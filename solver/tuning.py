@@ -19,7 +19,7 @@ STRENGTH = 1.4  # weight of |D x| where x is in units of its Cramér-Rao standar
 STEP = 1.4  # height of a step, in standard deviations of one voxel, that halves the weight
 POWER = 3.0
 SMALLEST = 0.01  # of a map, in sigma or per last echo time, where it is compared with its deviation
-MISSED = 2.0  # of minus log likelihood for each sample, where about 0.5 is expected
+MISSED = 2.0  # half the mean square of what is left, where about 0.5 is expected
 WINDOW = 5  # pixels over which signals are averaged before that deviation is computed
 
 
@@ -45,40 +45,44 @@ def smooth_start(
 
 
 @kernel
-def _misfit(s: Any, t: Any, i: int, j: int, a: Any, r: Any) -> Any:
-    """Half the sum of squares of what a exp(-r t) leaves of the signals of a voxel."""
+def _misfit(s: Any, t: Any, i: int, j: int, a: Any, r: Any, floor: Any) -> Any:
+    """Half the sum of squares of what sqrt(A^2 + floor), A = a exp(-r t), leaves of the signals of a voxel."""
     total = s.dtype.type(0)
     for m in range(t.size):
-        rest = s[m, i, j] - a * fast_exp(-r * t[m])
+        signal = a * fast_exp(-r * t[m])
+        rest = s[m, i, j] - np.sqrt(signal * signal + floor)
         total += rest * rest
     return s.dtype.type(0.5) * total
 
 
 @kernel
-def _choose(s: Any, t: Any, free: Any, x: Any, limit: Any, reach: int, out: Any) -> None:
+def _choose(s: Any, t: Any, free: Any, x: Any, floor: Any, limit: Any, reach: int, out: Any) -> None:
     rows, columns = free.shape
     for i in range(rows):
         for j in range(columns):
             out[0, i, j], out[1, i, j] = x[0, i, j], x[1, i, j]
-            least = _misfit(s, t, i, j, x[0, i, j], x[1, i, j]) if free[i, j] else limit
+            least = _misfit(s, t, i, j, x[0, i, j], x[1, i, j], floor) if free[i, j] else limit
             if least <= limit:
                 continue
             for k in range(9):
                 p, q = i + reach * (k // 3 - 1), j + reach * (k % 3 - 1)
                 if 0 <= p < rows and 0 <= q < columns and free[p, q]:
-                    misfit = _misfit(s, t, i, j, x[0, p, q], x[1, p, q])
+                    misfit = _misfit(s, t, i, j, x[0, p, q], x[1, p, q], floor)
                     if misfit < least:
                         least = misfit
                         out[0, i, j], out[1, i, j] = x[0, p, q], x[1, p, q]
 
 
-def sharpened(x: NDArray[Any], s: NDArray[Any], t: NDArray[Any], free: NDArray[np.bool_]) -> NDArray[Any]:
+def sharpened(
+    x: NDArray[Any], s: NDArray[Any], t: NDArray[Any], n_coils: float, free: NDArray[np.bool_]
+) -> NDArray[Any]:
     """Where smooth maps (2, K, L) miss the signals by far, take them from the nearby window that fits best.
 
     At edges the average belongs to neither side (Kuwahara's filter); starting there costs many steps.
     """
     out = np.empty_like(x)
-    _choose(s, t, free, x, x.dtype.type(MISSED * t.size), WINDOW // 2, out)
+    of = x.dtype.type
+    _choose(s, t, free, x, of(2 * n_coils), of(MISSED * t.size), WINDOW // 2, out)
     return out
 
 

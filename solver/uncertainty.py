@@ -63,6 +63,21 @@ def cramer_rao(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float
     return deviation
 
 
+def floor_shift(a: NDArray[Any], r: NDArray[Any], *, t: NDArray[Any], n_coils: float) -> NDArray[Any]:
+    """How far the rate moves, to first order, when a floor of one coil is that of ``n_coils``; a in units of sigma."""
+    total = np.zeros((5, *a.shape))
+    for tm in t:
+        e = np.exp(-r * tm)
+        power = (a * e) ** 2
+        raised = np.sqrt(power + 2 * n_coils) - np.sqrt(power + 2)
+        slope = -tm * a * e
+        total += np.stack([e * e, e * slope, slope * slope, e * raised, slope * raised])
+    aa, ar, rr, ga, gr = total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift: NDArray[Any] = np.abs((aa * gr - ar * ga) / (aa * rr - ar * ar))
+    return shift
+
+
 def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: NDArray[Any]) -> NDArray[Any]:
     """Standard deviation (K, L) of the regularised rate, by one parametric bootstrap replicate.
 
