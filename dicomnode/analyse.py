@@ -52,16 +52,20 @@ def _measure_roi(
     if not region.any():
         nothing = (*roi.doubts, f"{quality.NOT_MEASURABLE}: the region holds no voxel with a valid fit")
         return RoiMeasurement(roi.name, 0, area, None, None, None, None, nothing), None
-    sigma = float(np.median(maps.sigma))
-    coils = float(maps.record.parameters.get("n_coils", 1.0))
-    decay, plain = fitting.decay(signal, stack.echo_times_ms, region, (sigma, coils))
+    noise = fitting.Noise.of(maps)
+    decay, plain = fitting.decay(signal, stack.echo_times_ms, region, noise)
     invalid = 1.0 - region.sum() / roi.mask.sum()
-    trust = quality.judge(decay, sigma=sigma, plain_r2star_per_s=plain, invalid_fraction=float(invalid))
+    trust = quality.judge(
+        decay,
+        sigma=noise.sigma,
+        plain_r2star_per_s=plain,
+        invalid_fraction=float(invalid),
+        floor_is_known=noise.source not in {"unclear", "unknown"},
+    )
     flags = roi.doubts + trust.flags
     if not maps.record.converged:
         flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
-    if maps.record.parameters.get("n_coils_source") == "decays":
-        flags += (f"{quality.LOW_CONFIDENCE}: noise of {coils:.1f} coils is supposed, because the decays level off",)
+    flags += _of_coils(noise)
     elsewhere = any(doubt.startswith(quality.NOT_MEASURABLE) for doubt in roi.doubts)
     if elsewhere or not trust.measurable:
         decay = dataclasses.replace(decay, s0=None, r2star_per_s=None)
@@ -73,6 +77,16 @@ def _measure_roi(
     flags += _too_long_to_tell(region, told)
     values = (t2star, r2star, lic, name, flags + more, decay.r2star_per_s)
     return RoiMeasurement(roi.name, int(region.sum()), area, *values), decay
+
+
+def _of_coils(noise: fitting.Noise) -> tuple[str, ...]:
+    """What is not known of the number of coils that made the noise floor."""
+    said = {
+        "decays": f"noise of {noise.n_coils:.1f} coils is supposed, because the decays level off",
+        "unclear": "the decays level off as no noise does; noise of one coil is supposed",
+        "unknown": "too little data to tell how many coils made the noise; one is supposed",
+    }
+    return (f"{quality.LOW_CONFIDENCE}: {said[noise.source]}",) if noise.source in said else ()
 
 
 def _too_long_to_tell(region: NDArray[np.bool_], told: NDArray[np.bool_]) -> tuple[str, ...]:

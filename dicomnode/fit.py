@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,14 +63,35 @@ def fit(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The noise that maps were fitted with."""
+
+    sigma: float  # in the units of the signal
+    n_coils: float
+    source: str  # of N
+
+    @classmethod
+    def of(cls, maps: Maps) -> Noise:
+        """Read it from the record of the maps."""
+        said = maps.record.parameters
+        sigma = float(np.median(maps.sigma))
+        return cls(sigma, float(said.get("n_coils", 1.0)), str(said.get("n_coils_source", "assumed")))
+
+    @property
+    def floor(self) -> float:
+        """Expected magnitude where nothing is left of the signal."""
+        return mean_of_noise(self.n_coils) * self.sigma
+
+
 def decay(
-    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: tuple[float, float]
+    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: Noise
 ) -> tuple[DecayCurve, float | None]:
     """The median decay of a region and its plain least-squares R2* in 1/s, for judging the maps without regularisation.
 
-    ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty, ``noise`` sigma in its units and N.
+    ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty.
     """
-    sigma, n_coils = noise
+    sigma, n_coils = noise.sigma, noise.n_coils
     median = np.median(signal[region].astype(np.float64), axis=0)
     # The median of many voxels carries their bias from the noise floor, not their spread.
     one, times = median[None, None, :], np.asarray(echo_times_ms)
@@ -79,7 +101,7 @@ def decay(
     curve = DecayCurve(
         echo_times_ms=echo_times_ms,
         signal=tuple(float(value) for value in median),
-        noise_floor=mean_of_noise(n_coils) * sigma,
+        noise_floor=noise.floor,
         s0=float(np.ravel(corrected.s0)[0]) if valid else None,
         r2star_per_s=float(np.ravel(corrected.r2star_per_s)[0]) if valid else None,
     )

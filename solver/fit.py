@@ -225,7 +225,9 @@ def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...
         t2star_ms=kept(t2star),
         r2star_per_s=kept(1000 * r),
         r2star_sd_per_s=kept(1000 * sd / t_last),
-        at_least_r2star_per_s=np.where(beyond, at_least, nan).astype(settings.dtype).reshape(shape),
+        at_least_r2star_per_s=np.where(beyond & (not settings.unseen_coils), at_least, nan)
+        .astype(settings.dtype)
+        .reshape(shape),
         valid=valid.reshape(shape),
         sigma=settings.sigma,
         n_coils=settings.n_coils,

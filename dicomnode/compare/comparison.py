@@ -15,6 +15,7 @@ from dicomnode.compare.figures import Panel
 from dicomnode.compare.methods import METHODS, QUICK, REFERENCE
 from dicomnode.compare.tables import Means, Table, best_roi_table, roi_table, time_table
 from dicomnode.errors import InputError, NodeError
+from dicomnode.fit import Noise
 from dicomnode.spool import write_json
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _pictures(one: Compared, images: Images) -> list[Picture]:
     first = Panel(f"TE {one.stack.echo_times_ms[0]:g} ms", images.signal[k, ..., 0], spacing)
     brightest = 1.2 * float(np.percentile(images.signal[..., 0], 99.5))
     signals = {roi.name: images.signal[roi.mask].mean(axis=0, dtype=float) for roi in one.rois if roi.mask.any()}
-    floor = float(np.sqrt(np.pi / 2) * np.median(images.maps[REFERENCE].sigma))
+    floor = Noise.of(images.maps[REFERENCE]).floor
     decays = figures.decays(one.stack.echo_times_ms, signals, floor)
     maps = figures.t2star_maps([*scanner, *t2star])
     return [

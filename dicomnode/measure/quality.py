@@ -22,14 +22,22 @@ class Trust:
     measurable: bool
 
 
-def judge(decay: DecayCurve, *, sigma: float, plain_r2star_per_s: float | None, invalid_fraction: float) -> Trust:
+def judge(
+    decay: DecayCurve,
+    *,
+    sigma: float,
+    plain_r2star_per_s: float | None,
+    invalid_fraction: float,
+    floor_is_known: bool = True,
+) -> Trust:
     """Apply the rules for a region's median decay.
 
     ``sigma`` is the noise standard deviation in signal units, ``plain_r2star_per_s`` the least-squares rate without
-    noise correction, ``invalid_fraction`` the share of the region's voxels without a valid fit.
+    noise correction, ``invalid_fraction`` the share of the region's voxels without a valid fit. Where it is not known
+    whether the floor is that of one coil or of many, no limit is claimed.
     """
     above = sum(value > 2.0 * decay.noise_floor for value in decay.signal)
-    limit = measurable_limit_per_s(decay, sigma)
+    limit = measurable_limit_per_s(decay, sigma) if floor_is_known else None
     at_least = f": R2* > {limit:.0f}/s" if limit else ""
     if decay.r2star_per_s is None or above < 2:
         return Trust((f"{NOT_MEASURABLE}: {above} of {len(decay.signal)} echoes above the noise{at_least}",), False)
@@ -50,11 +58,12 @@ def judge(decay: DecayCurve, *, sigma: float, plain_r2star_per_s: float | None, 
 
 
 def measurable_limit_per_s(decay: DecayCurve, sigma: float) -> float | None:
-    """The R2* beyond which two echoes no longer rise from the noise: ln(S0 / 3σ) / TE2."""
+    """The R2* beyond which two echoes no longer rise from the noise: ln(S0 / 3σ) / TE2, with several coils later."""
     if len(decay.echo_times_ms) < 2 or sigma <= 0.0:
         return None
     s0 = max(decay.s0 or 0.0, decay.signal[0])
-    return math.log(s0 / (3.0 * sigma)) / (decay.echo_times_ms[1] * 1e-3) if s0 > 3.0 * sigma else None
+    least = max(3.0 * sigma, 1.5 * decay.noise_floor)
+    return math.log(s0 / least) / (decay.echo_times_ms[1] * 1e-3) if s0 > least else None
 
 
 def _differ(one: float, other: float, fraction: float) -> bool:

@@ -1,7 +1,8 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from solver import admm
 from solver.admm import Problem, minimise
 from solver.likelihood import MonoExponential
 from solver.noise import GAUSSIAN
@@ -77,3 +78,19 @@ def test_iterates_that_are_not_finite_stop_with_a_verdict():
     assert not found.converged
     assert "finite" in found.verdict
     assert np.isfinite(found.x).all()
+
+
+def test_a_loop_whose_problems_stay_unsolved_does_not_say_it_converged(monkeypatch):
+    """Steps that gain nothing because they hardly try are no sign of an end."""
+    monkeypatch.setattr(admm, "INNER", 1)
+    monkeypatch.setattr(admm, "DOUBLINGS", 0)
+    monkeypatch.setattr(admm, "LEFT", 1e-9)
+    wide = replace(problem(weight=50.0), thorough=False)
+    assert not minimise(wide, start(), most=20).converged
+
+
+def test_steps_across_a_smooth_penalty_never_raise_the_objective():
+    given = replace(problem(weight=20.0), regulariser="laplacian", thorough=False)
+    found = minimise(given, start())
+    assert found.converged
+    assert np.all(np.diff(found.objective) <= 1e-3)

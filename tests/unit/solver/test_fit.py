@@ -236,3 +236,64 @@ def test_few_echoes_near_a_floor_of_unknown_coils_are_not_measured(coils):
     assert not fit.valid.any()
     bright = acquire(truth, times, Receiver(1.0, coils=coils), np.random.default_rng(2))[3:]  # T2* 20 ms
     assert fit_t2star(bright, times).valid.all()
+
+
+def test_noise_free_double_precision_is_not_smoothed():
+    rates = np.random.default_rng(1).uniform(0.03, 0.5, (32, 32))
+    fit = fit_t2star(100 * np.exp(-rates[..., None] * T), T)
+    np.testing.assert_allclose(fit.r2star_per_s, 1000 * rates, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lambdas", [(10.0, 1e4), (1.0, 1e3)])
+def test_given_weights_and_a_mask_go_together(lambdas):
+    truth = paper_images((64, 64))
+    image = acquire(truth, PAPER_ECHO_TIMES_MS, Receiver(5.0), np.random.default_rng(3))[1]
+    rows, columns = np.indices((64, 64))
+    disc = np.hypot(rows - 31, columns - 33) < 25
+    fit = fit_t2star(image, T, weights=lambdas, mask=disc, sigma=5.0, n_coils=1)
+    assert fit.converged
+    assert fit.iterations < 30
+    assert np.array_equal(fit.valid, disc)
+
+
+def test_what_a_masked_array_hides_is_not_fitted():
+    hidden = np.zeros((12, 10, T.size), bool)
+    hidden[3, 4] = True
+    fit = fit_t2star(np.ma.array(decay(), mask=hidden), T)
+    assert not fit.valid[3, 4]
+    assert fit.valid.sum() == 119
+
+
+def test_the_order_of_bytes_does_not_lower_the_precision():
+    one, other = (fit_t2star(decay().astype(kind), T, method="nls").t2star_ms for kind in ("<f8", ">f8"))
+    assert one.dtype == other.dtype == np.float64
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sigma", {"sigma": "a"}),
+        ("sigma", {"sigma": [1, 2]}),
+        ("n_coils", {"n_coils": "a"}),
+        ("n_coils", {"n_coils": 0.1}),
+        ("n_coils", {"n_coils": 1000}),
+        ("threads", {"threads": 0}),
+        ("threads", {"threads": 1.5}),
+        ("field_strength_t", {"field_strength_t": "3", "model": "fat-water"}),
+        ("field_strength_t", {"field_strength_t": -1}),
+        ("weights", {"weights": ("a", "b")}),
+        ("spacing", {"spacing": "ab"}),
+        ("mask", {"mask": "abc"}),
+        ("mask", {"mask": np.full((12, 10), np.nan)}),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(name, arguments):
+    with pytest.raises(ValueError, match=name):
+        fit_t2star(decay(), T, **arguments)
+
+
+@pytest.mark.parametrize("times", [["a"] * 8, [1 + 1j] * 8, [[1, 2], [3]]])
+def test_echo_times_of_the_wrong_kind_are_named(times):
+    with pytest.raises(ValueError, match="echo_times_ms"):
+        fit_t2star(decay(), times)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from skimage.restoration import denoise_tv_chambolle
 
+from solver import total_variation as total_variation_module
 from solver.total_variation import prox, solve_coupled, total_variation, weighted_variation
 
 RNG = np.random.default_rng(0)
@@ -128,3 +129,41 @@ def test_coupled_maps_stay_within_bounds_and_at_held_voxels():
     assert elsewhere.min() >= 1.0
     assert elsewhere.max() <= 4.0
     assert found.gap <= 1e-6
+
+
+def test_a_start_with_values_across_the_ends_leads_to_the_same_answer():
+    """There is no difference across the last row and column, so that their dual variables have no say."""
+    u, c, w = coupled_problem()
+    cold = solve_coupled(u, c, w, np.zeros((4, *IMAGE.shape)), 1e-9, 100_000)
+    warm = solve_coupled(u, c, w, np.full((4, *IMAGE.shape), 0.05), 1e-9, 100_000)
+    np.testing.assert_allclose(warm.x, cold.x, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_single_precision_bears_weights_and_images_of_any_size(scale):
+    u = (scale * IMAGE).astype(np.float32)
+    found = prox(u, 0.5 * scale, relative_gap=1e-3)
+    np.testing.assert_allclose(found.x / scale, prox(IMAGE, 0.5).x, atol=0.05)
+
+
+def test_a_weight_beyond_the_square_of_single_precision_leaves_the_mean():
+    np.testing.assert_allclose(prox(IMAGE.astype(np.float32), 3e19).x, IMAGE.mean(), rtol=1e-3)
+
+
+def test_staggered_passes_are_those_of_the_whole_image():
+    u, c, w = coupled_problem()
+    at_once, in_turn = (np.zeros((4, *IMAGE.shape)) for _ in range(2))
+    one = solve_coupled(u, c, w, at_once, 0.0, 10)
+    x, tau = None, 1.0
+    metric = np.concatenate([c, c[1:2] / c[2:3]])
+    size = np.empty_like(w)
+    steps, bounds, scratch = np.ones(2), np.array([-np.inf, np.inf]), np.empty((2, u.shape[2]))
+    total_variation_module._dual_sizes(metric, steps, size)
+    x = u.copy()
+    ahead = np.concatenate([x, x[:, :, -1:]], axis=2)
+    for _ in range(10):
+        pace = np.empty((1, 2))
+        tau = total_variation_module._set_pace(pace, tau)
+        total_variation_module._passes_two(u, metric, w, size, in_turn, x, ahead, pace, steps, bounds, scratch)
+    np.testing.assert_allclose(one.x, x, atol=1e-12)
+    np.testing.assert_allclose(at_once, in_turn, atol=1e-12)
