@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 RESIDUAL_VOXELS = 2000
 BLOCK = 4  # voxels joined in each direction for a start
 SMALLEST_TO_JOIN = 32
-LIKELY_COILS = 8  # that might be there where N is not known; its effect is counted as uncertainty
+LIKELY_COILS = 8.0  # that might be there where N is not known; its effect is counted as uncertainty
+DOUBT = 1.2  # factor that N may be wrong by where the decays told it
 USABLE_ECHO = 1.3  # a truncated fit stops before the first echo below this many times the mean of the noise
 
 
@@ -63,9 +64,18 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> S
         return _voxelwise(stack, free, settings)
     problem, found = _regularise(stack, free, settings)
     sd = regularised_deviation(problem, found, _deviation(found.x, problem, settings))
-    if settings.unseen_coils:
-        sd = np.hypot(sd, floor_shift(found.x[0], found.x[1], t=settings.t, n_coils=LIKELY_COILS))
+    sd = _with_doubt(sd, found.x, settings)
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+
+
+def _with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any]:
+    """Deviation of the rate with what is not known of the number of coils."""
+    n = settings.n_coils
+    coils = (n, LIKELY_COILS) if settings.unseen_coils else (n, DOUBT * n)
+    if not settings.unseen_coils and settings.n_coils_source != "decays":
+        return sd
+    wider: NDArray[Any] = np.hypot(sd, floor_shift(x[0], x[1], settings.t, coils))
+    return wider
 
 
 def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> NDArray[np.bool_]:
@@ -131,7 +141,7 @@ def _voxelwise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings)
         loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
         return SliceFit(x, free, _deviation(x, problem, settings), (loss,), 1, converged=True, verdict="converged")
     found = admm.minimise(problem, _start(x, settings), tolerance=1e-6)
-    sd = _deviation(found.x, problem, settings)
+    sd = _with_doubt(_deviation(found.x, problem, settings), found.x, settings)
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
 
 

@@ -63,13 +63,16 @@ def cramer_rao(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float
     return deviation
 
 
-def floor_shift(a: NDArray[Any], r: NDArray[Any], *, t: NDArray[Any], n_coils: float) -> NDArray[Any]:
-    """How far the rate moves, to first order, when a floor of one coil is that of ``n_coils``; a in units of sigma."""
+def floor_shift(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], coils: tuple[float, float]) -> NDArray[Any]:
+    """How far the rate moves, to first order, when the floor is that of the second number of coils, not the first.
+
+    ``a`` in units of sigma.
+    """
     total = np.zeros((5, *a.shape))
     for tm in t:
         e = np.exp(-r * tm)
         power = (a * e) ** 2
-        raised = np.sqrt(power + 2 * n_coils) - np.sqrt(power + 2)
+        raised = np.sqrt(power + 2 * coils[1]) - np.sqrt(power + 2 * coils[0])
         slope = -tm * a * e
         total += np.stack([e * e, e * slope, slope * slope, e * raised, slope * raised])
     aa, ar, rr, ga, gr = total

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from dicomnode import analyse
 from dicomnode.config import MeasureSettings
@@ -60,3 +61,12 @@ def test_the_decay_of_a_region_is_judged_with_the_noise_of_the_maps(tmp_path):
 def test_coils_that_were_inferred_are_said(tmp_path):
     one = measured(tmp_path, np.full(64, 100.0), {"n_coils": 8.0, "n_coils_source": "decays"})
     assert any(flag.startswith("low confidence") and "8.0 coils" in flag for flag in one.flags)
+
+
+@pytest.mark.parametrize(("source", "said"), [("unclear", "as no noise does"), ("unknown", "too little data")])
+def test_coils_that_are_not_known_are_said_and_no_limit_is_claimed(tmp_path, source, said):
+    one = measured(tmp_path, np.full(64, 1500.0), {"n_coils": 1.0, "n_coils_source": source}, floor=6.0)
+    assert any(said in flag for flag in one.flags) or one.r2star_per_s is None
+    assert not any("R2* >" in flag for flag in one.flags)
+    mild = measured(tmp_path, np.full(64, 100.0), {"n_coils": 1.0, "n_coils_source": source})
+    assert any(said in flag for flag in mild.flags)
