@@ -66,6 +66,7 @@ def _measure_roi(
     if not maps.record.converged:
         flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
     flags += _of_coils(noise)
+    flags += quality.of_residuals(fitting.unexplained(signal, stack.echo_times_ms, region, maps))
     elsewhere = any(doubt.startswith(quality.NOT_MEASURABLE) for doubt in roi.doubts)
     if elsewhere or not trust.measurable:
         decay = dataclasses.replace(decay, s0=None, r2star_per_s=None)
@@ -92,7 +93,8 @@ def _of_coils(noise: fitting.Noise) -> tuple[str, ...]:
 def _too_long_to_tell(region: NDArray[np.bool_], told: NDArray[np.bool_]) -> tuple[str, ...]:
     """A decay that cannot be told from none has no T2*: its reciprocal would be any large number."""
     share = 1.0 - told.sum() / region.sum()
-    return (f"T2* of {share:.0%} of the voxels is too long to tell and left out of its figures",) if share > 0 else ()
+    part = f"{share:.0%}" if share >= 0.01 else "under 1%"
+    return (f"T2* of {part} of the voxels is too long to tell and left out of its figures",) if share > 0 else ()
 
 
 def _iron(

@@ -11,7 +11,7 @@ import numpy as np
 import dicomnode
 from dicomnode.model import DecayCurve, FitRecord, Maps
 from solver import fit_t2star
-from solver.noise import mean_of_noise
+from solver.noise import expected_magnitude, mean_of_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,6 +106,26 @@ def decay(
         r2star_per_s=float(np.ravel(corrected.r2star_per_s)[0]) if valid else None,
     )
     return curve, float(np.ravel(plain.r2star_per_s)[0]) if bool(np.all(plain.valid)) else None
+
+
+def unexplained(
+    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], maps: Maps
+) -> float | None:
+    """Mean squared residual of the region's voxels over what noise explains: reduced chi-square, 1 if all is well.
+
+    The regularised maps take about one degree of freedom of each voxel. None for fewer than three echoes.
+    """
+    if len(echo_times_ms) < 3:
+        return None
+    noise = Noise.of(maps)
+    n_coils = 0.0 if maps.record.parameters.get("noise", maps.record.noise) == "gaussian" else noise.n_coils
+    t = np.asarray(echo_times_ms) / 1000
+    s0, rate = (values[region][:, None].astype(np.float64) for values in (maps.s0, maps.r2star_per_s))
+    clean = s0 * np.exp(-rate * t) / noise.sigma
+    expected, _ = expected_magnitude(clean, n_coils)
+    variance = clean**2 + 2 * n_coils - expected**2 if n_coils else np.ones_like(clean)
+    square = (signal[region] / noise.sigma - expected) ** 2 / np.maximum(variance, 0.2)
+    return float(np.mean(square) * len(t) / (len(t) - 1))
 
 
 def _map(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 NOT_MEASURABLE = "not measurable"
 LOW_CONFIDENCE = "low confidence"
 _MOST_INVALID = 0.5
+_LEAST_UNEXPLAINED, _MOST_UNEXPLAINED = 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,17 @@ def judge(
     if invalid_fraction > 0.10:
         flags.append(f"{LOW_CONFIDENCE}: {invalid_fraction:.0%} of the region has no valid fit")
     return Trust(tuple(flags), True)
+
+
+def of_residuals(unexplained: float | None) -> tuple[str, ...]:
+    """What is said of decays that leave more or less than the noise explains; ``unexplained`` is 1 if all is well."""
+    if unexplained is None or _LEAST_UNEXPLAINED <= unexplained <= _MOST_UNEXPLAINED:
+        return ()
+    if unexplained < 1:
+        return (
+            f"what the decays leave is {unexplained:.1f} times what the noise explains: the noise is overestimated",
+        )
+    return (f"what the decays leave is {unexplained:.1f} times what the noise explains: they are not one exponential",)
 
 
 def measurable_limit_per_s(decay: DecayCurve, sigma: float) -> float | None:
