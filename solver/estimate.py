@@ -53,22 +53,25 @@ class Slices:
 
 def estimate_noise(
     stacks: list[NDArray[Any]],
-    usable: list[NDArray[np.bool_]],
+    finite: list[NDArray[np.bool_]],
+    chosen: list[NDArray[np.bool_]],
     t: NDArray[Any],
     bounds: tuple[float, float],
-    n_coils: float | None,
     *,
+    n_coils: float | None = None,
     seek_coils: bool = True,
 ) -> NoiseEstimate:
-    """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from tissue.
+    """Noise of slices (M, K, L): from air, else from echoes that have decayed, else from tissue that was ``chosen``.
 
-    Where tissue contradicts the air (vendors filter or scale it, ghosts fill it) the tissue is believed. Without
-    ``seek_coils`` N is not looked for in the decays, which only one exponential and its floor explain.
+    Air may be anywhere where the signals are ``finite``, also where nothing is to be fitted. Where tissue contradicts
+    the air (vendors filter or scale it, ghosts fill it) the tissue is believed. Without ``seek_coils`` N is not looked
+    for in the decays, which only one exponential and its floor explain.
     """
-    slices = Slices(stacks, _unclipped(stacks, usable))
+    slices = Slices(stacks, _unclipped(stacks, chosen))
     bright = slices.choose(_bright)
     tissue = _tissue(slices, bright, t, bounds)
-    lit = slices.pick(slices.choose(lambda s, u: (np.mean(s > 0, axis=0) > 0.5) & u))
+    everywhere = Slices(stacks, _unclipped(stacks, finite))
+    lit = everywhere.pick(everywhere.choose(lambda s, u: (np.mean(s > 0, axis=0) > 0.5) & u))
     late = max(2, t.size // 3)
     # Air may be as much as four times quieter than tissue, which holds what no model explains, unless it is known not
     # to; a few echoes that look like noise must agree with it.
@@ -90,7 +93,7 @@ def estimate_noise(
         if not n_coils and seek_coils:
             n, source = _coils(slices, tissue.sigma, t, bounds)
         return NoiseEstimate(tissue.sigma, n, "residuals", source)
-    differences = [difference_sigma(s, s[0] > 0) for s in stacks]
+    differences = [difference_sigma(s, u & (s[0] > 0)) for s, u in zip(stacks, chosen, strict=True)]
     return NoiseEstimate(
         float(np.median(differences)), n_coils or 1.0, "differences", "given" if n_coils else "unknown"
     )

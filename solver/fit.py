@@ -65,11 +65,13 @@ def _noise(
     some = np.unique(np.linspace(0, len(s) - 1, SLICES_FOR_NOISE).round().astype(int))
     scale = max((float(np.abs(s[k][np.isfinite(s[k])]).max(initial=0)) for k in some), default=0.0) or 1.0
     t = (t_ms / t_ms[-1]).astype(dtype)
-    stacks, usable = zip(*(echo_major(s[k], mask[k], scale, dtype) for k in some), strict=True)
+    stacks, finite = zip(*(echo_major(s[k], np.ones_like(mask[k]), scale, dtype) for k in some), strict=True)
+    chosen = [u & mask[k] for u, k in zip(finite, some, strict=True)]
     signed = _is_signed(s)
     if signed:  # samples of one channel, as magnitudes of half a coil
         stacks, n_coils = tuple(np.abs(one) for one in stacks), 0.5
-    found = estimate_noise(list(stacks), list(usable), t, rate_bounds(t_ms), n_coils, seek_coils=seek_coils)
+    stack, bounds = (list(stacks), list(finite), chosen), rate_bounds(t_ms)
+    found = estimate_noise(*stack, t, bounds, n_coils=n_coils, seek_coils=seek_coils)
     if signed:
         found = replace(found, n_coils=1.0, coils_source="assumed")
     # Whole numbers are rounded, and no data is known better than its last digit.

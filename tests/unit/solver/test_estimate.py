@@ -146,3 +146,11 @@ def test_least_squares_of_two_echoes_needs_no_coils(noise):
     clean = 100 * np.exp(-np.array([4.0, 8.0]) / 6) * np.ones((48, 48, 1))
     s = np.hypot(clean + 5 * rng.standard_normal(clean.shape), 5 * rng.standard_normal(clean.shape))
     assert fit_t2star(s, (4.0, 8.0), noise=noise).valid.mean() == (1.0 if noise == "gaussian" else 0.0)
+
+
+def test_air_outside_the_mask_tells_the_noise():
+    truth, s = image(3.0, 40, coils=4)
+    fit = fit_t2star(s, T, mask=truth.regions["liver"])
+    assert fit.parameters["noise_source"] == "air"
+    assert fit.n_coils == pytest.approx(4, rel=0.1)
+    assert fit.sigma == pytest.approx(7.5, rel=0.03)
