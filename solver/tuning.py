@@ -1,4 +1,4 @@
-"""Automatic regularisation weights in noise-normalised units."""
+"""Maps to start from, and automatic regularisation weights in noise-normalised units."""
 # ruff: noqa: PLR0917  kernels take their arrays one by one
 
 from __future__ import annotations
