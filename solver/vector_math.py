@@ -42,8 +42,8 @@ class _Apart(CompilerBase):
 def row_kernel(function: F) -> F:
     """Compile a loop over vectors that do not overlap where one of them is written, to be called by a kernel.
 
-    Without that promise the compiler guards loops over many vectors against overlap, or leaves them scalar. Vectors that
-    are only read may overlap. It is kept on disk as part of the kernel that calls it.
+    Without that promise the compiler guards loops over many vectors against overlap, or leaves them scalar.
+    Vectors that are only read may overlap. It is kept on disk as part of the kernel that calls it.
     """
     return cast("F", njit(fastmath=VECTOR, error_model="numpy", pipeline_class=_Apart)(function))
 
