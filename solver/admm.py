@@ -25,6 +25,7 @@ FORCING = 0.03  # a step's TV problem is solved to this share of what the last s
 ACTIVE = 5  # times that voxels may be put at their bounds in a step across a smooth penalty
 HALVINGS = 6  # of a step across a smooth penalty, which couples voxels so that damping each does not shorten it
 DOUBLINGS = 4  # of INNER
+ONWARD = 0.1  # and to that of the gap of the last step, so that no step does nothing
 ROUNDS = 3  # steps before they grow
 CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
 
@@ -217,17 +218,17 @@ def minimise(
     terms = _evaluate(problem, x)
     value = _objective(problem, x, terms)
     history = [value]
-    tau, gain, stalled = 1.0, 0.0, 0
+    tau, gain, left, stalled = 1.0, 0.0, 0.0, 0
     natural = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
     regularised = bool(problem.weights.any())
     for iteration in range(1, most + 1):
         # Where a regularised model does not describe the data, last digits mean nothing.
         size = max(natural, MISFIT * value) if regularised else natural
         passes = INNER * 2 ** min(stalled, DOUBLINGS) * (max(1, iteration - ROUNDS) if problem.thorough else 1)
-        gap = max(0.1 * tolerance * size, FORCING * gain)
+        gap = max(0.1 * tolerance * size, min(FORCING * gain, ONWARD * left))
         on = problem.thorough or stalled > 0
         made = step(problem, x, terms, damping, p, Effort(gap, passes, min(1.0, CARRY * tau) if on else None))
-        y, tau = _along(problem, x, made, 1.0), made.tau
+        y, tau, left = _along(problem, x, made, 1.0), made.tau, made.gap
         if not np.isfinite(y).all():
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
         new_terms = _evaluate(problem, y)
