@@ -93,7 +93,7 @@ def _middle(rng: np.random.Generator, base: str, a: float, b: float, scale: floa
     u = rng.uniform
     off = u() < 0.5
     x, y = (u(-25, 25), u(-18, 18)) if off else (0.0, 0.0)
-    z = u(-80, 95) * scale if u() < 0.85 else u(-190, 190) * scale
+    z = u(-80, 72) * scale if u() < 0.88 else u(-190, 190) * scale
     if base == "coronal":
         return x, u(-0.6, 0.6) * b, u(-50, 60) * scale
     if base == "sagittal":
