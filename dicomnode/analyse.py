@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dicomnode import fit as fitting
-from dicomnode import pixels
-from dicomnode.measure import iron, quality, regions
-from dicomnode.model import DecayCurve, EchoStack, Group, Maps, Output, Result, Roi, RoiMeasurement, Statistics
+from dicomnode import pixels, region
+from dicomnode.measure import iron, regions
+from dicomnode.model import DecayCurve, EchoStack, Flag, Grade, Group, Maps, Output, Result, Roi, RoiMeasurement
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings, MeasureSettings
@@ -26,110 +25,31 @@ def fit_stack(stack: EchoStack, settings: FitSettings) -> tuple[NDArray[np.float
     return signal, fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
 
 
-def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> tuple[Roi, ...]:
+def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> regions.Found:
     """Find the regions of a stack without a person's help."""
-    return regions.find(signal, maps, stack.planes)
+    return regions.find(signal, stack.echo_times_ms, maps, stack.planes, fitting.Noise.of(maps).n_coils)
 
 
 def measure_regions(
     rois: tuple[Roi, ...], stack: EchoStack, signal: NDArray[np.float32], maps: Maps, settings: MeasureSettings
 ) -> Measurement:
     """Measure regions on maps that exist."""
-    measured = [_measure_roi(roi, stack, signal, maps, settings) for roi in rois]
+    images = region.Images.of(stack, signal, maps)
+    measured = [region.measure(roi, images, settings) for roi in rois]
     return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
-
-
-def _measure_roi(
-    roi: Roi,
-    stack: EchoStack,
-    signal: NDArray[np.float32],
-    maps: Maps,
-    settings: MeasureSettings,
-) -> tuple[RoiMeasurement, DecayCurve | None]:
-    region = roi.mask & maps.valid
-    row_mm, column_mm = stack.planes[0].pixel_spacing_mm
-    area = float(region.sum()) * row_mm * column_mm
-    if not region.any():
-        nothing = (*roi.doubts, f"{quality.NOT_MEASURABLE}: the region holds no voxel with a valid fit")
-        return RoiMeasurement(roi.name, 0, area, None, None, None, None, nothing), None
-    noise = fitting.Noise.of(maps)
-    decay, plain = fitting.decay(signal, stack.echo_times_ms, region, noise)
-    invalid = 1.0 - region.sum() / roi.mask.sum()
-    trust = quality.judge(
-        decay,
-        sigma=noise.sigma,
-        plain_r2star_per_s=plain,
-        invalid_fraction=float(invalid),
-        floor_is_known=noise.source not in {"unclear", "unknown"},
-    )
-    flags = roi.doubts + trust.flags
-    if not maps.record.converged:
-        flags += (f"{quality.LOW_CONFIDENCE}: the fit did not converge ({maps.record.verdict})",)
-    flags += _of_coils(noise)
-    flags += quality.of_residuals(fitting.unexplained(signal, stack.echo_times_ms, region, maps))
-    elsewhere = any(doubt.startswith(quality.NOT_MEASURABLE) for doubt in roi.doubts)
-    if elsewhere or not trust.measurable:
-        decay = dataclasses.replace(decay, s0=None, r2star_per_s=None)
-        return RoiMeasurement(roi.name, int(region.sum()), area, None, None, None, None, flags), decay
-    r2star = statistics(maps.r2star_per_s[region])
-    lic, name, more = _iron(roi, r2star.median, stack.field_strength_t, settings)
-    told = region & ~(maps.r2star_per_s <= maps.r2star_sd_per_s)
-    t2star = statistics(maps.t2star_ms[told]) if told.any() else None
-    flags += _too_long_to_tell(region, told)
-    values = (t2star, r2star, lic, name, flags + more, decay.r2star_per_s)
-    return RoiMeasurement(roi.name, int(region.sum()), area, *values), decay
-
-
-def _of_coils(noise: fitting.Noise) -> tuple[str, ...]:
-    """What is not known of the number of coils that made the noise floor."""
-    said = {
-        "decays": f"noise of {noise.n_coils:.1f} coils is supposed, because the decays level off",
-        "unclear": "the decays level off as no noise does; noise of one coil is supposed",
-        "unknown": "too little data to tell how many coils made the noise; one is supposed",
-    }
-    return (f"{quality.LOW_CONFIDENCE}: {said[noise.source]}",) if noise.source in said else ()
-
-
-def _too_long_to_tell(region: NDArray[np.bool_], told: NDArray[np.bool_]) -> tuple[str, ...]:
-    """A decay that cannot be told from none has no T2*: its reciprocal would be any large number."""
-    share = 1.0 - told.sum() / region.sum()
-    part = f"{share:.0%}" if share >= 0.01 else "under 1%"
-    return (f"T2* of {part} of the voxels is too long to tell and left out of its figures",) if share > 0 else ()
-
-
-def _iron(
-    roi: Roi, r2star_per_s: float, field_t: float | None, settings: MeasureSettings
-) -> tuple[float | None, str | None, tuple[str, ...]]:
-    """LIC of a region's median R2*, the calibration used, and why there is none where there is none."""
-    if settings.calibration == "none" or roi.finding == "body":
-        return None, None, ()
-    line = iron.calibration(settings.calibration, field_t)
-    if line is None:
-        field = "an unknown field" if field_t is None else f"{field_t:.2f} T"
-        return None, None, (f"LIC not given: {settings.calibration} has no calibration at {field}",)
-    lic = iron.lic_mg_per_g(r2star_per_s, line)
-    below = () if lic is not None else (f"LIC < {iron.SMALLEST_MG_PER_G} mg/g",)
-    return lic, f"{line.name}: {line.formula} at {field_t:.2f} T ({line.source})", below
-
-
-def statistics(values: NDArray[np.float32]) -> Statistics:
-    """Mean, sample standard deviation, median and interquartile range."""
-    data = values.astype(np.float64)
-    low, median, high = np.percentile(data, [25.0, 50.0, 75.0])
-    sd = float(np.std(data, ddof=1)) if data.size > 1 else 0.0
-    return Statistics(float(data.mean()), sd, float(median), float(high - low))
 
 
 def summary_of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
     """What ``summary.json`` says of a series that was processed."""
     stack, record = result.stack, result.maps.record
     slices, rows, columns, _ = stack.shape
+    why = why_no_number(result.measurements)
     return {
         "series_instance_uid": stack.series_instance_uids[0],
         "series_instance_uids": list(stack.series_instance_uids),
-        "status": "done",
-        "reason": None,
-        "code": None,
+        "status": "done" if why is None else "no_number",
+        "reason": None if why is None else why.sentence,
+        "code": None if why is None else why.code,
         "echo_times_ms": list(stack.echo_times_ms),
         "slices": slices,
         "rows": rows,
@@ -145,6 +65,7 @@ def summary_of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
         "supersedes": result.identity.supersedes,
         "software_version": result.identity.software_version,
         "settings": dict(result.settings),
+        "finder": dict(result.finder),
         "rois": [_roi_summary(one) for one in result.measurements],
         "outputs": [{**dataclasses.asdict(output), "path": str(output.path)} for output in outputs],
     }
@@ -174,7 +95,33 @@ def summary_without_result(candidate: Group, status: str, reason: str | None, co
     }
 
 
+def why_no_number(measurements: tuple[RoiMeasurement, ...]) -> Flag | None:
+    """Why a result holds no number at all; None where it holds one."""
+    if any(one.r2star_per_s is not None for one in measurements):
+        return None
+    forbidding = (flag for one in measurements for flag in one.flags if flag.grade is Grade.NOT_MEASURABLE)
+    return next(forbidding, Flag("no-region", Grade.NOT_MEASURABLE, "no region was found or drawn"))
+
+
 def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
-    entry = dataclasses.asdict(one)
-    entry["flags"] = list(one.flags)
-    return entry
+    r2star = dataclasses.asdict(one.r2star_per_s) if one.r2star_per_s else None
+    if r2star is not None and one.r2star is not None:
+        r2star |= {"ci95": list(one.r2star.ci95), "parts": dict(one.r2star.parts)}
+    return {
+        "name": one.name,
+        "n_voxels": one.n_voxels,
+        "area_mm2": one.area_mm2,
+        "t2star_ms": dataclasses.asdict(one.t2star_ms) if one.t2star_ms else None,
+        "r2star_per_s": r2star,
+        "unregularised_r2star_per_s": one.unregularised_r2star_per_s,
+        "lic_mg_per_g": one.lic_mg_per_g,
+        "lic_ci95": [round(bound, 1) for bound in one.lic.ci95] if one.lic else None,
+        "lic_umol_per_g": round(one.lic_mg_per_g * iron.UMOL_PER_MG) if one.lic_mg_per_g is not None else None,
+        "at_least": dataclasses.asdict(one.at_least) if one.at_least else None,
+        "measurable_up_to": dataclasses.asdict(one.reach) if one.reach else None,
+        "advice": one.advice or None,
+        "calibration": one.calibration,
+        "confidence": None if one.confidence is None else round(one.confidence, 3),
+        "slices": [dataclasses.asdict(slice_) for slice_ in one.slices],
+        "flags": [{"code": f.code, "grade": f.grade.value, "sentence": f.sentence} for f in one.flags],
+    }

@@ -113,7 +113,7 @@ def process(
         _print_series(summary["series"])
         click.echo(f"results in {output}")
     statuses = {one["status"] for one in summary["series"]}
-    sys.exit(0 if "done" in statuses and "failed" not in statuses else 1)
+    sys.exit(0 if statuses & {"done", "no_number"} and "failed" not in statuses else 1)
 
 
 def _say(what: str) -> None:

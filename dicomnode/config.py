@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dicomnode.errors import ConfigError
 
@@ -21,6 +21,9 @@ PRODUCTS = (
     "pictures",
     "pdf",
 )
+
+# measure.iron holds their lines.
+PUBLISHED_CALIBRATIONS = ("hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014")
 
 
 def _ae_title(text: str) -> str:
@@ -101,10 +104,43 @@ class FitSettings(Section):
     deaths_allowed: Annotated[int, Field(ge=1, le=20)] = 3
 
 
+Share = Annotated[float, Field(ge=0, le=0.5)]
+
+
+class CalibrationSettings(Section):
+    """A site's own line from R2* to liver iron: LIC = intercept + slope · R2*^exponent, mg/g dry weight."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,30}$")]
+    organ: Literal["liver"] = "liver"
+    field_t: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    intercept: float
+    slope: Annotated[float, Field(gt=0)]
+    exponent: Annotated[float, Field(gt=0, le=2)] = 1.0
+    most_mg_per_g: Annotated[float, Field(gt=0, le=100)]  # where the data end that the line was drawn through
+    relative_sd: Share = 0.05  # standard error of the slope
+    source: Annotated[str, Field(min_length=3, max_length=120)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> CalibrationSettings:
+        if self.field_t[0] >= self.field_t[1]:
+            raise ValueError("field_t names the lowest and the highest field in tesla, in that order")
+        if self.name in PUBLISHED_CALIBRATIONS or self.name == "none":
+            raise ValueError(f"'{self.name}' is the name of a published calibration; choose another")
+        return self
+
+
 class MeasureSettings(Section):
     """From R2* to liver iron concentration."""
 
-    calibration: Literal["hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014", "none"] = "hernando-2023"
+    calibration: str = "hernando-2023"
+    calibrations: tuple[CalibrationSettings, ...] = ()  # a site's own, beside the published ones
+
+    @model_validator(mode="after")
+    def _known(self) -> MeasureSettings:
+        names = (*PUBLISHED_CALIBRATIONS, *dict.fromkeys(one.name for one in self.calibrations), "none")
+        if self.calibration not in names:
+            raise ValueError(f"calibration '{self.calibration}' is none of {', '.join(names)}")
+        return self
 
 
 class ReportSettings(Section):
@@ -114,6 +150,7 @@ class ReportSettings(Section):
     device_serial_number: str = "1"
     series_number_offset: Annotated[int, Field(ge=0, le=100000)] = 900
     drawing_replaces_result: bool = False
+    identity_on_pages: bool = True
     products: tuple[Product, ...] = PRODUCTS  # type: ignore[assignment]
 
 
@@ -306,9 +343,9 @@ class _Lines:
         for number, line in enumerate(text.splitlines(), 1):
             if head := self._TABLE.match(line):
                 name = head[2]
-                table = (name,)
+                table = tuple(name.split("."))
                 if head[1] == "[[":
-                    table = (name, seen.get(name, 0))
+                    table = (*table, seen.get(name, 0))
                     seen[name] = seen.get(name, 0) + 1
                 self._lines.setdefault(table, number)
             elif assignment := self._ASSIGNMENT.match(line):

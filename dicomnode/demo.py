@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _LOOPBACK = "127.0.0.1"
 _PATIENCE_SECONDS = 600.0
 _GIVE_UP_SECONDS = 10.0  # everything there is was sent at once: what is missing then does not come
-_ENDS = {"done", "failed", "refused", "incomplete", "not an echo"}
+_ENDS = {"done", "no_number", "failed", "refused", "incomplete", "not an echo"}
 
 
 class StandInPacs:
@@ -152,8 +152,7 @@ def table(outcome: dict[str, Any]) -> str:
                 f"{one['region']:<14}{one['true_t2star_ms']:>7.2f} ms{one['t2star_ms']:>7.2f} ms"
                 f"{one['true_r2star_per_s']:>9.1f} /s{one['r2star_per_s']:>7.1f} /s{error:>+9.1%}"
             )
-    else:
-        lines += [line for series in outcome["series"] for line in offline.lines(series)]
+    lines += [line for series in outcome["series"] if "rois" in series for line in offline.lines(series)]
     lines.append(f"{outcome['objects']} objects in the PACS after {outcome['seconds']} s: {outcome['pacs']}")
     return "\n".join(lines)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # What a drawing is measured on, and so what it is shown on.
 _MAP_KINDS = ("mr_map_r2star", "mr_map_t2star", "parametric_map_r2star", "parametric_map_t2star")
-# The maps of the first result stay as they are: only the numbers and the region are new.
-PRODUCTS = ("segmentation", "structured_report")
+# The maps of the first result stay as they are: only the numbers, the region and how both are shown are new.
+PRODUCTS = ("segmentation", "structured_report", "pictures", "pdf")
 DRAWN_ON_SOURCE = Reason("drawn-on-echoes", f"drawn on the multi-echo images it has lost its place; {WHERE_TO_DRAW}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from solver import fit_t2star
 from solver.noise import expected_magnitude, mean_of_noise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings
@@ -42,6 +44,7 @@ def fit(
     )
     valid = np.asarray(result.valid, bool)
     sigma = np.broadcast_to(np.asarray(result.sigma, float).reshape(-1), (len(signal),))
+    sigma_map = getattr(result, "sigma_map", None)
     return Maps(
         t2star_ms=_map(result.t2star_ms, valid),
         r2star_per_s=_map(result.r2star_per_s, valid),
@@ -60,7 +63,15 @@ def fit(
             parameters=dict(result.parameters),
             software_version=dicomnode.__version__,
         ),
+        beyond=~valid & np.isfinite(result.at_least_r2star_per_s),
+        sigma_map=None if sigma_map is None else np.asarray(sigma_map, np.float32),
     )
+
+
+SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known
+_FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on each
+_FEWEST_FOR_FAT = 6  # echoes
+_LITTLE = 1e-3  # of the first echo: data are never better known than that, whatever the number of voxels
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +81,42 @@ class Noise:
     sigma: float  # in the units of the signal
     n_coils: float
     source: str  # of N
+    confidence: str = "fair"  # "given", "high", "fair", "low" or "unknown"
+    sigma_doubt: float = SIGMA_DOUBT  # standard deviation of sigma over sigma
+    n_coils_range: tuple[float, float] = (1.0, 1.0)  # that the data allow
 
     @classmethod
     def of(cls, maps: Maps) -> Noise:
         """Read it from the record of the maps."""
         said = maps.record.parameters
-        sigma = float(np.median(maps.sigma))
-        return cls(sigma, float(said.get("n_coils", 1.0)), str(said.get("n_coils_source", "assumed")))
+        sigma, n_coils = float(np.median(maps.sigma)), float(said.get("n_coils", 1.0))
+        low, high = said.get("n_coils_range", (n_coils, n_coils))
+        return cls(
+            sigma,
+            n_coils,
+            str(said.get("n_coils_source", "assumed")),
+            str(said.get("noise_confidence", "fair")),
+            float(said.get("sigma_rel_sd", SIGMA_DOUBT)),
+            (float(low), float(high)),
+        )
+
+    def within(self, maps: Maps, region: NDArray[np.bool_]) -> Noise:
+        """The noise in a region, where it varies over the image."""
+        return self if maps.sigma_map is None else replace(self, sigma=float(np.median(maps.sigma_map[region])))
 
     @property
     def floor(self) -> float:
         """Expected magnitude where nothing is left of the signal."""
         return mean_of_noise(self.n_coils) * self.sigma
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How far the rate of a decay moves by what is not known of it, each over the rate."""
+
+    noise: float  # when sigma and N are as wrong as they may be
+    echoes: float  # jackknife deviation over the echoes: what no noise explains
+    fat: float | None  # to the rate of a fat-water model; None where the echoes cannot tell fat
 
 
 def decay(
@@ -91,21 +126,89 @@ def decay(
 
     ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty.
     """
-    sigma, n_coils = noise.sigma, noise.n_coils
     median = np.median(signal[region].astype(np.float64), axis=0)
     # The median of many voxels carries their bias from the noise floor, not their spread.
-    one, times = median[None, None, :], np.asarray(echo_times_ms)
-    corrected = fit_t2star(one, times, method="nls", noise="rician", sigma=sigma, n_coils=n_coils)
-    plain = fit_t2star(one, times, method="nls", noise="gaussian", sigma=sigma)
-    valid = bool(np.all(corrected.valid))
+    times = np.asarray(echo_times_ms)
+    rate, s0 = _rate(median, times, noise)
+    plain, _ = _rate(median, times, noise, noise="gaussian")
     curve = DecayCurve(
         echo_times_ms=echo_times_ms,
         signal=tuple(float(value) for value in median),
         noise_floor=noise.floor,
-        s0=float(np.ravel(corrected.s0)[0]) if valid else None,
-        r2star_per_s=float(np.ravel(corrected.r2star_per_s)[0]) if valid else None,
+        s0=s0,
+        r2star_per_s=rate,
     )
-    return curve, float(np.ravel(plain.r2star_per_s)[0]) if bool(np.all(plain.valid)) else None
+    return curve, plain
+
+
+def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None) -> Sensitivity:
+    """How far the rate of a measured decay hangs on the noise, on single echoes and on there being no fat."""
+    median, times, rate = np.array(decay.signal), np.array(decay.echo_times_ms), decay.r2star_per_s
+    if rate is None or rate <= 0:
+        return Sensitivity(0.0, 0.0, None)
+
+    def shifts(found: Iterable[tuple[float | None, float | None]]) -> NDArray[np.float64]:
+        return np.array([1.0 if one is None else one / rate - 1 for one, _ in found])  # no decay at all is any rate
+
+    wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
+    by_sigma = shifts(_rate(median, times, one) for one in wrong)
+    by_coils = shifts(_rate(median, times, replace(noise, n_coils=n)) for n in set(noise.n_coils_range))
+    of_noise = [np.abs(one).max(initial=0) for one in (by_sigma, by_coils)]
+    left_out = (np.delete(np.arange(len(times)), k) for k in range(len(times) if len(times) >= _FEWEST_ECHOES else 0))
+    each = np.minimum(shifts(_rate(median[kept], times[kept], noise) for kept in left_out), 1.0)
+    echoes = float(np.sqrt((len(each) - 1) / len(each) * np.sum(each**2))) if len(each) else 0.0
+    return Sensitivity(float(np.hypot(*of_noise)), echoes, _fat_shift(median, times, rate, noise, field_strength_t))
+
+
+def _fat_shift(
+    median: NDArray[np.float64], times: NDArray[np.float64], rate: float, noise: Noise, field_t: float | None
+) -> float | None:
+    if field_t is None or len(times) < _FEWEST_FOR_FAT:
+        return None
+    try:
+        found, _ = _rate(median, times, noise, model="fat-water", field_strength_t=field_t)
+    except ValueError:  # spaced by whole turns of fat against water
+        return None
+    return None if found is None else found / rate - 1
+
+
+def _rate(
+    median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, **how: Any
+) -> tuple[float | None, float | None]:
+    """R2* in 1/s and S0 of one decay, None where it has none."""
+    sigma = max(known.sigma, _LITTLE * median[0])
+    usual = {"method": "nls", "noise": "rician", "sigma": sigma, "n_coils": known.n_coils}
+    found = fit_t2star(median[None, None, :], times, **(usual | how))
+    if not bool(np.all(found.valid)):
+        return None, None
+    return float(np.ravel(found.r2star_per_s)[0]), float(np.ravel(found.s0)[0])
+
+
+def fall(
+    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: Noise, s0: float
+) -> float | None:
+    """R2* in 1/s that a region has at the least, where it is too fast to be measured; None where nothing is sure.
+
+    The power of the first two echoes above the floor, E[m²] = A² + 2Nσ², is bounded by how well sigma and N are known
+    and by the number of voxels; what is left of the first against the most that may be left of the second is the
+    slowest decay they allow. Where already the first is lost in the floor, it is the fall from ``s0``, which must be a
+    cautious lower bound of the amplitude at time 0. Voxels that differ only lower the bound.
+    """
+    square = np.square(signal[region].astype(np.float64))[:, :2]
+    mean, error = square.mean(axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
+    most_coils = max(noise.n_coils_range[1], noise.n_coils)
+    floor = 2 * noise.n_coils * noise.sigma**2
+    doubt = np.hypot(2 * noise.sigma_doubt * floor, 2 * error)
+    low = mean - 2 * most_coils * noise.sigma**2 - doubt
+    high = np.maximum(mean - floor, 0) + doubt
+    t = np.asarray(echo_times_ms[:2]) / 1000
+    if low[0] > high[1] > 0:
+        return float(np.log(low[0] / high[1]) / 2 / (t[1] - t[0]))
+    top = np.sqrt(high[0])
+    return float(np.log(s0 / top) / t[0]) if s0 > top > 0 else None
+
+
+_SHARED = 9.0  # voxels that share their noise where images were interpolated
 
 
 def unexplained(
@@ -117,7 +220,7 @@ def unexplained(
     """
     if len(echo_times_ms) < 3:
         return None
-    noise = Noise.of(maps)
+    noise = Noise.of(maps).within(maps, region)
     n_coils = 0.0 if maps.record.parameters.get("noise", maps.record.noise) == "gaussian" else noise.n_coils
     t = np.asarray(echo_times_ms) / 1000
     s0, rate = (values[region][:, None].astype(np.float64) for values in (maps.s0, maps.r2star_per_s))

@@ -6,6 +6,7 @@ patient coordinate system (PS3.3 C.7.6.2), times milliseconds, rates 1/s, unless
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  what is stored as JSON is validated by these annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -224,6 +224,8 @@ class Maps:
     valid: NDArray[np.bool_]
     sigma: tuple[float, ...]  # noise standard deviation in signal units, one value per slice
     record: FitRecord
+    beyond: NDArray[np.bool_] | None = None  # (slices, K, L): decays too fast to be measured, so not valid
+    sigma_map: NDArray[np.float32] | None = None  # (slices, K, L) where the noise varies over the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,56 @@ class Statistics:
     iqr: float
 
 
+class Grade(StrEnum):
+    """What a flag means for the number it stands beside."""
+
+    INFO = "info"  # to be known, takes nothing away
+    LOW_CONFIDENCE = "low confidence"  # the number stands, with doubt
+    NOT_MEASURABLE = "not measurable"  # no number is given
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One thing that must be read with a number: decisions read the grade and the code, people the sentence."""
+
+    code: str  # stable, lower case with hyphens
+    grade: Grade
+    sentence: str
+
+    def __str__(self) -> str:
+        """Return the sentence with what it means for the number, as it stands in a report."""
+        return self.sentence if self.grade is Grade.INFO else f"{self.grade.value}: {self.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and the interval that holds the truth in 95 of 100 cases; ``parts`` are standard deviations by cause."""
+
+    value: float
+    ci95: tuple[float, float]
+    parts: Mapping[str, float] = field(default_factory=dict)  # "fit", "noise", "region", "slices", "calibration"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A rate and the iron it stands for, as a bound: of what is there, or of what a protocol can measure."""
+
+    r2star_per_s: float
+    lic_mg_per_g: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SliceValue:
+    """What one slice of a region gives by itself: medians over its valid voxels, None where there are too few."""
+
+    index: int  # from 0, in the order of the stack
+    n_voxels: int
+    r2star_per_s: float | None
+    lic_mg_per_g: float | None
+    confidence: float | None = None  # that this slice's region is right; None where a person drew it
+    note: str = ""  # why the slice does not count, where it does not
+
+
 @dataclass(frozen=True, slots=True)
 class Roi:
     """A region: ``mask`` is (slices, K, L) bool."""
@@ -244,8 +296,9 @@ class Roi:
     mask: NDArray[np.bool_]
     finding: str = "liver"  # key into report/codes
     automatic: bool = True
-    provisional: bool = False  # not (yet) known to be what its name says; the report says so
-    doubts: tuple[str, ...] = ()  # why it may be the wrong place to measure; flags of its measurement
+    doubts: tuple[Flag, ...] = ()  # why it may be the wrong place to measure; flags of its measurement
+    confidence: float | None = None  # chance that it is what its name says; None where a person says so
+    slice_confidence: tuple[float, ...] = ()  # the same for each slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +310,22 @@ class RoiMeasurement:
     area_mm2: float
     t2star_ms: Statistics | None
     r2star_per_s: Statistics | None
-    lic_mg_per_g: float | None
+    lic_mg_per_g: float | None  # to one decimal; None where no number is given
     calibration: str | None
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     unregularised_r2star_per_s: float | None = None  # of the median decay, noise-corrected: a check on the map
+    r2star: Estimate | None = None  # the median rate with its interval
+    lic: Estimate | None = None  # in mg/g, not rounded
+    at_least: Limit | None = None  # beyond the measurable range: what is there at the least
+    reach: Limit | None = None  # up to where this protocol could have measured this region
+    advice: str = ""  # how to scan again where no number could be given
+    slices: tuple[SliceValue, ...] = ()  # the slices that the region lies in
+    confidence: float | None = None  # as of its Roi
+
+    @property
+    def measurable(self) -> bool:
+        """Whether nothing forbids a number."""
+        return all(flag.grade is not Grade.NOT_MEASURABLE for flag in self.flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +371,8 @@ class Result:
     settings: Mapping[str, Any]  # JSON values: every parameter that made the numbers
     decays: tuple[DecayCurve | None, ...] = ()  # in the order of rois; empty: the report draws no decay
     drawn: Drawn | None = None  # None: the regions were found automatically
+    anatomy: NDArray[np.float32] | None = None  # (slices, K, L): the first echo, to draw outlines on
+    finder: Mapping[str, Any] = field(default_factory=dict)  # JSON values: name, version, hash of what found the liver
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def _result(
     signal, maps = analyse.fit_stack(stack, settings.fit)
     progress(f"measuring ({maps.record.verdict})")
     found = analyse.find_regions(stack, signal, maps)
-    rois, measurements, decays = analyse.measure_regions(found, stack, signal, maps, settings.measure)
+    rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, settings.measure)
     parameters = settings.result_parameters()
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
     result = Result(
@@ -140,6 +140,8 @@ def _result(
         decays=decays,
         identity=Identity(key, dicomnode.__version__),
         settings=parameters,
+        anatomy=signal[..., 0],
+        finder=found.finder,
     )
     folder = output / key[:16]
     folder.mkdir(exist_ok=True)
@@ -154,12 +156,27 @@ def lines(series: dict[str, Any]) -> Iterator[str]:
     """Say a series of a summary in words: its status, then a line a region with what qualifies its numbers."""
     yield f"{series['series_instance_uid']}  {series['status']}" + (f": {series['reason']}" if series["reason"] else "")
     for roi in series["rois"]:
-        yield f"  {roi['name']}: {_values(roi)}" + (f" [{'; '.join(roi['flags'])}]" if roi["flags"] else "")
+        said = "; ".join(_flag(flag) for flag in roi["flags"])
+        yield f"  {roi['name']}: {_values(roi)}" + (f" [{said}]" if said else "")
+        if roi["advice"]:
+            yield f"  {roi['advice']}"
+
+
+def _flag(flag: dict[str, str]) -> str:
+    return flag["sentence"] if flag["grade"] == "info" else f"{flag['grade']}: {flag['sentence']}"
 
 
 def _values(roi: dict[str, Any]) -> str:
-    if roi["r2star_per_s"] is None:
-        return "not measurable"
+    rate = roi["r2star_per_s"]
+    if rate is None:
+        bound = roi["at_least"]
+        if bound is None:
+            return "not measurable"
+        iron = "" if bound["lic_mg_per_g"] is None else f", LIC > {bound['lic_mg_per_g']:.1f} mg/g"
+        return f"R2* > {bound['r2star_per_s']:.0f} /s{iron}"
     t2star = f"T2* {roi['t2star_ms']['median']:.2f} ms" if roi["t2star_ms"] else "T2* too long to tell"
-    lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g" if roi["lic_mg_per_g"] is not None else ""
-    return f"R2* {roi['r2star_per_s']['median']:.1f} /s, {t2star} (medians, {roi['n_voxels']} voxels){lic}"
+    lic = ""
+    if roi["lic_mg_per_g"] is not None:
+        low, high = roi["lic_ci95"]
+        lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g (95 % interval {low:.1f} to {high:.1f})"
+    return f"R2* {rate['median']:.1f} /s, {t2star} (medians, {roi['n_voxels']} voxels){lic}"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 from dicomnode import analyse, drawings, group, header, pixels, report
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
-from dicomnode.model import DecayCurve, Drawn, EchoStack, FitRecord, Identity, Maps, Result, Roi, RoiMeasurement
+from dicomnode.model import DecayCurve, Drawn, EchoStack, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
 from dicomnode.report import identity
 from dicomnode.report.instance import KINDS
 from dicomnode.spool import Job, Spool, make_folder, sync_folder, write_durably, write_json
@@ -62,7 +62,8 @@ def _fit_step(spool: Spool, job: Job) -> None:
         return  # a drawing is measured on maps that exist
     settings = _settings(FitSettings, job.manifest["parameters"]["fit"])
     _, maps = analyse.fit_stack(_stack(spool, job), settings)
-    arrays = {name: getattr(maps, name) for name in _MAP_NAMES}
+    arrays = {name: getattr(maps, name) for name in (*_MAP_NAMES, *_MAPS_THAT_MAY_LACK)}
+    arrays = {name: values for name, values in arrays.items() if values is not None}
     record = {"sigma": maps.sigma, "record": dataclasses.asdict(maps.record)}
     _save(target, arrays, record)
 
@@ -74,17 +75,19 @@ def _measure_step(spool: Spool, job: Job) -> None:
     settings = _settings(MeasureSettings, job.manifest["parameters"]["measure"])
     stack, maps = _stack(spool, job), _load_maps(_origin(spool, job))
     signal = pixels.load(stack)
-    drawn = None
+    drawn, finder = None, {}
     if "drawing" in job.manifest:
-        found, drawn = drawings.read(spool, job, stack)
+        rois, drawn = drawings.read(spool, job, stack)
     else:
         found = analyse.find_regions(stack, signal, maps)
-    rois, measurements, decays = analyse.measure_regions(found, stack, signal, maps, settings)
+        rois, finder = found.rois, dict(found.finder)
+    rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
     _save(
         target,
-        {f"mask{i}": roi.mask for i, roi in enumerate(rois)},
+        {"anatomy": signal[..., 0], **{f"mask{i}": roi.mask for i, roi in enumerate(rois)}},
         {
-            "rois": [{name: getattr(roi, name) for name in _ROI_LABELS} for roi in rois],
+            "finder": finder,
+            "rois": [_labels(roi) for roi in rois],
             "measurements": [dataclasses.asdict(one) for one in measurements],
             "decays": [dataclasses.asdict(one) if one else None for one in decays],
             "drawn": dataclasses.asdict(drawn) if drawn else None,
@@ -122,8 +125,8 @@ def _origin(spool: Spool, job: Job) -> Job:
     return spool.job(job.manifest.get("measured_on", job.key))
 
 
-_ROI_LABELS = ("name", "finding", "automatic", "provisional", "doubts")
 _MAP_NAMES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s", "valid")
+_MAPS_THAT_MAY_LACK = ("beyond", "sigma_map")
 
 
 def _stack(spool: Spool, job: Job) -> EchoStack:
@@ -168,16 +171,25 @@ def _load_result(spool: Spool, job: Job) -> Result:
     return Result(
         stack=_stack(spool, job),
         maps=_load_maps(_origin(spool, job)),
-        rois=tuple(
-            Roi(**{**labels, "mask": arrays[f"mask{i}"], "doubts": tuple(labels["doubts"])})
-            for i, labels in enumerate(record["rois"])
-        ),
+        rois=tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"])),
         measurements=TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"]),
         decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
         drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
         identity=Identity(job.key, manifest["software_version"], manifest["supersedes"]),
         settings=manifest["parameters"],
+        anatomy=arrays["anatomy"],
+        finder=record["finder"],
     )
+
+
+def _labels(roi: Roi) -> dict[str, Any]:
+    """All of a region but its mask, as JSON values."""
+    return dataclasses.asdict(dataclasses.replace(roi, mask=np.zeros(0, bool))) | {"mask": None}
+
+
+def _roi(labels: Mapping[str, Any], mask: NDArray[np.bool_]) -> Roi:
+    doubts = TypeAdapter(tuple[Flag, ...]).validate_python(labels["doubts"])
+    return Roi(**{**labels, "mask": mask, "doubts": doubts, "slice_confidence": tuple(labels["slice_confidence"])})
 
 
 def _settings(section: type[_Section], values: Mapping[str, Any]) -> _Section:

@@ -98,7 +98,17 @@ def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     state = job.state
     receipts = sorted((job.folder / "receipts").glob("*.json"))
     deliveries = {path.stem: read_json(path) for path in receipts}
-    return {**entry, "status": state["status"], "reason": state["reason"], "deliveries": deliveries}
+    said = {**entry, "status": state["status"], "reason": state["reason"], "deliveries": deliveries}
+    return _without_number(said, job.folder) if said["status"] == "done" else said
+
+
+def _without_number(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Tell a study whose report holds no number from one that does: a person has to look at it."""
+    summary = read_json(folder / "summary.json") or {}
+    if summary.get("status") != "no_number":
+        return entry
+    reasons = [why for why in (summary.get("reason"), entry["reason"]) if why]
+    return {**entry, "status": "no_number", "code": summary.get("code"), "reason": "; ".join(reasons) or None}
 
 
 def request_retry(spool: Spool, entries: list[dict[str, Any]]) -> None:

@@ -178,7 +178,7 @@ def _pictures(one: Compared, images: Images) -> list[Picture]:
         for quantity in ("t2star_ms", "s0")
     )
     scanner = [Panel("scanner", images.scanner.t2star_ms[k], spacing)] if images.scanner else []
-    outlined = [(roi, roi.mask[k]) for roi in one.rois if roi.finding != "body" and roi.mask[k].any()]
+    outlined = [(roi, roi.mask[k]) for roi in one.rois if roi.mask[k].any()]
     first = Panel(f"TE {one.stack.echo_times_ms[0]:g} ms", images.signal[k, ..., 0], spacing)
     brightest = 1.2 * float(np.percentile(images.signal[..., 0], 99.5))
     signals = {roi.name: images.signal[roi.mask].mean(axis=0, dtype=float) for roi in one.rois if roi.mask.any()}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicomnode import analyse, pixels
-from dicomnode.compare import circles, methods, scanner
+from dicomnode.compare import body, methods, scanner
 from dicomnode.compare.methods import METHODS, REFERENCE
-from dicomnode.measure.quality import LOW_CONFIDENCE, NOT_MEASURABLE
+from dicomnode.region import statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ def compare(
         progress(f"{name}: {METHODS[key].label}, {len(signal)} slices")
         fits[key] = methods.fit(key, signal, stack, settings.fit)
     maps = {key: one.maps for key, one in fits.items()}
-    rois, remark = _regions(stack, signal, maps[REFERENCE])
+    rois = _regions(stack, signal, maps[REFERENCE])
     measure = settings.measure.model_copy(update={"calibration": "none"})
     found = scanner.find(stack, study, maps[REFERENCE])
     progress(f"{name}: {found.sentence}")
@@ -86,24 +86,15 @@ def compare(
         numbers={key: analyse.measure_regions(rois, stack, signal, one, measure)[1] for key, one in maps.items()},
         scanner=dataclasses.replace(found, map=None),
         scanner_numbers=tuple(_scanner_numbers(found.map, roi) for roi in rois),
-        remarks=(found.sentence, remark) if remark else (found.sentence,),
+        remarks=(found.sentence,),
     )
     return compared, Images(signal, maps, found.map)
 
 
-def _regions(stack: EchoStack, signal: NDArray[np.float32], own: Maps) -> tuple[tuple[Roi, ...], str | None]:
-    """Return the automatic regions, then the paper's four circles or why there are none.
-
-    The whole body is measured only where nothing else is found. What makes the automatic regions doubtful, a liver
-    that may be beyond the range, makes the circles so too: the voxels that are left in them are other tissue.
-    """
-    automatic = analyse.find_regions(stack, signal, own)
-    bodies = tuple(roi for roi in automatic if roi.finding == "body")
-    placed, remark = circles.place(bodies[0].mask, stack.planes) if bodies else ((), circles.NO_BODY)
-    grave = tuple(d for roi in bodies for d in roi.doubts if d.startswith((NOT_MEASURABLE, LOW_CONFIDENCE)))
-    doubted = (dataclasses.replace(roi, doubts=roi.doubts + grave) for roi in placed)
-    found = (*(roi for roi in automatic if roi.finding != "body"), *doubted)
-    return (found if any(roi.mask.any() for roi in found) else (*found, *bodies)), remark
+def _regions(stack: EchoStack, signal: NDArray[np.float32], own: Maps) -> tuple[Roi, ...]:
+    """Return the liver and the circles in it, as the node measures them, or the body where no liver is found."""
+    found = analyse.find_regions(stack, signal, own).rois
+    return found if found[0].mask.any() else (body.region(signal[..., 0]),)
 
 
 def _scanner_numbers(theirs: ScannerMap | None, roi: Roi) -> ScannerNumbers | None:
@@ -112,13 +103,13 @@ def _scanner_numbers(theirs: ScannerMap | None, roi: Roi) -> ScannerNumbers | No
     region = roi.mask & np.isfinite(theirs.t2star_ms)
     if not region.any():
         return None
-    both = (analyse.statistics(values[region]) for values in (theirs.t2star_ms, theirs.r2star_per_s))
+    both = (statistics(values[region]) for values in (theirs.t2star_ms, theirs.r2star_per_s))
     return ScannerNumbers(int(region.sum()), *both)
 
 
 def shown_slice(compared: Compared) -> int:
-    """Return the slice that pictures show: the middle one of those with a region other than the body."""
-    here = [roi.mask.any(axis=(1, 2)) for roi in compared.rois if roi.finding != "body" and roi.mask.any()]
+    """Return the slice that pictures show: the middle one of those with every region."""
+    here = [roi.mask.any(axis=(1, 2)) for roi in compared.rois if roi.mask.any()]
     candidates = np.flatnonzero(np.all(here, axis=0)) if here else np.array([], int)
     return int(candidates[len(candidates) // 2]) if candidates.size else compared.stack.shape[0] // 2
 
@@ -144,7 +135,7 @@ def _qualified(compared: Compared, index: int) -> dict[str, list[str]]:
     counts = []
     for key, numbers in compared.numbers.items():
         for flag in numbers[index].flags:
-            about.setdefault(flag, []).append(METHODS[key].label)
+            about.setdefault(str(flag), []).append(METHODS[key].label)
         counts.append((METHODS[key].label, numbers[index].n_voxels))
     theirs = compared.scanner_numbers[index]
     if compared.scanner.reading is not None:
@@ -208,7 +199,7 @@ def _roi_summary(compared: Compared, index: int) -> dict[str, Any]:
                 "t2star_ms": _plain(numbers[index].t2star_ms),
                 "r2star_per_s": _plain(numbers[index].r2star_per_s),
                 "difference_t2star_ms": _difference(numbers[index], theirs),
-                "flags": list(numbers[index].flags),
+                "flags": [str(flag) for flag in numbers[index].flags],
             }
             for key, numbers in compared.numbers.items()
         },

@@ -1,4 +1,8 @@
-"""Says how far a region's decay can be trusted."""
+"""Says whether a region's number may be given, with what doubt, and what to do where it may not.
+
+The limits come from the false-alarm study of ``python -m bench.liver``: docs/validation.md says how often each fires
+where nothing is wrong, and what it keeps back.
+"""
 
 from __future__ import annotations
 
@@ -6,77 +10,239 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from dicomnode.model import Estimate, Flag, Grade
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
     from dicomnode.model import DecayCurve
 
-NOT_MEASURABLE = "not measurable"
-LOW_CONFIDENCE = "low confidence"
-_MOST_INVALID = 0.5
-_LEAST_UNEXPLAINED, _MOST_UNEXPLAINED = 0.5, 2.0
+MOST_INVALID, MUCH_INVALID = 0.5, 0.1  # of a region's voxels: no number, doubt
+MOST_CLIPPED = 0.05  # of a region's voxels at full scale
+MOST_MODEL, MUCH_MODEL = 0.10, 0.03  # of the rate: how far it moves with the model of the decay
+MOST_NOISE, MUCH_NOISE = 0.15, 0.05  # of the rate: how far it moves with what is not known of the noise
+MOST_UNEXPLAINED, LEAST_UNEXPLAINED = 2.0, 0.5  # reduced chi-square beyond which residuals are no noise
+MOST_MIXED = 0.40  # interquartile range over the median that noise does not explain
+MOST_APART = 0.25  # of the rate: a slice that far from the region's median disagrees
+MOST_DISAGREEING = 0.25  # of the region's voxels in slices that disagree
+CLEAR_ECHOES = 3  # above twice the floor, for a rate without doubt
+LEAST_FIRST = 5.0  # sigma of the first echo
+WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
+_QUANTILE = 1.96
+_MEDIAN = 1.2533  # standard error of a median over that of a mean, sqrt(pi / 2)
+_IQR = 1.349  # of a normal distribution, in its standard deviations
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """A verdict on a decay: the flags a report prints, and whether a number may be given at all."""
+class Evidence:
+    """All that is known of a region's decay; shares are fractions of its voxels, moves fractions of its rate."""
 
-    flags: tuple[str, ...]
-    measurable: bool
+    decay: DecayCurve
+    sigma: float
+    plain_r2star_per_s: float | None  # least squares without noise correction
+    invalid: float  # share without a valid fit
+    beyond: float  # share that decays too fast to be measured
+    clipped: float  # share at full scale
+    unexplained: float | None  # reduced chi-square of the residuals
+    moved_by_noise: float
+    moved_by_echoes: float
+    moved_by_fat: float | None
+    mixed: float  # interquartile range over the median, beyond noise
+    disagreeing: float  # share in slices far from the median
+    coils_source: str
+    noise_confidence: str
+    converged: bool
+    verdict: str
 
+    @property
+    def above(self) -> int:
+        """Echoes that stand clear of the floor."""
+        return sum(value > 2.0 * self.decay.noise_floor for value in self.decay.signal)
 
-def judge(
-    decay: DecayCurve,
-    *,
-    sigma: float,
-    plain_r2star_per_s: float | None,
-    invalid_fraction: float,
-    floor_is_known: bool = True,
-) -> Trust:
-    """Apply the rules for a region's median decay.
-
-    ``sigma`` is the noise standard deviation in signal units, ``plain_r2star_per_s`` the least-squares rate without
-    noise correction, ``invalid_fraction`` the share of the region's voxels without a valid fit. Where it is not known
-    whether the floor is that of one coil or of many, no limit is claimed.
-    """
-    above = sum(value > 2.0 * decay.noise_floor for value in decay.signal)
-    limit = measurable_limit_per_s(decay, sigma) if floor_is_known else None
-    at_least = f": R2* > {limit:.0f}/s" if limit else ""
-    if decay.r2star_per_s is None or above < 2:
-        return Trust((f"{NOT_MEASURABLE}: {above} of {len(decay.signal)} echoes above the noise{at_least}",), False)
-    if invalid_fraction > _MOST_INVALID:
-        # The few that seem valid are the ones that noise made look mild.
-        share = f"{invalid_fraction:.0%} of the region has no valid fit"
-        return Trust((f"{NOT_MEASURABLE}: {share}{at_least}",), False)
-    flags = []
-    if above < 3:
-        flags.append(f"{LOW_CONFIDENCE}: {above} echoes above the noise")
-    if decay.signal[0] < 5.0 * sigma:
-        flags.append(f"{LOW_CONFIDENCE}: first echo {decay.signal[0] / sigma:.1f} times the noise")
-    if plain_r2star_per_s is not None and _differ(plain_r2star_per_s, decay.r2star_per_s, 0.10):
-        flags.append(f"noise correction moves R2* by more than 10 % (plain fit {plain_r2star_per_s:.0f}/s)")
-    if invalid_fraction > 0.10:
-        flags.append(f"{LOW_CONFIDENCE}: {invalid_fraction:.0%} of the region has no valid fit")
-    return Trust(tuple(flags), True)
+    @property
+    def moved_by_model(self) -> float:
+        """How far the rate moves when the decay is no single exponential; 0 where noise explains the residuals."""
+        if self.unexplained is None or self.unexplained <= MOST_UNEXPLAINED:
+            return 0.0
+        return abs(self.moved_by_fat) if self.moved_by_fat is not None else self.moved_by_echoes
 
 
-def of_residuals(unexplained: float | None) -> tuple[str, ...]:
-    """What is said of decays that leave more or less than the noise explains; ``unexplained`` is 1 if all is well."""
-    if unexplained is None or _LEAST_UNEXPLAINED <= unexplained <= _MOST_UNEXPLAINED:
+def judge(evidence: Evidence) -> tuple[Flag, ...]:
+    """Apply every rule; a grade of "not measurable" forbids the number."""
+    return tuple(flag for rule in _RULES for flag in rule(evidence))
+
+
+def _measurable(e: Evidence) -> Iterator[Flag]:
+    if e.decay.r2star_per_s is None or e.above < 2 or e.beyond > MOST_INVALID:
+        yield _no("beyond-range", f"{e.above} of {len(e.decay.signal)} echoes above the noise: the decay is too fast")
+    elif e.invalid > MOST_INVALID:  # the few that seem valid are the ones that noise made look mild
+        yield _no("invalid-voxels", f"{e.invalid:.0%} of the region has no valid fit")
+    elif e.invalid > MUCH_INVALID:
+        yield _low("invalid-voxels", f"{e.invalid:.0%} of the region has no valid fit")
+    elif e.above < CLEAR_ECHOES:
+        yield _low("few-echoes", f"{e.above} echoes above the noise")
+
+
+def _first_echo(e: Evidence) -> Iterator[Flag]:
+    if e.decay.signal[0] < LEAST_FIRST * e.sigma:
+        yield _low("first-echo-weak", f"first echo {e.decay.signal[0] / e.sigma:.1f} times the noise")
+
+
+def _clipped(e: Evidence) -> Iterator[Flag]:
+    if e.clipped > MOST_CLIPPED:
+        yield _no("clipped", f"{e.clipped:.0%} of the region is clipped at the largest value the images can hold")
+
+
+def _residuals(e: Evidence) -> Iterator[Flag]:
+    if e.unexplained is None:
+        return
+    said = f"what the decays leave is {e.unexplained:.1f} times what the noise explains"
+    if e.moved_by_model > MOST_MODEL:
+        fat = e.moved_by_fat is not None
+        other = "with fat allowed for" if fat else "when single echoes are left out"
+        yield _no("residuals", f"{said}: not one exponential, R2* would move by {e.moved_by_model:.0%} {other}")
+    elif e.moved_by_model > MUCH_MODEL:
+        yield _low("residuals", f"{said}: not one exponential, which may move R2* by {e.moved_by_model:.0%}")
+    elif e.unexplained > MOST_UNEXPLAINED:
+        yield _info("residuals", f"{said}: not quite one exponential, which moves R2* by less than {MUCH_MODEL:.0%}")
+    elif e.unexplained < LEAST_UNEXPLAINED:
+        yield _info("residuals", f"{said}: the noise is overestimated")
+
+
+def _mixture(e: Evidence) -> Iterator[Flag]:
+    if e.mixed > MOST_MIXED:
+        yield _no("mixed", f"R2* in the region spreads over {e.mixed:.0%} of its median, more than one tissue does")
+    if e.disagreeing > MOST_DISAGREEING:
+        share = f"{e.disagreeing:.0%} of the region lies in slices"
+        yield _no("slices-disagree", f"{share} whose median is more than {MOST_APART:.0%} from that of all")
+
+
+def _noise(e: Evidence) -> Iterator[Flag]:
+    said = {
+        "decays": "how many coils made the noise is supposed, because the decays level off",
+        "unclear": "the decays level off as no noise does; noise of one coil is supposed",
+        "unknown": "too little data to tell how many coils made the noise; one is supposed",
+    }
+    if e.moved_by_noise > MOST_NOISE:
+        yield _no("noise", f"the noise is not known well enough: R2* may move by {e.moved_by_noise:.0%}")
+    elif e.moved_by_noise > MUCH_NOISE:
+        yield _low("noise", f"R2* may move by {e.moved_by_noise:.0%} with what is not known of the noise")
+    if e.coils_source in said:
+        yield _low("coils", said[e.coils_source])
+    if e.noise_confidence in {"low", "unknown"}:
+        grade = _low if e.moved_by_noise > MUCH_NOISE / 2 else _info
+        yield grade("noise-uncertain", "the ways to measure the noise do not agree, or too little shows it")
+    plain, own = e.plain_r2star_per_s, e.decay.r2star_per_s
+    if plain is not None and own is not None and abs(plain - own) > 0.1 * own:
+        yield _info("noise-correction", f"noise correction moves R2* by more than 10 % (plain fit {plain:.0f}/s)")
+
+
+def _convergence(e: Evidence) -> Iterator[Flag]:
+    if not e.converged:
+        yield _low("not-converged", f"the fit did not converge ({e.verdict})")
+
+
+_RULES = (_measurable, _first_echo, _clipped, _residuals, _mixture, _noise, _convergence)
+
+
+def _no(code: str, sentence: str) -> Flag:
+    return Flag(code, Grade.NOT_MEASURABLE, sentence)
+
+
+def _low(code: str, sentence: str) -> Flag:
+    return Flag(code, Grade.LOW_CONFIDENCE, sentence)
+
+
+def _info(code: str, sentence: str) -> Flag:
+    return Flag(code, Grade.INFO, sentence)
+
+
+def too_wide(estimate: Estimate) -> tuple[Flag, ...]:
+    """Forbid a number whose interval says nothing."""
+    half = (estimate.ci95[1] - estimate.ci95[0]) / 2
+    if half <= WIDEST * estimate.value:
         return ()
-    if unexplained < 1:
-        return (
-            f"what the decays leave is {unexplained:.1f} times what the noise explains: the noise is overestimated",
+    return (
+        _no("interval", f"the 95 % interval of R2*, {estimate.ci95[0]:.0f} to {estimate.ci95[1]:.0f}/s, is too wide"),
+    )
+
+
+def spread(values: NDArray[np.float64], deviations: NDArray[np.float64]) -> float:
+    """Interquartile range over the median, less what the deviations of the single values explain."""
+    low, median, high = np.percentile(values, [25, 50, 75])
+    noise = _IQR * float(np.median(deviations))
+    return math.sqrt(max((high - low) ** 2 - noise**2, 0.0)) / max(float(median), 1e-9)
+
+
+def disagreeing(medians: Sequence[tuple[float, int]], median: float) -> float:
+    """Share of the voxels in slices, (median, voxels) each, that lie far from the median of all."""
+    total = sum(count for _, count in medians)
+    far = sum(count for value, count in medians if abs(value - median) > MOST_APART * median)
+    return far / total if total else 0.0
+
+
+def estimate(
+    value: float,
+    *,
+    n_voxels: int,
+    voxel_sd: float,
+    joined: float,
+    moved_by_noise: float,
+    moved_by_model: float,
+    blocks: Sequence[float],
+    slices: Sequence[float],
+) -> Estimate:
+    """The median of a region with its interval; all but ``value``, ``voxel_sd``, ``blocks``, ``slices`` are numbers.
+
+    ``voxel_sd`` is the deviation of one voxel's rate, ``joined`` how many voxels share it, ``blocks`` the medians of
+    patches of the region a texture's length apart, ``slices`` those of its slices. What single slices differ by is
+    counted once: by blocks where these differ more.
+    """
+    parts = {
+        "fit": _MEDIAN * voxel_sd * math.sqrt(min(joined / max(n_voxels, 1), 1.0)),
+        "noise": moved_by_noise * value,
+        "model": moved_by_model * value,
+        "region": _of_mean(blocks),
+        "slices": _of_mean(slices),
+    }
+    sd = math.sqrt(sum(part**2 for part in parts.values()))
+    return Estimate(value, (max(value - _QUANTILE * sd, 0.0), value + _QUANTILE * sd), parts)
+
+
+def _of_mean(values: Sequence[float]) -> float:
+    """Standard error of what is common to several values, from how they differ."""
+    if len(values) < 2:
+        return 0.0
+    return float(_MEDIAN * 1.4826 * np.median(np.abs(np.array(values) - np.median(values))) / math.sqrt(len(values)))
+
+
+LEAST_CLEAR = 3.0  # sigma that must be left at the second echo
+
+
+def reach_per_s(s0: float, sigma: float, n_coils: float, second_echo_ms: float) -> float | None:
+    """The largest R2* of which two echoes rise from the noise: ln(S0 / 3σ) / TE2, with several coils later."""
+    least = sigma * max(LEAST_CLEAR, 1.5 * math.sqrt(2 * n_coils))
+    return math.log(s0 / least) / (second_echo_ms * 1e-3) if s0 > least > 0 else None
+
+
+SHORT_FIRST_MS, SHORT_SPACING_MS = 0.9, 0.8  # what a scanner of today reaches on one breath-hold
+
+
+def advice(echo_times_ms: Sequence[float], field_t: float | None, reach: float | None) -> str:
+    """How to scan again where the decay was too fast for this protocol."""
+    first, spacing = echo_times_ms[0], echo_times_ms[1] - echo_times_ms[0]
+    steps = []
+    if first > 1.2 * SHORT_FIRST_MS or spacing > 1.2 * SHORT_SPACING_MS:
+        short = SHORT_FIRST_MS + SHORT_SPACING_MS
+        then = f" (then up to about {reach * echo_times_ms[1] / short:.0f}/s)" if reach else ""
+        steps.append(
+            f"a first echo near {SHORT_FIRST_MS} ms and a spacing near {SHORT_SPACING_MS} ms in place of "
+            f"{first:g} and {spacing:.2g} ms{then}"
         )
-    return (f"what the decays leave is {unexplained:.1f} times what the noise explains: they are not one exponential",)
-
-
-def measurable_limit_per_s(decay: DecayCurve, sigma: float) -> float | None:
-    """The R2* beyond which two echoes no longer rise from the noise: ln(S0 / 3σ) / TE2, with several coils later."""
-    if len(decay.echo_times_ms) < 2 or sigma <= 0.0:
-        return None
-    s0 = max(decay.s0 or 0.0, decay.signal[0])
-    least = max(3.0 * sigma, 1.5 * decay.noise_floor)
-    return math.log(s0 / least) / (decay.echo_times_ms[1] * 1e-3) if s0 > least else None
-
-
-def _differ(one: float, other: float, fraction: float) -> bool:
-    return abs(one - other) > fraction * max(abs(other), 1e-9)
+    if field_t is not None and field_t > 2:
+        steps.append("a scanner of 1.5 T, where R2* is about half")
+    return f"Scan again with {', or on '.join(steps)}." if steps else ""

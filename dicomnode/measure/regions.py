@@ -1,109 +1,159 @@
-"""First automatic regions: the body, and a homogeneous tissue region on the patient's right."""
+"""From the liver's mask to the regions that are measured: the whole of it, and four circles a reader would draw."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
-from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops
 
-from dicomnode.model import Roi
+from dicomnode.measure import liver
+from dicomnode.model import Flag, Grade, Roi
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from dicomnode.model import Maps, Plane
 
-_SKIN_AND_FAT_MM = 15.0
-_HOMOGENEOUS = 0.12  # local spread over its local mean
-_BRIDGE_MM = 6.0
-_CERTAIN = 0.25  # standard deviation of R2* over R2*
-_SMALLEST_MM2 = 150.0
-# Of the inner body, without a valid fit; gas and bone rarely reach the first, a liver does.
-_MUCH_INVALID, _TOO_MUCH_INVALID = 0.08, 0.2
+LIVER, RIGHT, VESSEL, EDGE, LEFT = "liver", "liver right lobe", "liver vessel", "liver edge", "liver left"
+WITHOUT_IRON = frozenset({VESSEL, EDGE})  # they show what vessels and the border do to a circle, and give no LIC
+RADIUS_MM, LEAST_RADIUS_MM = 20.0, 7.5  # of a circle; where the liver is thinner it is smaller, or there is none
+VESSEL_MM2 = 12.0  # of vessel in a slice, at least, for a circle about it
+LEAST_RIGHT = 0.5  # of the row or column direction that points to the patient's left, to tell the lobes in a slice
 
 
-def find(signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...]) -> tuple[Roi, ...]:
-    """Regions of a stack, both provisional: neither is known to be liver.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The regions of a stack and what found them."""
 
-    ``signal`` is (slices, K, L, M). A region that cannot be found has an empty mask.
+    rois: tuple[Roi, ...]
+    finder: Mapping[str, Any]  # JSON values
+    organ: NDArray[np.bool_]  # (slices, K, L): the whole liver with vessels and rim; empty where it was not trusted
+
+
+def find(
+    signal: NDArray[np.float32],
+    echo_times_ms: tuple[float, ...],
+    maps: Maps,
+    planes: tuple[Plane, ...],
+    n_coils: float,
+) -> Found:
+    """Find the liver and the regions in it; ``signal`` is (slices, K, L, M).
+
+    Where no region can be trusted the liver is there with an empty mask and says why.
     """
-    body = np.stack([_body(image) for image in signal[..., 0]])
-    tissue = np.stack([_tissue(body[k], maps, k, plane) for k, plane in enumerate(planes)])
-    doubts = ("provisional region: not confirmed to be liver", *_beyond_range(body, maps, planes))
-    return (
-        Roi("tissue (provisional)", tissue, finding="tissue", provisional=True, doubts=doubts),
-        Roi("body (provisional)", body, finding="body", provisional=True, doubts=doubts),
+    sigma: Any = maps.sigma_map if maps.sigma_map is not None else float(np.median(maps.sigma))
+    found = liver.find(signal, echo_times_ms, planes, sigma, n_coils, maps)
+    finder = {**found.finder, "confidence": round(found.confidence, 3)}
+    trusted = found.confidence >= liver.TRUSTED and bool(found.region.any())
+    doubts = tuple(_flag(doubt, trusted=trusted) for doubt in found.doubts)
+    if not trusted:
+        nothing = np.zeros(found.mask.shape, bool)
+        if not any(flag.grade is Grade.NOT_MEASURABLE for flag in doubts):
+            doubts += (Flag("no-liver", Grade.NOT_MEASURABLE, _why(found)),)
+        return Found((Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),), finder, nothing)
+    whole = Roi(
+        LIVER, found.region, doubts=doubts, confidence=found.confidence, slice_confidence=found.slice_confidence
     )
+    return Found((whole, *_circles(found, planes)), finder, found.mask)
 
 
-def _beyond_range(body: NDArray[np.bool_], maps: Maps, planes: tuple[Plane, ...]) -> tuple[str, ...]:
-    """Say when so much of the body gives no decay that the liver may be what is missing.
-
-    A liver beyond the measurable range has no valid voxel, and the region then lies in some other, mild tissue.
-    """
-    inner = np.stack([_inner(one, plane) for one, plane in zip(body, planes, strict=True)])
-    share = float((inner & ~maps.valid).sum() / max(inner.sum(), 1))
-    if share <= _MUCH_INVALID:
-        return ()
-    verdict = "not measurable" if share > _TOO_MUCH_INVALID else "low confidence"
-    return (f"{verdict}: {share:.0%} of the body has no measurable decay; the liver may be beyond the range",)
+def _flag(doubt: liver.Doubt, *, trusted: bool) -> Flag:
+    return Flag(doubt.code, Grade.LOW_CONFIDENCE if trusted else Grade.NOT_MEASURABLE, doubt.sentence)
 
 
-def _inner(body: NDArray[np.bool_], plane: Plane) -> NDArray[np.bool_]:
-    """The body without skin and subcutaneous fat."""
-    depth = ndimage.distance_transform_edt(body, sampling=plane.pixel_spacing_mm)
-    return np.asarray(depth > _SKIN_AND_FAT_MM)
+def _why(found: liver.LiverFinding) -> str:
+    if not found.region.any():
+        return "no reliable liver region: nothing in these images looks like a liver that can be measured"
+    return f"no reliable liver region: what looks like one is right with a chance of {found.confidence:.0%} only"
 
 
-def _body(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Everything that gives signal at the first echo, in one piece and without holes."""
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.5)
-    if not np.any(smooth > 0) or np.ptp(smooth) == 0:
-        return np.zeros(image.shape, bool)
-    # Half of Otsu's threshold: organs full of iron are dark at the first echo and still the body.
-    above = smooth > 0.5 * threshold_otsu(smooth)
-    labels = label(above)
-    if labels.max() == 0:
-        return np.zeros(image.shape, bool)
-    largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return np.asarray(ndimage.binary_fill_holes(largest), bool)
+def _circles(found: liver.LiverFinding, planes: tuple[Plane, ...]) -> tuple[Roi, ...]:
+    """The circles, each in the slice that holds most of the liver; those that find no place are left out."""
+    k = int(np.argmax(found.region.sum(axis=(1, 2))))
+    slice_ = _Slice(found.mask[k], found.parenchyma[k], planes[k])
+    made = {RIGHT: slice_.right(), VESSEL: slice_.vessel(), EDGE: slice_.edge(), LEFT: slice_.left()}
+    rois = []
+    for name, disc in made.items():
+        if disc is not None and disc.any():
+            mask = np.zeros(found.mask.shape, bool)
+            mask[k] = disc
+            rois.append(Roi(name, mask, confidence=found.slice_confidence[k]))
+    return tuple(rois)
 
 
-def _tissue(body: NDArray[np.bool_], maps: Maps, k: int, plane: Plane) -> NDArray[np.bool_]:
-    """The thickest homogeneous piece whose centre lies on the patient's right of the body's centre."""
-    spacing = plane.pixel_spacing_mm
-    inside = _inner(body, plane)
-    r2star, sd = maps.r2star_per_s[k], maps.r2star_sd_per_s[k]
-    certain = maps.valid[k] & (sd < _CERTAIN * np.maximum(r2star, 1e-6))
-    certain &= _homogeneous(r2star) & _homogeneous(maps.s0[k])
-    # Opened by some millimetres, so that no thin bridge of muscle or vessel joins two organs.
-    depth = ndimage.distance_transform_edt(inside & certain, sampling=spacing)
-    cores = label(depth > _BRIDGE_MM, connectivity=1)
-    centre = _right_mm(plane, ndimage.center_of_mass(body)) if body.any() else 0.0
-    pieces = [piece for piece in regionprops(cores, depth) if _right_mm(plane, piece.centroid) > centre]
-    if not pieces:
-        return np.zeros(body.shape, bool)
-    # The liver is the thickest organ on that side: thickness counts more than area.
-    thickest = max(pieces, key=lambda piece: (float((piece.image_intensity**2).sum()), -piece.label))
-    reach = ndimage.distance_transform_edt(cores != thickest.label, sampling=spacing) <= _BRIDGE_MM
-    region = reach & inside & certain
-    return region if region.sum() * spacing[0] * spacing[1] >= _SMALLEST_MM2 else np.zeros(body.shape, bool)
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """One slice of a liver, where circles are placed."""
 
+    mask: NDArray[np.bool_]
+    parenchyma: NDArray[np.bool_]
+    plane: Plane
 
-def _homogeneous(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where the spread within 5 × 5 voxels is small beside the mean."""
-    exact = values.astype(np.float64)
-    mean = ndimage.uniform_filter(exact, 5)
-    variance = np.maximum(ndimage.uniform_filter(exact**2, 5) - mean**2, 0.0)
-    return np.asarray(np.sqrt(variance) < _HOMOGENEOUS * np.maximum(mean, 1e-6))
+    def right(self) -> NDArray[np.bool_] | None:
+        """The largest circle of parenchyma in the right half of the liver."""
+        side = self._towards_left()
+        return self._largest(np.ones_like(self.mask) if side is None else side <= self._middle(side))
 
+    def left(self) -> NDArray[np.bool_] | None:
+        """The largest circle of parenchyma to the left of the spine's middle, or of the liver's last quarter."""
+        side = self._towards_left()
+        if side is None or not self.mask.any():
+            return None
+        return self._largest(side > np.quantile(side[self.mask], 0.7))
 
-def _right_mm(plane: Plane, pixel: Any) -> float:
-    """How far to the patient's right a (row, column) lies; DICOM's x axis points left."""
-    row, column = pixel
-    along_columns = plane.orientation[0] * plane.pixel_spacing_mm[1] * column
-    along_rows = plane.orientation[3] * plane.pixel_spacing_mm[0] * row
-    return -float(plane.position[0] + along_columns + along_rows)
+    def vessel(self) -> NDArray[np.bool_] | None:
+        """A circle about the vessel that has most parenchyma around it, vessel and all."""
+        depth = self._depth(self.mask)
+        inside = self.mask & ~self.parenchyma & (depth > LEAST_RADIUS_MM)
+        pieces, count = ndimage.label(ndimage.binary_opening(inside))
+        if not count:
+            return None
+        sizes = np.bincount(pieces.ravel())[1:]
+        if sizes.max() * np.prod(self.plane.pixel_spacing_mm) < VESSEL_MM2:
+            return None
+        return self._disc(np.where(pieces == 1 + np.argmax(sizes), depth, 0.0)) & self.mask
+
+    def edge(self) -> NDArray[np.bool_] | None:
+        """A circle that touches the border of the liver furthest to the patient's right."""
+        side, depth = self._towards_left(), self._depth(self.mask)
+        if side is None or depth.max(initial=0) < LEAST_RADIUS_MM:
+            return None
+        radius = min(RADIUS_MM, float(depth.max()))
+        rim = np.abs(depth - radius) <= max(self.plane.pixel_spacing_mm)
+        centre = np.unravel_index(np.argmin(np.where(rim & self.mask, side, np.inf)), side.shape)
+        return self._about(centre, radius) & self.mask
+
+    def _largest(self, where: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        return self._disc(np.where(where, self._depth(self.parenchyma), 0.0)) & self.parenchyma
+
+    def _disc(self, depth: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """The circle at the deepest point, as large as it is deep."""
+        radius = min(float(depth.max()), RADIUS_MM)
+        if radius < LEAST_RADIUS_MM:
+            return np.zeros_like(self.mask)
+        return self._about(np.unravel_index(np.argmax(depth), depth.shape), radius)
+
+    def _about(self, centre: tuple[Any, ...], radius_mm: float) -> NDArray[np.bool_]:
+        rows, columns = np.indices(self.mask.shape)
+        height, width = self.plane.pixel_spacing_mm
+        return np.asarray(np.hypot((rows - centre[0]) * height, (columns - centre[1]) * width) <= radius_mm)
+
+    def _depth(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        padded = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=self.plane.pixel_spacing_mm)
+        return np.asarray(padded[1:-1, 1:-1])
+
+    def _towards_left(self) -> NDArray[np.float64] | None:
+        """How far to the patient's left each voxel lies, mm; None in a plane that does not tell."""
+        along_row, along_column = self.plane.orientation[0], self.plane.orientation[3]
+        if max(abs(along_row), abs(along_column)) < LEAST_RIGHT:
+            return None
+        rows, columns = np.indices(self.mask.shape)
+        height, width = self.plane.pixel_spacing_mm
+        return np.asarray(self.plane.position[0] + along_row * width * columns + along_column * height * rows)
+
+    def _middle(self, side: NDArray[np.float64]) -> float:
+        return float(np.median(side[self.mask])) if self.mask.any() else 0.0

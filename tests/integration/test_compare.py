@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode import analyse, group, header, offline, pixels, simulate
 from dicomnode.cli import main
-from dicomnode.compare import circles, comparison, methods, scanner
+from dicomnode.compare import body, comparison, methods, scanner
 from dicomnode.config import FitSettings, Settings
 from dicomnode.errors import InputError
 from dicomnode.model import Component
@@ -64,11 +64,12 @@ def scanner_map(folder):
 
 def test_every_region_has_the_scanners_value_and_every_methods(done):
     one = the_series(done[1])
-    tissue = one["rois"][0]
-    assert tissue["scanner"]["t2star_ms"]["mean"] == pytest.approx(6.0, rel=0.05)
+    liver = one["rois"][0]
+    assert liver["name"] == "liver"
+    assert liver["scanner"]["t2star_ms"]["mean"] == pytest.approx(6.0, rel=0.05)
     for key in ("admm", "lm-100"):
-        assert abs(tissue["methods"][key]["difference_t2star_ms"]) < 0.15
-    assert [roi["name"] for roi in one["rois"]][1:] == list(circles.CENTRES)
+        assert abs(liver["methods"][key]["difference_t2star_ms"]) < 0.15
+    assert {"liver right lobe", "liver edge", "liver left"} < {roi["name"] for roi in one["rois"]}
     assert one["scanner_map"]["quantity"] == "R2*"
     assert one["scanner_map"]["unit_is_stated"] is False
 
@@ -173,9 +174,17 @@ def test_enhanced_map_is_read_beside_its_echoes(tmp_path):
 
 def test_severe_iron_is_no_number_by_any_method(tmp_path):
     result, _ = compared(written(tmp_path / "in", liver_t2star_ms=0.5), tmp_path / "out", "nls", "lm-100")
-    right, edge = (roi for roi in the_series(result)["rois"] if roi["name"] in ("Right ROI", "Edge ROI"))
-    assert [one["t2star_ms"] for roi in (right, edge) for one in roi["methods"].values()] == [None] * 6
-    assert all("not measurable" in " ".join(one["flags"]) for one in right["methods"].values())
+    livers = [roi for roi in the_series(result)["rois"] if roi["name"] != "body"]
+    assert [one["t2star_ms"] for roi in livers for one in roi["methods"].values()] == [None] * (3 * len(livers))
+
+
+def test_the_body_is_compared_where_no_liver_is_found(tmp_path):
+    empty = np.zeros((1, 64, 64), np.float32)
+    assert not body.region(empty).mask.any()
+    round_ = np.hypot(*np.mgrid[-32:32, -32:32]) < 20
+    found = body.region(np.where(round_, 100.0, 1.0)[None].astype(np.float32))
+    assert (found.mask[0] == round_).mean() > 0.98
+    assert found.doubts[0].code == "no-liver"
 
 
 def test_algorithm_1_keeps_its_steps_stable_on_bright_images(tmp_path):

@@ -100,7 +100,9 @@ def test_the_example_is_valid_and_documents_every_key():
         model = field.annotation if isinstance(field.annotation, type) else field.annotation.__args__[0]
         assert f"[{section}]" in text or f"[[{section}]]" in text, section
         for key in model.model_fields:
-            assert f"{key} =" in text, f"[{section}] {key}"
+            assert f"{key} =" in text or f"[[{section}.{key}]]" in text, f"[{section}] {key}"
+    for key in config.CalibrationSettings.model_fields:
+        assert f"# {key} =" in text, key
     assert settings.scanner
 
 
@@ -111,3 +113,43 @@ def test_settings_that_cannot_change_a_number_do_not_change_the_results_identity
         == plain
     )
     assert config.load(write(tmp_path, '[fit]\nmethod = "nls"\n')).result_parameters() != plain
+
+
+OWN = """
+[measure]
+calibration = "ours"
+[[measure.calibrations]]
+name = "ours"
+field_t = [1.4, 1.6]
+intercept = -0.2
+slope = 0.0265
+most_mg_per_g = 30.0
+source = "internal report, 40 biopsies"
+"""
+
+
+def test_a_site_may_bring_its_own_calibration_with_its_source(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(OWN)
+    settings = config.load(path)
+    assert settings.measure.calibrations[0].slope == 0.0265
+    assert settings.result_parameters() != config.load(None).result_parameters()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('calibration = "theirs"', "line 2: [measure]: calibration 'theirs' is none of hernando-2023"),
+        ("field_t = [1.6, 1.4]", "lowest and the highest field"),
+        ("slope = -0.1", "[measure] calibrations 1 slope"),
+        ('name = "wood-2005"', "is the name of a published calibration"),
+        ('source = ""', "[measure] calibrations 1 source"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused_by_name(tmp_path, line, said):
+    key = line.split(" = ")[0]
+    path = tmp_path / "config.toml"
+    path.write_text("\n".join(line if one.startswith(f"{key} =") else one for one in OWN.splitlines()))
+    with pytest.raises(config.ConfigError) as fault:
+        config.load(path)
+    assert said in str(fault.value)

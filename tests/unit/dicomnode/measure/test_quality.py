@@ -1,51 +1,157 @@
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dicomnode.measure import quality
-from dicomnode.model import DecayCurve
+from dicomnode.model import DecayCurve, Estimate, Grade
 
 TIMES = (2.0, 4.0, 6.0, 8.0)
 SIGMA = 10.0
+FLOOR = math.sqrt(math.pi / 2) * SIGMA
 
 
-def decay(r2star, s0=300.0, fitted=None):
-    floor = math.sqrt(math.pi / 2) * SIGMA
-    signal = tuple(math.hypot(s0 * math.exp(-r2star * t * 1e-3), floor) for t in TIMES)
-    return DecayCurve(TIMES, signal, floor, s0, r2star if fitted is None else fitted)
+def decay(r2star, s0=300.0):
+    signal = tuple(math.hypot(s0 * math.exp(-r2star * t * 1e-3), FLOOR) for t in TIMES)
+    return DecayCurve(TIMES, signal, FLOOR, s0, r2star)
 
 
-def judge(curve, plain=None, invalid=0.0):
-    return quality.judge(curve, sigma=SIGMA, plain_r2star_per_s=plain, invalid_fraction=invalid)
+GOOD = quality.Evidence(
+    decay=decay(100.0),
+    sigma=SIGMA,
+    plain_r2star_per_s=99.0,
+    invalid=0.0,
+    beyond=0.0,
+    clipped=0.0,
+    unexplained=1.0,
+    moved_by_noise=0.001,
+    moved_by_echoes=0.001,
+    moved_by_fat=0.001,
+    mixed=0.05,
+    disagreeing=0.0,
+    coils_source="air",
+    noise_confidence="high",
+    converged=True,
+    verdict="converged",
+)
+
+
+def flags(**changes):
+    return {flag.code: flag.grade for flag in quality.judge(replace(GOOD, **changes))}
 
 
 def test_a_good_decay_has_no_flag():
-    assert judge(decay(100.0), plain=99.0) == quality.Trust((), True)
+    assert quality.judge(GOOD) == ()
 
 
-def test_a_decay_in_the_noise_gives_a_bound_and_no_number():
-    trust = judge(decay(1500.0))
-    assert not trust.measurable
-    assert trust.flags == (f"not measurable: 0 of 4 echoes above the noise: R2* > {math.log(10) / 4e-3:.0f}/s",)
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"decay": decay(1500.0)}, "beyond-range"),
+        ({"decay": replace(decay(100.0), r2star_per_s=None)}, "beyond-range"),
+        ({"beyond": 0.6, "invalid": 0.6}, "beyond-range"),
+        ({"invalid": 0.6}, "invalid-voxels"),
+        ({"clipped": 0.3}, "clipped"),
+        ({"unexplained": 187.0, "moved_by_fat": -0.3}, "residuals"),
+        ({"unexplained": 50.0, "moved_by_fat": None, "moved_by_echoes": 0.4}, "residuals"),
+        ({"mixed": 0.8}, "mixed"),
+        ({"disagreeing": 0.5}, "slices-disagree"),
+        ({"moved_by_noise": 0.4}, "noise"),
+    ],
+)
+def test_what_makes_a_number_wrong_forbids_it(changes, code):
+    assert flags(**changes)[code] is Grade.NOT_MEASURABLE
 
 
-def test_two_echoes_above_the_noise_are_low_confidence():
-    trust = judge(decay(550.0))
-    assert trust.measurable
-    assert trust.flags[0].startswith("low confidence: 2 echoes")
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"decay": decay(550.0), "plain_r2star_per_s": None}, "few-echoes"),
+        ({"invalid": 0.2}, "invalid-voxels"),
+        ({"decay": decay(20.0, s0=48.0), "plain_r2star_per_s": None}, "first-echo-weak"),
+        ({"unexplained": 5.0, "moved_by_fat": 0.05}, "residuals"),
+        ({"moved_by_noise": 0.1}, "noise"),
+        ({"coils_source": "unclear"}, "coils"),
+        ({"coils_source": "unknown"}, "coils"),
+        ({"coils_source": "decays"}, "coils"),
+        ({"converged": False}, "not-converged"),
+    ],
+)
+def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
+    assert flags(**changes)[code] is Grade.LOW_CONFIDENCE
 
 
-def test_a_weak_first_echo_is_low_confidence():
-    assert any("first echo" in flag for flag in judge(decay(20.0, s0=48.0)).flags)
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"unexplained": 3.0, "moved_by_fat": 0.01}, "residuals"),
+        ({"unexplained": 0.3}, "residuals"),
+        ({"plain_r2star_per_s": 85.0}, "noise-correction"),
+        ({"plain_r2star_per_s": 115.0}, "noise-correction"),
+        ({"noise_confidence": "low"}, "noise-uncertain"),
+    ],
+)
+def test_what_takes_nothing_away_is_told(changes, code):
+    assert flags(**changes)[code] is Grade.INFO
 
 
-@pytest.mark.parametrize(("plain", "flagged"), [(95.0, False), (85.0, True), (115.0, True)])
-def test_a_noise_correction_that_matters_is_said(plain, flagged):
-    assert any("noise correction" in flag for flag in judge(decay(100.0), plain=plain).flags) is flagged
+def test_fat_that_noise_explains_is_no_fat():
+    assert flags(moved_by_fat=0.5, moved_by_echoes=0.5) == {}
 
 
-@pytest.mark.parametrize(("share", "measurable", "flags"), [(0.05, True, 0), (0.2, True, 1), (0.6, False, 1)])
-def test_voxels_without_a_fit_cost_confidence_and_then_the_number(share, measurable, flags):
-    trust = judge(decay(100.0), invalid=share)
-    assert trust.measurable is measurable
-    assert len(trust.flags) == flags
+def certain(**changes):
+    known = {"n_voxels": 10_000, "voxel_sd": 2.0, "joined": 1.0, "moved_by_noise": 0.0, "moved_by_model": 0.0}
+    return quality.estimate(100.0, **{**known, "blocks": (), "slices": (), **changes})
+
+
+def test_the_interval_of_many_equal_voxels_is_that_of_their_median():
+    found = certain()
+    half = 1.96 * 1.2533 * 2.0 / 100
+    assert found.ci95 == pytest.approx((100 - half, 100 + half), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("fit", {"joined": 50.0}),
+        ("noise", {"moved_by_noise": 0.05}),
+        ("model", {"moved_by_model": 0.05}),
+        ("region", {"blocks": (90.0, 95.0, 100.0, 105.0, 110.0)}),
+        ("slices", {"slices": (95.0, 100.0, 105.0)}),
+    ],
+)
+def test_every_cause_widens_the_interval(part, changes):
+    wider = certain(**changes)
+    assert wider.parts[part] > certain().parts[part]
+    assert wider.ci95[1] - wider.ci95[0] > certain().ci95[1] - certain().ci95[0]
+
+
+def test_an_interval_that_says_nothing_forbids_the_number():
+    assert quality.too_wide(Estimate(100.0, (90.0, 110.0))) == ()
+    (flag,) = quality.too_wide(Estimate(100.0, (20.0, 180.0)))
+    assert flag.grade is Grade.NOT_MEASURABLE
+
+
+def test_noise_is_no_mixture_and_two_tissues_are_one():
+    rng = np.random.default_rng(1)
+    noisy = rng.normal(100.0, 20.0, 5000)
+    assert quality.spread(noisy, np.full(5000, 20.0)) < 0.1
+    two = np.concatenate([rng.normal(40.0, 2.0, 2500), rng.normal(160.0, 2.0, 2500)])
+    assert quality.spread(two, np.full(5000, 2.0)) > quality.MOST_MIXED
+
+
+def test_only_slices_far_from_the_median_disagree():
+    assert quality.disagreeing([(100.0, 500), (110.0, 400), (150.0, 100)], 100.0) == 0.1
+    assert quality.disagreeing([], 100.0) == 0.0
+
+
+def test_the_reach_grows_with_the_signal_and_the_advice_names_shorter_echoes():
+    near, far = (quality.reach_per_s(s0, SIGMA, 1.0, 4.0) for s0 in (100.0, 1000.0))
+    assert near == pytest.approx(math.log(10 / 3) / 4e-3)
+    assert far > near
+    assert quality.reach_per_s(20.0, SIGMA, 1.0, 4.0) is None
+    said = quality.advice(TIMES, 3.0, near)
+    assert "0.9 ms" in said
+    assert "1.5 T" in said
+    assert quality.advice((0.9, 1.7), 1.5, near) == ""

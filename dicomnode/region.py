@@ -1,0 +1,348 @@
+"""One region on the maps -> its numbers, or why it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from dicomnode import fit as fitting
+from dicomnode.measure import iron, quality, regions
+from dicomnode.model import (
+    DecayCurve,
+    EchoStack,
+    Estimate,
+    Flag,
+    Grade,
+    Limit,
+    Maps,
+    Roi,
+    RoiMeasurement,
+    SliceValue,
+    Statistics,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from dicomnode.config import MeasureSettings
+    from dicomnode.fit import Noise
+
+    Mask = NDArray[np.bool_]
+
+FULL_SCALE_SHARED = 8  # samples that hold the largest value of a stack; more of them are clipped
+FEWEST_VOXELS = 30  # of a slice or a block, for a median of its own
+BLOCK_MM = 25.0  # a texture's length: medians of such blocks differ as samples of the organ do
+JOINED_VOXELS = 50.0  # that a regularised fit lets share their noise
+NEARBY_MM = 40.0  # around a region: tissue whose amplitude bounds that of the region
+CAUTIOUS = 10.0  # per cent of that tissue are darker than the bound
+# What may stand beside "beyond the range" without taking the bound away.
+HARMLESS = frozenset({"beyond-range", "invalid-voxels", "interval", "noise"})
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What regions are measured on: signals (slices, K, L, M), maps and the voxels at full scale."""
+
+    stack: EchoStack
+    signal: NDArray[np.float32]
+    maps: Maps
+    clipped: Mask
+
+    @classmethod
+    def of(cls, stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> Images:
+        """Find the voxels that reach the largest value of the stack, where so many do that it is full scale."""
+        at_top = signal == signal.max(initial=0.0)
+        few = np.count_nonzero(at_top) <= FULL_SCALE_SHARED
+        return cls(stack, signal, maps, np.zeros(signal.shape[:-1], bool) if few else np.any(at_top, axis=-1))
+
+    @property
+    def step_mm(self) -> tuple[float, float]:
+        """Between rows, between columns."""
+        return self.stack.planes[0].pixel_spacing_mm
+
+    @property
+    def voxel_mm2(self) -> float:
+        """Area of a voxel in its slice."""
+        return self.step_mm[0] * self.step_mm[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A region, the voxels of it that are measured, and the noise there."""
+
+    roi: Roi
+    images: Images
+    voxels: Mask
+    noise: Noise
+
+    @classmethod
+    def of(cls, roi: Roi, images: Images) -> _Region:
+        voxels = roi.mask & images.maps.valid & ~images.clipped
+        return cls(roi, images, voxels, fitting.Noise.of(images.maps).within(images.maps, roi.mask))
+
+    @property
+    def shown(self) -> Mask:
+        """The voxels whose decay is shown: all where hardly any is valid, for those are what noise made look mild."""
+        mostly = self.voxels.sum() >= quality.MOST_INVALID * self.roi.mask.sum()
+        return self.voxels if mostly and self.voxels.any() else self.roi.mask
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        return self.images.maps.r2star_per_s[self.voxels].astype(np.float64)
+
+    def share(self, chosen: Mask | None) -> float:
+        return 0.0 if chosen is None else float((chosen & self.roi.mask).sum() / self.roi.mask.sum())
+
+    def slices(self) -> list[tuple[int, float | None, int]]:
+        """Index, median rate and number of voxels of each slice."""
+        counts = self.voxels.sum(axis=(1, 2))
+        rates = self.images.maps.r2star_per_s
+        return [
+            (int(k), float(np.median(rates[k][self.voxels[k]])) if counts[k] >= FEWEST_VOXELS else None, int(counts[k]))
+            for k in np.flatnonzero(counts)
+        ]
+
+    def blocks(self) -> Iterator[float]:
+        """Median rates of square blocks of each slice."""
+        height, width = (max(1, round(BLOCK_MM / step)) for step in self.images.step_mm)
+        for k in np.flatnonzero(self.voxels.any(axis=(1, 2))):
+            rows, columns = np.nonzero(self.voxels[k])
+            number = rows // height * (self.voxels.shape[2] // width + 1) + columns // width
+            values = self.images.maps.r2star_per_s[k][rows, columns]
+            for block in np.unique(number):
+                inside = values[number == block]
+                if inside.size >= FEWEST_VOXELS:
+                    yield float(np.median(inside))
+
+
+def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMeasurement, DecayCurve | None]:
+    """Measure a region, and give the decay that its report shows; None where it has no voxel."""
+    if not roi.mask.any():
+        return _empty(roi), None
+    region = _Region.of(roi, images)
+    line, no_line = _calibration(roi, images.stack.field_strength_t, settings)
+    evidence = _evidence(region)
+    rate = _rate(region, evidence)
+    flags = roi.doubts + quality.judge(evidence) + (quality.too_wide(rate) if rate else ())
+    withheld = _withheld(region, flags, evidence.decay, line)
+    if rate is None or not withheld.measurable:
+        bound = _bound(region, flags)
+        at_least = None if bound is None else iron.limit(bound, line)
+        return replace(withheld, at_least=at_least, advice=_advice(region, withheld)), _without_curve(evidence.decay)
+    measured = _measured(region, withheld, rate, line, no_line)
+    return replace(measured, unregularised_r2star_per_s=evidence.decay.r2star_per_s), evidence.decay
+
+
+def _empty(roi: Roi) -> RoiMeasurement:
+    flags = roi.doubts
+    if not any(flag.grade is Grade.NOT_MEASURABLE for flag in flags):
+        flags += (Flag("empty-region", Grade.NOT_MEASURABLE, "the region holds no voxel"),)
+    return RoiMeasurement(roi.name, 0, 0.0, None, None, None, None, flags, confidence=roi.confidence)
+
+
+def _evidence(region: _Region) -> quality.Evidence:
+    images, noise = region.images, region.noise
+    maps, stack = images.maps, images.stack
+    decay, plain = fitting.decay(images.signal, stack.echo_times_ms, region.shown, noise)
+    moved = fitting.sensitivity(decay, noise, stack.field_strength_t)
+    rates, slices = region.rates, region.slices()
+    any_valid = rates.size > 0
+    deviations = maps.r2star_sd_per_s[region.voxels].astype(np.float64)
+    left = fitting.unexplained(images.signal, stack.echo_times_ms, region.voxels, maps) if any_valid else None
+    medians = [(value, count) for _, value, count in slices if value is not None]
+    return quality.Evidence(
+        decay=decay,
+        sigma=noise.sigma,
+        plain_r2star_per_s=plain,
+        invalid=1.0 - float(region.voxels.sum() / region.roi.mask.sum()),
+        beyond=region.share(maps.beyond),
+        clipped=region.share(images.clipped),
+        unexplained=left,
+        moved_by_noise=moved.noise,
+        moved_by_echoes=moved.echoes,
+        moved_by_fat=moved.fat,
+        mixed=quality.spread(rates, deviations) if any_valid else 0.0,
+        disagreeing=quality.disagreeing(medians, float(np.median(rates))) if any_valid else 0.0,
+        coils_source=noise.source,
+        noise_confidence=noise.confidence,
+        converged=maps.record.converged,
+        verdict=maps.record.verdict,
+    )
+
+
+def _rate(region: _Region, evidence: quality.Evidence) -> Estimate | None:
+    """The median rate with its interval."""
+    rates, maps = region.rates, region.images.maps
+    if not rates.size:
+        return None
+    return quality.estimate(
+        float(np.median(rates)),
+        n_voxels=rates.size,
+        voxel_sd=float(np.sqrt(np.mean(np.square(maps.r2star_sd_per_s[region.voxels], dtype=np.float64)))),
+        joined=JOINED_VOXELS if maps.record.method.startswith("admm") else 1.0,
+        moved_by_noise=evidence.moved_by_noise,
+        moved_by_model=evidence.moved_by_model,
+        blocks=list(region.blocks()),
+        slices=[value for _, value, _ in region.slices() if value is not None],
+    )
+
+
+def _withheld(
+    region: _Region, flags: tuple[Flag, ...], decay: DecayCurve, line: iron.Calibration | None
+) -> RoiMeasurement:
+    """All that is said of a region without its number."""
+    count = int(region.voxels.sum())
+    return RoiMeasurement(
+        name=region.roi.name,
+        n_voxels=count,
+        area_mm2=count * region.images.voxel_mm2,
+        t2star_ms=None,
+        r2star_per_s=None,
+        lic_mg_per_g=None,
+        calibration=None,
+        flags=flags,
+        reach=_reach(region, decay, line),
+        slices=tuple(_slice(region.roi, k, n, None, None) for k, _, n in region.slices()),
+        confidence=region.roi.confidence,
+    )
+
+
+def _measured(
+    region: _Region,
+    withheld: RoiMeasurement,
+    rate: Estimate,
+    line: iron.Calibration | None,
+    no_line: tuple[Flag, ...],
+) -> RoiMeasurement:
+    """The same with its number."""
+    maps, field_t = region.images.maps, region.images.stack.field_strength_t
+    told = region.voxels & ~(maps.r2star_per_s <= maps.r2star_sd_per_s)
+    lic = None if line is None else iron.estimate(rate, line)
+    more, printed = (no_line, None) if line is None or lic is None else _printed(line, lic)
+    given = line if printed is not None else None
+    return replace(
+        withheld,
+        t2star_ms=statistics(maps.t2star_ms[told]) if told.any() else None,
+        r2star_per_s=statistics(maps.r2star_per_s[region.voxels]),
+        lic_mg_per_g=printed,
+        calibration=None if line is None else f"{line.name}: {line.formula} at {field_t:.2f} T ({line.source})",
+        flags=withheld.flags + more + _too_long_to_tell(region.voxels, told),
+        r2star=rate,
+        lic=lic if printed is not None else None,
+        at_least=_beyond_line(rate, line),
+        slices=tuple(_slice(region.roi, k, n, value, given) for k, value, n in region.slices()),
+    )
+
+
+def _without_curve(decay: DecayCurve) -> DecayCurve:
+    """A decay without the curve that would look like a measurement."""
+    return replace(decay, s0=None, r2star_per_s=None)
+
+
+def _slice(roi: Roi, k: int, n_voxels: int, value: float | None, line: iron.Calibration | None) -> SliceValue:
+    lic = None if value is None or line is None else iron.printed(line.lic_mg_per_g(value))
+    confidence = roi.slice_confidence[k] if roi.slice_confidence else None
+    return SliceValue(k, n_voxels, value, lic, confidence, "" if value is not None else "not measured by itself")
+
+
+# ---- what a protocol can measure
+
+
+def _reach(region: _Region, decay: DecayCurve, line: iron.Calibration | None) -> Limit | None:
+    """Up to where this protocol measures a region as bright as this one."""
+    s0 = max(decay.s0 or 0.0, decay.signal[0])
+    second = region.images.stack.echo_times_ms[1]
+    found = quality.reach_per_s(s0, region.noise.sigma, region.noise.n_coils, second)
+    return None if found is None else iron.limit(found, line)
+
+
+def _bound(region: _Region, flags: tuple[Flag, ...]) -> float | None:
+    """The slowest decay that a region beyond the range can have; None where something else forbids a number."""
+    forbidding = {flag.code for flag in flags if flag.grade is Grade.NOT_MEASURABLE}
+    if "beyond-range" not in forbidding or not forbidding <= HARMLESS:
+        return None
+    if region.noise.source in {"unclear", "unknown"}:
+        return None  # a floor of many coils looks like a decay that levels off
+    images = region.images
+    near = ndimage.distance_transform_edt(~region.roi.mask, sampling=(1e9, *images.step_mm)) <= NEARBY_MM
+    around = images.maps.s0[near & ~region.roi.mask & images.maps.valid]
+    s0 = float(np.percentile(around, CAUTIOUS)) if around.size >= FEWEST_VOXELS else 0.0
+    return fitting.fall(images.signal, images.stack.echo_times_ms, region.roi.mask, region.noise, s0)
+
+
+def _advice(region: _Region, withheld: RoiMeasurement) -> str:
+    if all(flag.code != "beyond-range" for flag in withheld.flags):
+        return ""
+    stack, reach = region.images.stack, withheld.reach
+    return quality.advice(stack.echo_times_ms, stack.field_strength_t, reach.r2star_per_s if reach else None)
+
+
+# ---- iron
+
+
+def _calibration(
+    roi: Roi, field_t: float | None, settings: MeasureSettings
+) -> tuple[iron.Calibration | None, tuple[Flag, ...]]:
+    """The line of a region, or why it has none."""
+    if settings.calibration == "none" or roi.name in regions.WITHOUT_IRON:
+        return None, ()
+    line = iron.calibration(settings.calibration, roi.finding, field_t, _own_lines(settings))
+    return (line, ()) if line is not None else (None, (_no_calibration(roi.finding, field_t, settings.calibration),))
+
+
+def _own_lines(settings: MeasureSettings) -> Iterator[iron.Calibration]:
+    """The site's calibrations."""
+    for own in settings.calibrations:
+        line = own.model_dump() | {"organs": (own.organ,), "source": f"this site's own: {own.source}"}
+        yield iron.Calibration(**{name: value for name, value in line.items() if name != "organ"})
+
+
+def _no_calibration(organ: str, field_t: float | None, name: str) -> Flag:
+    if organ == "tissue":
+        why = "the region is not said to be liver; name it 'liver' where it is drawn"
+    elif organ not in iron.ORGANS:
+        why = f"{name} is not for the {organ}"
+    else:
+        why = f"{name} has no calibration at {'an unknown field' if field_t is None else f'{field_t:.2f} T'}"
+    return Flag("no-calibration", Grade.INFO, f"LIC not given: {why}")
+
+
+def _printed(line: iron.Calibration, lic: Estimate) -> tuple[tuple[Flag, ...], float | None]:
+    """The concentration that is printed, or what is said in its place."""
+    if lic.value > line.most_mg_per_g:
+        sentence = f"LIC > {line.most_mg_per_g:g} mg/g: {line.name} was made for no more"
+        return (Flag("over-range", Grade.INFO, sentence),), None
+    printed = iron.printed(lic.value)
+    if printed is None:
+        return (Flag("under-range", Grade.INFO, f"LIC < {iron.SMALLEST_MG_PER_G} mg/g"),), None
+    return (), printed
+
+
+def _beyond_line(rate: Estimate, line: iron.Calibration | None) -> Limit | None:
+    """What is said where the rate is measured and the calibration ends before it."""
+    if line is None or line.lic_mg_per_g(rate.value) <= line.most_mg_per_g:
+        return None
+    return iron.limit(rate.value, line)
+
+
+def _too_long_to_tell(region: Mask, told: Mask) -> tuple[Flag, ...]:
+    """A decay that cannot be told from none has no T2*: its reciprocal would be any large number."""
+    share = 1.0 - told.sum() / region.sum()
+    if share <= 0:
+        return ()
+    part = f"{share:.0%}" if share >= 0.01 else "under 1%"
+    sentence = f"T2* of {part} of the voxels is too long to tell and left out of its figures"
+    return (Flag("t2star-long", Grade.INFO, sentence),)
+
+
+def statistics(values: NDArray[np.float32]) -> Statistics:
+    """Mean, sample standard deviation, median and interquartile range."""
+    data = values.astype(np.float64)
+    low, median, high = np.percentile(data, [25.0, 50.0, 75.0])
+    sd = float(np.std(data, ddof=1)) if data.size > 1 else 0.0
+    return Statistics(float(data.mean()), sd, float(median), float(high - low))
