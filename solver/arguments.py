@@ -34,6 +34,9 @@ class Settings:
     n_coils: float
     noise_source: str
     n_coils_source: str
+    noise_confidence: str
+    n_coils_range: tuple[float, float]
+    sigma_rel_sd: float
     weights: tuple[float, float] | None  # None: automatic
     spacing: tuple[float, float]  # between rows and columns, geometric mean 1
     field_strength_t: float | None
@@ -45,6 +48,16 @@ class Settings:
     def unseen_coils(self) -> bool:
         """Whether there may be a floor of more coils than the data could show."""
         return self.noise != "gaussian" and self.n_coils_source in {"unknown", "unclear"}
+
+    @property
+    def each_its_own(self) -> bool:
+        """Whether a voxel is fitted in units of its own sigma; eq. 2 with given weights knows only one."""
+        return not self.method.endswith("-published") and (self.method == "nls" or self.weights is None)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether so little is known of the floor that nothing can be said of what lies near it."""
+        return self.unseen_coils or (self.floor_coils > 0 and self.noise_confidence in {"low", "unknown"})
 
     @property
     def floor_coils(self) -> float:
@@ -73,6 +86,9 @@ class Settings:
             "n_coils": self.n_coils,
             "noise_source": self.noise_source,
             "n_coils_source": self.n_coils_source,
+            "noise_confidence": self.noise_confidence,
+            "n_coils_range": list(self.n_coils_range),
+            "sigma_rel_sd": self.sigma_rel_sd,
             "weights": "auto" if self.weights is None else list(self.weights),
             "spacing": list(self.spacing),
             "field_strength_t": self.field_strength_t,
@@ -163,6 +179,19 @@ def positive(name: str, value: Any) -> float | None:
     if isinstance(value, str) or not (np.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return number
+
+
+def sigma(value: Any, shape: tuple[int, ...]) -> float | NDArray[np.float64] | None:
+    """Return one positive number, or one for each voxel (..., K, L), or None where sigma is looked for."""
+    if value is None or isinstance(value, str) or np.ndim(value) == 0:
+        return positive("sigma", value)
+    found = _array("sigma", value, np.float64)
+    if not (np.all(np.isfinite(found)) and np.all(found > 0)):
+        raise ValueError("sigma must be positive and finite everywhere")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(found, shape))
+    except ValueError as fault:
+        raise ValueError(f"sigma must be a number or have the shape {shape}, it has {found.shape}") from fault
 
 
 def coils(value: Any) -> float | None:

@@ -15,7 +15,7 @@ from solver.arguments import Settings, rate_bounds
 from solver.estimate import estimate_noise
 from solver.model import signal_model
 from solver.noise import NoiseEstimate
-from solver.slicewise import SliceFit, echo_major, fit_slice, model_sigma
+from solver.slicewise import SliceFit, echo_major, fit_slice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ BEYOND = 2.0  # sigma that must be left at the second echo, for one coil
 UNSEEN_COILS = 32  # whose floor might be there where the data could not show N
 ALMOST_NOTHING = 0.25  # of that, for a voxel fitted for itself
 SLICES_FOR_NOISE = 6
+HALF = 0.5  # a coil: one real channel
 NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes, and how many at least
 NEGATIVES = 8
 
@@ -40,7 +41,10 @@ class T2StarFit:
     r2star_sd_per_s: NDArray[Any]  # standard deviation of r2star_per_s
     at_least_r2star_per_s: NDArray[Any]  # finite where R2* is beyond the measurable range: "more than this"
     valid: NDArray[np.bool_]
-    sigma: float  # noise standard deviation of the real and imaginary channels, in the units of the input
+    sigma: (
+        float  # noise standard deviation of real and imaginary channels, in the units of the input, typical of tissue
+    )
+    sigma_map: NDArray[Any] | None  # (..., K, L) where it varies over the image, as given or found
     n_coils: float  # N of the non-central chi distribution, 1 is Rician
     objective: tuple[float, ...]  # after each accepted iteration, all slices together
     iterations: int
@@ -49,38 +53,64 @@ class T2StarFit:
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what made the numbers
 
 
-def _noise(
+@dataclass(frozen=True, slots=True)
+class _Noise:
+    """Noise of a stack in the units of the input."""
+
+    estimate: NoiseEstimate
+    maps: NDArray[Any] | None  # (slices, K, L) of sigma where it varies
+
+    def of_slice(self, k: int) -> float | NDArray[Any]:
+        """Sigma of a slice, one or (K, L)."""
+        return self.estimate.sigma if self.maps is None else self.maps[k]
+
+
+def _given(sigma: float | NDArray[Any], n_coils: float, source: str, mask: NDArray[np.bool_]) -> _Noise:
+    """Noise as given."""
+    typical = float(np.median(sigma[mask] if np.ndim(sigma) and mask.any() else sigma))
+    maps = None if np.ndim(sigma) == 0 else np.asarray(sigma)
+    return _Noise(NoiseEstimate(typical, n_coils, "given", source, coils_range=(n_coils, n_coils)), maps)
+
+
+def _found(
     s: NDArray[Any],
-    mask: NDArray[np.bool_],
     t_ms: NDArray[np.float64],
     dtype: Any,
-    given: tuple[float | None, float | None],
+    given: tuple[float | NDArray[Any] | None, float | None],
+    mask: NDArray[np.bool_],
     *,
     seek_coils: bool,
-) -> NoiseEstimate:
-    """Noise of a stack from a few of its slices, in the units of the input; never zero."""
+) -> _Noise:
+    """Noise of a stack from a few of its slices, never zero; of a sigma that is given only N is looked for."""
     sigma, n_coils = given
-    if sigma is not None and n_coils is not None:
-        return NoiseEstimate(float(sigma), float(n_coils), "given", "given")
     some = np.unique(np.linspace(0, len(s) - 1, SLICES_FOR_NOISE).round().astype(int))
     scale = max((float(np.abs(s[k][np.isfinite(s[k])]).max(initial=0)) for k in some), default=0.0) or 1.0
-    t = (t_ms / t_ms[-1]).astype(dtype)
-    stacks, finite = zip(*(echo_major(s[k], np.ones_like(mask[k]), scale, dtype) for k in some), strict=True)
-    chosen = [u & mask[k] for u, k in zip(finite, some, strict=True)]
+    units = [scale if sigma is None or np.ndim(sigma) == 0 else np.asarray(sigma)[k] for k in some]
+    everywhere = np.ones(s.shape[1:3], bool)
+    pairs = [echo_major(s[k], everywhere, unit, dtype) for k, unit in zip(some, units, strict=True)]
+    stacks, usable = [stack for stack, _ in pairs], [u for _, u in pairs]
     signed = _is_signed(s)
-    if signed:  # samples of one channel, as magnitudes of half a coil
-        stacks, n_coils = tuple(np.abs(one) for one in stacks), 0.5
-    stack, bounds = (list(stacks), list(finite), chosen), rate_bounds(t_ms)
-    found = estimate_noise(*stack, t, bounds, n_coils=n_coils, seek_coils=seek_coils)
+    rounding = 1 / 12 if _is_whole(s[some]) else 0.0
+    found = estimate_noise(
+        stacks,
+        usable,
+        (t_ms / t_ms[-1]).astype(dtype),
+        rate_bounds(t_ms),
+        rounding=rounding / scale**2,
+        n_coils=HALF if signed else n_coils,  # samples of one channel are magnitudes of half a coil
+        seek_coils=seek_coils,
+    )
     if signed:
-        found = replace(found, n_coils=1.0, coils_source="assumed")
-    # Whole numbers are rounded, and no data is known better than its last digit.
-    rounding = 12**-0.5 if _is_whole(s[some]) else 0.0
-    if found.coils_source == "decays" and found.sigma * scale < 2 * rounding:
-        found = replace(found, n_coils=1.0, coils_source="unclear")  # a floor of rounded numbers tells no N
+        found = replace(found, n_coils=1.0, coils_source="assumed", coils_range=(1.0, 1.0))
     if sigma is not None:
-        return replace(found, sigma=float(sigma), source="given")
-    return replace(found, sigma=max(found.sigma * scale, rounding, (2e-6 if dtype == np.float32 else 1e-9) * scale))
+        return _given(sigma, found.n_coils, found.coils_source, mask)
+    # Whole numbers are rounded, and no data is known better than its last digit.
+    least = max(rounding**0.5, (2e-6 if dtype == np.float32 else 1e-9) * scale)
+    maps = None
+    if found.surface is not None:
+        places = np.interp(np.arange(len(s)), some, np.arange(some.size))
+        maps = np.stack([np.maximum(found.surface.map(k, s.shape[1:3]) * scale, least) for k in places]).astype(dtype)
+    return _Noise(replace(found, sigma=max(found.sigma * scale, least)), maps)
 
 
 def _is_whole(s: NDArray[Any]) -> bool:
@@ -94,7 +124,7 @@ def fit_t2star(
     *,
     method: str = "admm",
     noise: str | None = None,
-    sigma: float | None = None,
+    sigma: float | ArrayLike | None = None,
     weights: Literal["auto"] | tuple[float, float] = "auto",
     mask: ArrayLike | None = None,
     spacing: tuple[float, float] | None = None,
@@ -130,15 +160,18 @@ def fit_t2star(
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = arguments.precision(s)
     noise = "gaussian" if _is_signed(s) else noise
-    given = arguments.positive("sigma", sigma), arguments.coils(n_coils)
+    given = arguments.sigma(sigma, shape), arguments.coils(n_coils)
+    if np.ndim(given[0]):
+        given = np.reshape(given[0], (-1, *shape[-2:])), given[1]
     field_strength_t = arguments.positive("field_strength_t", field_strength_t)
     arguments.check_model(model, t_ms, field_strength_t, method)
     richer = bool(signal_model(model, field_strength_t, 1.0).parameters)
-    if noise == "gaussian" and given[0] is not None and given[1] is None:  # no floor, so that N has no say
-        estimate = NoiseEstimate(given[0], 1.0, "given", "assumed")
+    if given[0] is not None and (given[1] is not None or noise == "gaussian"):  # without a floor N has no say
+        found = _given(given[0], given[1] or 1.0, "given" if given[1] else "assumed", chosen)
     else:
         seek_coils = noise != "gaussian" and not richer and given[0] is None
-        estimate = _noise(slices, chosen, t_ms, dtype, given, seek_coils=seek_coils)
+        found = _found(slices, t_ms, dtype, given, chosen, seek_coils=seek_coils)
+    estimate = found.estimate
     settings = Settings(
         method=method,
         noise=noise,
@@ -148,6 +181,9 @@ def fit_t2star(
         n_coils=estimate.n_coils,
         noise_source=estimate.source,
         n_coils_source=estimate.coils_source,
+        noise_confidence=estimate.confidence,
+        n_coils_range=estimate.coils_range,
+        sigma_rel_sd=estimate.relative_sd,
         weights=arguments.weights(weights),
         spacing=arguments.pixel_spacing(spacing),
         field_strength_t=field_strength_t,
@@ -155,20 +191,10 @@ def fit_t2star(
         dtype=dtype,
         hyperparameters=hyperparameters,
     )
-    if estimate.source == "residuals" and signal_model(model, field_strength_t, 1.0).parameters:
-        settings = replace(settings, sigma=_sigma_of_model(slices, chosen, settings))
+    units = [found.of_slice(k) if settings.each_its_own else settings.sigma for k in range(len(slices))]
     with ThreadPoolExecutor(arguments.threads(threads)) as pool:
-        results = list(pool.map(partial(fit_slice, settings=settings), slices, chosen))
-    return _assemble(results, settings, shape)
-
-
-def _sigma_of_model(slices: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> float:
-    """Sigma from the residuals of the model itself; what one exponential left over stays the upper bound."""
-    some = np.unique(np.linspace(0, len(slices) - 1, SLICES_FOR_NOISE).round().astype(int))
-    pairs = [echo_major(slices[k], mask[k], settings.sigma, settings.dtype) for k in some]
-    sigma = model_sigma([stack for stack, _ in pairs], [usable for _, usable in pairs], settings) * settings.sigma
-    least = 1e-9 * float(np.nanmax(np.abs(slices[some]), initial=0.0))
-    return min(max(sigma, least), settings.sigma) if sigma > 0 else settings.sigma
+        results = list(pool.map(partial(fit_slice, settings=settings), slices, chosen, units))
+    return _assemble(results, settings, shape, units, found.maps)
 
 
 def _is_signed(s: NDArray[Any]) -> bool:
@@ -178,8 +204,12 @@ def _is_signed(s: NDArray[Any]) -> bool:
 
 def _least_second(settings: Settings) -> float:
     """What must be left at the second echo, in sigma."""
-    n_coils = UNSEEN_COILS if settings.unseen_coils else settings.n_coils
-    return float(BEYOND * np.sqrt((1 + n_coils) / 2))
+    n_coils = settings.n_coils
+    if settings.unseen_coils:
+        n_coils = UNSEEN_COILS
+    elif settings.doubtful and settings.floor_coils:
+        n_coils = max(n_coils, settings.n_coils_range[1])
+    return float(BEYOND * (1 + settings.sigma_rel_sd) * np.sqrt((1 + n_coils) / 2))
 
 
 def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> NDArray[np.bool_]:
@@ -198,13 +228,19 @@ def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -
     return out
 
 
-def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...]) -> T2StarFit:
+def _assemble(
+    results: list[SliceFit],
+    settings: Settings,
+    shape: tuple[int, ...],
+    units: list[float | NDArray[Any]],
+    maps: NDArray[Any] | None,
+) -> T2StarFit:
     """Join slices, back to the units of the input."""
     t_last = settings.t_ms[-1]
     x = np.stack([one.x for one in results])
     free = np.stack([one.free for one in results])
     sd = np.stack([one.sd for one in results])
-    s0, r = x[:, 0] * settings.sigma, x[:, 1] / t_last
+    s0, r = np.stack([one.x[0] * unit for one, unit in zip(results, units, strict=True)]), x[:, 1] / t_last
     low, high = (bound / t_last for bound in settings.bounds)
     beyond = _beyond(x[:, 0] * np.exp(-r * settings.t_ms[1]), free, settings)
     valid = free & ~beyond & (r > low * 1.01) & (r < high * 0.99) & (x[:, 0] > 0) & np.isfinite(sd)
@@ -227,11 +263,12 @@ def _assemble(results: list[SliceFit], settings: Settings, shape: tuple[int, ...
         t2star_ms=kept(t2star),
         r2star_per_s=kept(1000 * r),
         r2star_sd_per_s=kept(1000 * sd / t_last),
-        at_least_r2star_per_s=np.where(beyond & (not settings.unseen_coils), at_least, nan)
+        at_least_r2star_per_s=np.where(beyond & (not settings.doubtful), at_least, nan)
         .astype(settings.dtype)
         .reshape(shape),
         valid=valid.reshape(shape),
         sigma=settings.sigma,
+        sigma_map=None if maps is None else maps.reshape(shape),
         n_coils=settings.n_coils,
         objective=tuple(float(v) for v in history),
         iterations=max(one.iterations for one in results),

@@ -18,10 +18,10 @@ from solver.vector_math import fast_log, inlined
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from solver.sigma_map import Surface
+
 INFORMATION_STEPS = 8  # entries of the table of information per sigma
 GAUSSIAN = -1.0  # in place of a Bessel order
-COILS_TRIED = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0)
-LEVELS_TRIED = np.linspace(0.01, 0.9, 12)
 
 
 @inlined
@@ -112,85 +112,37 @@ def expected_magnitude(signal: NDArray[np.float64], n_coils: float) -> tuple[NDA
     )
 
 
+def magnitude_variance(signal: NDArray[np.float64], n_coils: float) -> NDArray[np.float64]:
+    """Variance of a magnitude at noise-free signals (units of sigma): A^2 + 2 N - E[m]^2; 1 without a floor (N = 0)."""
+    if not n_coils:
+        return np.ones_like(signal)
+    expected, _ = expected_magnitude(signal, n_coils)
+    near = np.minimum(signal, 30)
+    # Far from the floor the difference of squares has no digits left; the next terms of the tail stand in for it.
+    tail = 1 - (n_coils - 0.5) / np.maximum(signal, 30) ** 2
+    variance: NDArray[np.float64] = np.where(
+        signal < 30, near**2 + 2 * n_coils - np.where(signal < 30, expected, 0) ** 2, tail
+    )
+    return variance
+
+
 @dataclass(frozen=True, slots=True)
 class NoiseEstimate:
     """Standard deviation of the real and imaginary channels, N of the non-central chi, and where both come from."""
 
     sigma: float
     n_coils: float
-    source: str  # of sigma: "air", "late echoes", "residuals", "differences" or "given"
-    coils_source: str  # of N: one of these, "decays", "assumed", "unclear" or "unknown"
+    source: str  # of sigma: "air", "late echoes", "tissue", "residuals", "differences" or "given"
+    coils_source: str  # of N: "air", "late echoes", "moments", "decays", "given", "assumed", "unclear" or "unknown"
+    confidence: str = "given"  # "high", "fair", "low" or "unknown"
+    coils_range: tuple[float, float] = (1.0, 1.0)  # N that the data allow
+    relative_sd: float = 0.0  # of sigma
+    surface: Surface | None = None  # of sigma, where it varies
 
 
 def mean_of_noise(n_coils: float) -> float:
     """E[m] / sigma without signal: sqrt(2) Gamma(N + 1/2) / Gamma(N)."""
     return float(np.sqrt(2) * special.poch(n_coils, 0.5))
-
-
-def coils_of(samples: NDArray[Any]) -> float:
-    """N from the ratio E[m]^2 / E[m^2] of samples without signal; up to 1.1 it is 1."""
-    ratio = float(np.mean(samples, dtype=np.float64) ** 2 / np.mean(np.square(samples, dtype=np.float64)))
-    n = np.geomspace(0.5, 128, 400)
-    found = float(np.interp(ratio, special.poch(n, 0.5) ** 2 / n, n))
-    return 1.0 if found < 1.1 else found
-
-
-def noise_only(
-    samples: NDArray[Any], between: tuple[float, float], n_coils: float | None = None
-) -> NDArray[Any] | None:
-    """Pick the voxels of ``samples`` (M, n) that hold nothing but noise; None where there are too few of them.
-
-    The mean power of such a voxel is N sigma^2 times a chi-square of 2NM degrees of freedom over its mean. The level is
-    the fixed point at which the accepted voxels, those within the quantiles of that distribution, have that mean
-    (after Koay et al. 2009, from many levels and for several N). The largest set is taken whose power is the same at
-    every echo and scatters as the noise of that N does, which weak tissue, ghosts and artefacts do not, and
-    whose sigma lies ``between`` what residuals in tissue allow (0, 0: nothing is known).
-    """
-    power = np.mean(np.square(samples, dtype=np.float64), axis=0) / 2
-    rising = np.sort(power)
-    sums = np.concatenate([[0.0], np.cumsum(rising)])
-    fewest = max(64, power.size // 200)
-    found = {}
-    for n in (n_coils,) if n_coils else COILS_TRIED:
-        for start in np.quantile(rising, LEVELS_TRIED) if power.size >= fewest else ():
-            low, high = _fixed_point(rising, sums, start, 2 * n * len(samples))
-            count = int(np.searchsorted(rising, high) - np.searchsorted(rising, low))
-            if high > 0:
-                found[n, round(100 * np.log(high))] = (count, low, high)  # many starts end at one level
-    for (n, _), (count, low, high) in sorted(found.items(), key=lambda item: -item[1][0]):
-        accepted = samples[:, (power >= low) & (power < high)]
-        if count >= fewest and _is_noise(accepted, n):
-            level = float(
-                np.sqrt(np.mean(np.square(accepted, dtype=np.float64)) / (2 * (n_coils or coils_of(accepted))))
-            )
-            if between[1] == 0 or between[0] < level < between[1]:
-                return accepted
-    return None
-
-
-def _fixed_point(
-    rising: NDArray[np.float64], sums: NDArray[np.float64], level: float, freedom: float
-) -> tuple[float, float]:
-    """Powers between which lie those whose mean is the level that their bounds were computed from."""
-    low, high = special.chdtri(freedom, [0.995, 0.005]) / freedom
-    for _ in range(50):
-        i, j = np.searchsorted(rising, [low * level, high * level])
-        new = (sums[j] - sums[i]) / (j - i) if j > i else level
-        if abs(new - level) <= 1e-4 * level:
-            break
-        level = new
-    return float(low * level), float(high * level)
-
-
-def _is_noise(samples: NDArray[Any], n_coils: float) -> bool:
-    """Equal power at every echo, a distribution of the N supposed, and no more scatter between voxels than within."""
-    square = np.square(samples, dtype=np.float64)
-    power = float(square.mean())
-    if power == 0 or np.ptp(square.mean(axis=1)) > power * (0.02 + 6 / np.sqrt(n_coils * square.shape[1])):
-        return False
-    n = coils_of(samples)
-    between = np.var(square.mean(axis=0)) / power**2
-    return bool(0.7 < n / n_coils < 1.4 and 0.6 < between * n * len(samples) < 1.4)
 
 
 def residual_sigma(a: NDArray[Any], r: NDArray[Any], rss: NDArray[Any], t: NDArray[Any]) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage, special
+from scipy import ndimage
 
 from solver import admm, published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from solver.arguments import Settings
 
-RESIDUAL_VOXELS = 2000
 BLOCK = 4  # voxels joined in each direction for a start
 SMALLEST_TO_JOIN = 32
-LIKELY_COILS = 8.0  # that might be there where N is not known; its effect is counted as uncertainty
+LIKELY_COILS = (
+    8.0,
+    16.0,
+)  # that might be there where N is not known, by what late echoes allow: counted as uncertainty
 DOUBT = 1.2  # factor that N may be wrong by where the decays told it
 USABLE_ECHO = 1.3  # a truncated fit stops before the first echo below this many times the mean of the noise
 
@@ -42,18 +44,20 @@ class SliceFit:
     verdict: str
 
 
-def echo_major(s: NDArray[Any], mask: NDArray[np.bool_], unit: float, dtype: Any) -> tuple[NDArray[Any], Any]:
-    """Return one slice as (M, K, L) in units of ``unit``; what is masked or not finite is 0 and not usable."""
-    stack = np.ascontiguousarray(np.moveaxis(s, -1, 0).astype(dtype) * dtype(1 / unit))
+def echo_major(
+    s: NDArray[Any], mask: NDArray[np.bool_], unit: float | NDArray[Any], dtype: Any
+) -> tuple[NDArray[Any], Any]:
+    """Return one slice as (M, K, L) in units of ``unit``, one or (K, L); what is masked or not finite is 0, not usable."""
+    stack = np.ascontiguousarray(np.moveaxis(s, -1, 0).astype(dtype) * np.asarray(1 / unit, dtype))
     usable = mask & np.all(np.isfinite(stack), axis=0)
     if not usable.all():
         stack[:, ~usable] = 0
     return stack, usable
 
 
-def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> SliceFit:
-    """Fit a slice (K, L, M) where ``mask`` allows."""
-    stack, usable = echo_major(s, mask, settings.sigma, settings.dtype)
+def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], sigma: float | NDArray[Any], settings: Settings) -> SliceFit:
+    """Fit a slice (K, L, M) where ``mask`` allows; ``sigma`` is one or (K, L)."""
+    stack, usable = echo_major(s, mask, sigma, settings.dtype)
     if settings.method.endswith("-published"):
         return _published(stack, usable, settings)
     if settings.floor_coils:
@@ -69,13 +73,18 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], settings: Settings) -> S
 
 
 def _with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any]:
-    """Deviation of the rate with what is not known of the number of coils."""
-    n = settings.n_coils
-    coils = (n, LIKELY_COILS) if settings.unseen_coils else (n, DOUBT * n)
-    if not settings.unseen_coils and settings.n_coils_source != "decays":
+    """Deviation of the rate with what is not known of the floor, 2 N sigma^2: neither N nor sigma."""
+    n = settings.floor_coils
+    if not n:
         return sd
-    wider: NDArray[Any] = np.hypot(sd, floor_shift(x[0], x[1], settings.t, coils))
-    return wider
+    coils = DOUBT * n if settings.n_coils_source == "decays" else n
+    if settings.unseen_coils:
+        coils = float(np.clip(settings.n_coils_range[1], *LIKELY_COILS))
+    # What a relative deviation of sigma does to the floor is what as much more N would do.
+    floors = {coils, n * (1 + settings.sigma_rel_sd) ** 2} - {n}
+    for other in floors:
+        sd = np.hypot(sd, floor_shift(x[0], x[1], settings.t, (n, other)))
+    return sd
 
 
 def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> NDArray[np.bool_]:
@@ -99,30 +108,6 @@ def _likelihood(stack: NDArray[Any], settings: Settings) -> Likelihood:
     chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
     use = _echoes_to_use(s, settings) if settings.model == "truncation" else np.ones(s.shape, bool)
     return Profiled(s.astype(np.float64), settings.t.astype(np.float64), order, chosen, use, first_moment)
-
-
-def model_sigma(stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]], settings: Settings) -> float:
-    """Noise deviation, in the units of the stacks, from the residuals of least-squares fits of a richer model.
-
-    Residuals of one exponential would count as noise what that model explains. The brightest voxels, at most
-    ``RESIDUAL_VOXELS``, and of them the lowest fifth as in ``noise.residual_sigma``.
-    """
-    s = np.concatenate([one[:, u] for one, u in zip(stacks, usable, strict=True)], axis=1)
-    brightest = np.argsort(-s[0])[:: max(1, s.shape[1] // (2 * RESIDUAL_VOXELS))][:RESIDUAL_VOXELS]
-    s = np.ascontiguousarray(s[:, brightest])
-    chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
-    freedom = len(s) - 2 - len(chosen.parameters)
-    if freedom < 1 or not s.shape[1]:
-        return 0.0
-    rough = max(float(s.max()), 1e-30) * 1e-3
-    a, r, _ = variable_projection(s / s.dtype.type(rough), settings.t, *settings.bounds)
-    r = np.minimum(r * s.dtype.type(chosen.faster), s.dtype.type(settings.bounds[1]))
-    likelihood = _likelihood(s / s.dtype.type(rough), replace(settings, noise="gaussian"))
-    x = np.stack([a, r])[:, None]
-    free = np.ones(x.shape[1:], bool)
-    found = admm.minimise(admm.Problem(likelihood, np.zeros_like(x), free, *settings.bounds), x, tolerance=1e-6)
-    square = 2 * likelihood.terms(found.x.reshape(2, -1))[0]
-    return rough * float(np.sqrt(np.quantile(square, 0.2) / special.chdtri(freedom, 0.8)))
 
 
 def _echoes_to_use(s: NDArray[Any], settings: Settings) -> NDArray[np.bool_]:
