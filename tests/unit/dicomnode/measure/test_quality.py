@@ -27,7 +27,7 @@ GOOD = quality.Evidence(
     unexplained=1.0,
     moved_by_noise=0.001,
     moved_by_echoes=0.001,
-    moved_by_fat=0.001,
+    fat=quality.FatEvidence(0.001, 0.001, 0.1),
     mixed=0.05,
     disagreeing=0.0,
     coils_source="air",
@@ -53,8 +53,10 @@ def test_a_good_decay_has_no_flag():
         ({"beyond": 0.6, "invalid": 0.6}, "beyond-range"),
         ({"invalid": 0.6}, "invalid-voxels"),
         ({"clipped": 0.3}, "clipped"),
-        ({"unexplained": 187.0, "moved_by_fat": -0.3}, "residuals"),
-        ({"unexplained": 50.0, "moved_by_fat": None, "moved_by_echoes": 0.4}, "residuals"),
+        ({"unexplained": 187.0, "moved_by_echoes": 0.4}, "residuals"),
+        ({"unexplained": 50.0, "fat": None}, "residuals"),
+        ({"moved_by_echoes": 0.6, "fat": quality.FatEvidence(0.3, 0.5, 1e4)}, "residuals"),
+        ({"moved_by_echoes": 0.1, "fat": quality.FatEvidence(0.3, None, 1e4)}, "fat"),
         ({"mixed": 0.8}, "mixed"),
         ({"disagreeing": 0.5}, "slices-disagree"),
         ({"moved_by_noise": 0.4}, "noise"),
@@ -70,7 +72,7 @@ def test_what_makes_a_number_wrong_forbids_it(changes, code):
         ({"decay": decay(550.0), "plain_r2star_per_s": None}, "few-echoes"),
         ({"invalid": 0.2}, "invalid-voxels"),
         ({"decay": decay(20.0, s0=48.0), "plain_r2star_per_s": None}, "first-echo-weak"),
-        ({"unexplained": 5.0, "moved_by_fat": 0.05}, "residuals"),
+        ({"moved_by_echoes": 0.1}, "residuals"),
         ({"moved_by_noise": 0.1}, "noise"),
         ({"coils_source": "unclear"}, "coils"),
         ({"coils_source": "unknown"}, "coils"),
@@ -85,7 +87,8 @@ def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"unexplained": 3.0, "moved_by_fat": 0.01}, "residuals"),
+        ({"unexplained": 3.0}, "residuals"),
+        ({"moved_by_echoes": 0.2, "fat": quality.FatEvidence(0.15, 0.01, 1e4)}, "fat-corrected"),
         ({"unexplained": 0.3}, "residuals"),
         ({"plain_r2star_per_s": 85.0}, "noise-correction"),
         ({"plain_r2star_per_s": 115.0}, "noise-correction"),
@@ -96,18 +99,28 @@ def test_what_takes_nothing_away_is_told(changes, code):
     assert flags(**changes)[code] is Grade.INFO
 
 
+def test_fat_is_allowed_for_only_where_it_explains_what_single_echoes_do():
+    fatty = replace(GOOD, moved_by_echoes=0.2, fat=quality.FatEvidence(0.15, 0.01, 1e4))
+    assert fatty.correction == 1.15
+    assert fatty.moved_by_model == 0.01
+    for doubtful in ((0.15, 0.01, 1.0), (0.15, 0.19, 1e4), (0.15, None, 1e4)):
+        other = replace(fatty, fat=quality.FatEvidence(*doubtful))
+        assert other.correction == 1.0
+        assert other.moved_by_model == 0.2
+
+
 def test_fat_that_noise_explains_is_no_fat():
-    assert flags(moved_by_fat=0.5, moved_by_echoes=0.5) == {}
+    assert flags(fat=quality.FatEvidence(0.5, 0.001, 1.0)) == {}
 
 
 def certain(**changes):
     known = {"n_voxels": 10_000, "voxel_sd": 2.0, "joined": 1.0, "moved_by_noise": 0.0, "moved_by_model": 0.0}
-    return quality.estimate(100.0, **{**known, "blocks": (), "slices": (), **changes})
+    return quality.estimate(100.0, correction=1.0, **{**known, "blocks": (), "slices": (), **changes})
 
 
 def test_the_interval_of_many_equal_voxels_is_that_of_their_median():
     found = certain()
-    half = 1.96 * 1.2533 * 2.0 / 100
+    half = 1.96 * math.hypot(1.2533 * 2.0 / 100, 100 * quality.UNSEEN)
     assert found.ci95 == pytest.approx((100 - half, 100 + half), rel=1e-3)
 
 
