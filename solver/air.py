@@ -40,7 +40,7 @@ class Crowd:
 @kernel
 def _mode(x: Any, width: float, start: int) -> int:
     """First place in ascending x from which the most values lie within ``width``, climbing from ``start``."""
-    top, reach = start, start
+    top = start
     while True:
         best, most, end = top, -1, top
         limit = x[top] + width

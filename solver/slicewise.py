@@ -47,7 +47,10 @@ class SliceFit:
 def echo_major(
     s: NDArray[Any], mask: NDArray[np.bool_], unit: float | NDArray[Any], dtype: Any
 ) -> tuple[NDArray[Any], Any]:
-    """Return one slice as (M, K, L) in units of ``unit``, one or (K, L); what is masked or not finite is 0, not usable."""
+    """Return one slice as (M, K, L) in units of ``unit``, one or (K, L).
+
+    What is masked or not finite is 0 and not usable.
+    """
     stack = np.ascontiguousarray(np.moveaxis(s, -1, 0).astype(dtype) * np.asarray(1 / unit, dtype))
     usable = mask & np.all(np.isfinite(stack), axis=0)
     if not usable.all():

@@ -1,6 +1,5 @@
 """Signals of slices joined over small squares of voxels."""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
