@@ -30,6 +30,12 @@ R2STAR = Code("126395", "DCM", "R2*")
 LIC = private("LIC", "LIC (dry weight)")  # short: viewers print the meaning beside the number
 LIC_DOUBTED = private("LIC", "LIC, low confidence")  # the same concept: whoever reads codes reads the evaluations too
 LIC_UMOL = private("LIC-UMOL", "LIC (dry weight), amount of iron")
+# The ends of the 95 % interval. The standard's own (CID 225) are distances without a meaning of 95 %, highdicom writes
+# them without a unit, and PixelMed's validator finds their relationship wrong.
+R2STAR_LOW = private("R2S-CI95-LOW", "R2*, 95 % interval from")
+R2STAR_HIGH = private("R2S-CI95-HIGH", "R2*, 95 % interval to")
+LIC_LOW = private("LIC-CI95-LOW", "LIC, 95 % interval from")
+LIC_HIGH = private("LIC-CI95-HIGH", "LIC, 95 % interval to")
 # A bound has a concept of its own, so that nothing can read it as the value.
 R2STAR_AT_LEAST = private("R2S-MIN", "R2* at least (beyond the range)")
 LIC_AT_LEAST = private("LIC-MIN", "LIC at least (beyond the range)")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.sr.coding import Code
 
-    from dicomnode.model import Estimate, Roi, RoiMeasurement, Statistics
+    from dicomnode.model import Roi, RoiMeasurement, Statistics
     from dicomnode.report.instance import Draft
 
     Written = Mapping[str, tuple[Dataset, ...]]
@@ -94,9 +94,10 @@ def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> li
     iron = _lic(numbers)
     return [
         *_bounds(numbers),
-        *r2star.item("median", codes.MEDIAN, numbers.r2star),
+        *r2star.item("median", codes.MEDIAN),
         *iron[:1],
         *t2star.item("median", codes.MEDIAN),
+        *_interval(numbers),
         *_confidence(numbers),
         _plain(codes.AREA, numbers.area_mm2, codes.SQUARE_MILLIMETRE),
         _plain(codes.VOXELS, int(numbers.n_voxels), codes.VOXEL_COUNT),
@@ -160,7 +161,7 @@ class _Quantity:
     values: Statistics | None
     read_from: tuple[Dataset, ...]
 
-    def item(self, field: str, derivation: Code, estimate: Estimate | None = None) -> list[sr.Measurement]:
+    def item(self, field: str, derivation: Code) -> list[sr.Measurement]:
         """Return one figure of the distribution, or nothing where it could not be measured."""
         value = math.nan if self.values is None else float(getattr(self.values, field))
         if not math.isfinite(value):
@@ -172,19 +173,24 @@ class _Quantity:
             unit=self.unit,
             derivation=derivation,
             method=codes.R2STAR_FIT,
-            properties=_uncertainty(value, estimate),
             referenced_images=images,
         )
         return [_printed(item)]
 
 
-def _uncertainty(value: float, estimate: Estimate | None) -> sr.MeasurementProperties | None:
-    """Return the 95 % interval as the standard has it: how far the truth may lie above and below (CID 225)."""
-    if estimate is None:
-        return None
-    low, high = estimate.ci95
-    above, below = max(high - value, 0.0), max(value - low, 0.0)
-    return sr.MeasurementProperties(upper_measurement_uncertainty=above, lower_measurement_uncertainty=below)
+def _interval(numbers: RoiMeasurement) -> list[sr.Measurement]:
+    """Return the ends of the 95 % intervals, each under a name that nothing takes for the value."""
+    if not numbers.measurable:
+        return []
+    found = []
+    if numbers.lic is not None and not wording.is_under_range(numbers):
+        low, high = numbers.lic.ci95
+        unit = codes.MILLIGRAM_PER_GRAM_DRY
+        found += [(codes.LIC_LOW, low, unit), (codes.LIC_HIGH, high, unit)]
+    if numbers.r2star is not None:
+        low, high = numbers.r2star.ci95
+        found += [(codes.R2STAR_LOW, low, codes.PER_SECOND), (codes.R2STAR_HIGH, high, codes.PER_SECOND)]
+    return [_plain(name, max(float(value), 0.0), unit) for name, value, unit in found]
 
 
 def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
@@ -201,7 +207,6 @@ def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
                 unit=unit,
                 derivation=codes.MEDIAN,
                 method=codes.calibration(numbers.calibration),
-                properties=_uncertainty(value, numbers.lic) if factor == 1 else None,
             )
         )
         for what, unit, factor in (

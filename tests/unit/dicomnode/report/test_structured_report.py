@@ -58,8 +58,8 @@ def test_a_viewer_that_prints_five_lines_prints_the_five_that_matter(everything)
         "R2*",
         "LIC, low confidence",
         "T2*",
-        "Confidence of the region",
-        "Area",
+        "LIC, 95 % interval from",
+        "LIC, 95 % interval to",
     ]
 
 
@@ -86,6 +86,10 @@ def test_units_are_coded(everything):
         "LIC, low confidence": "mg/g{DryWeight}",
         "LIC (dry weight), amount of iron": "umol/g{DryWeight}",
         "Confidence of the region": "%",
+        "R2*, 95 % interval from": "/s",
+        "R2*, 95 % interval to": "/s",
+        "LIC, 95 % interval from": "mg/g{DryWeight}",
+        "LIC, 95 % interval to": "mg/g{DryWeight}",
         "Area": "mm2",
         "Voxels": "{voxels}",
         "R2* of one slice": "/s",
@@ -217,11 +221,12 @@ def test_a_region_of_dust_keeps_its_largest_outlines_and_says_so(bench):
     assert any("the 50 largest outlines are drawn" in words for words in _texts(d.ContentSequence))
 
 
-def test_the_interval_stands_with_the_number_as_the_standard_has_it(everything):
-    group = _groups(everything["structured_report"][0])[0]
-    [rate] = [m for m in group.get_measurements() if m.name.meaning == "R2*" and m.derivation.meaning == "Median"]
-    around = {item.name.value: float(item.value) for item in rate[0].ContentSequence if item.ValueType == "NUM"}
-    assert around == {"371886008": 7.25, "371885007": 6.5}
+def test_the_interval_stands_with_the_number_in_its_unit(everything):
+    found = {
+        m.name.value: (m.value, m.unit.value) for m in _groups(everything["structured_report"][0])[0].get_measurements()
+    }
+    assert (found["R2S-CI95-LOW"], found["R2S-CI95-HIGH"]) == ((118.5, "/s"), (132.25, "/s"))
+    assert (found["LIC-CI95-LOW"], found["LIC-CI95-HIGH"]) == ((2.9, "mg/g{DryWeight}"), (3.3, "mg/g{DryWeight}"))
 
 
 def test_the_doubt_stands_beside_the_number_and_beside_the_region(everything):
