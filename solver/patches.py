@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.tiles import TILE, Tiles
+from solver.tiles import TILE, Tiles, quantile
 from solver.vector_math import kernel
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ SWEEPS = 30  # of the QL iteration for one eigenvalue, as usual
 NOTHING, DIGITS = 1e-30, 1e-14  # of a row, and of an eigenvalue, that count as none
 QUANTILE, DEVIATE = 0.35, -0.385  # of the patches, and of a normal deviate: what is no noise only raises
 FEWEST = 8  # patches
+NEIGHBOURS = 8  # of a tile
 ENOUGH = 24  # patches away from edges, so that none at edges are needed
 ORDINARY = 1.4  # times the lowest third: patches within it tell how far chance scatters
 
@@ -197,9 +198,7 @@ def _variances(s: Any, ys: Any, xs: Any, used: Any, stride: int, out: Any, freed
 
 def _inner(bright: NDArray[np.bool_], tiles: Tiles) -> NDArray[np.bool_]:
     """Tiles whose neighbours are bright too: at an edge, half a patch may be air, which may have been changed."""
-    grid = np.pad(bright.reshape(-1, *tiles.grid), ((0, 0), (1, 1), (1, 1)))
-    across = grid[:, :, :-2] & grid[:, :, 1:-1] & grid[:, :, 2:]
-    inner: NDArray[np.bool_] = (across[:, :-2] & across[:, 1:-1] & across[:, 2:]).ravel()
+    inner: NDArray[np.bool_] = bright & (tiles.around(bright) >= NEIGHBOURS)
     return inner
 
 
@@ -213,8 +212,7 @@ def tissue_noise(
     and the rate as a plane; fat, ghosts, edges and alternating read-outs add few components, which leave with the
     signal; the rest is noise.
     """
-    lit = np.cumprod(tiles.magnitude > clear_of, axis=0).sum(axis=0)
-    used = np.minimum(lit, MOST_ECHOES)
+    used = np.minimum(tiles.leading(clear_of), MOST_ECHOES)
     need = (SIDE - 1) * stride + 1
     bright = tiles.sound & (tiles.zeros == 0) & (used >= fewest_echoes)
     inner = _inner(bright, tiles)
@@ -235,6 +233,6 @@ def tissue_noise(
     each, freedom, where = np.sqrt(variance[good]), freedom[good], which[chosen[good]]
     if each.size < FEWEST:
         return Patches(0.0, 0.0, each, freedom, where, stride)
-    sigma = float(np.quantile(each / (1 + DEVIATE * np.sqrt(0.5 / freedom)), QUANTILE))
-    ordinary = each[each < ORDINARY * np.quantile(each, 0.3)]
+    sigma = quantile(each / (1 + DEVIATE * np.sqrt(0.5 / freedom)), QUANTILE)
+    ordinary = each[each < ORDINARY * quantile(each, 0.3)]
     return Patches(sigma, float(np.std(np.log(ordinary))), each, freedom, where, stride)

@@ -67,11 +67,11 @@ def surface_of(places: Places) -> Surface | None:
     """Map of sigma, where places differ by more than chance and as their neighbours do; else None."""
     if places.value.size < FEWEST:
         return None
-    spread = _deviation(places.value)
+    spread = deviation(places.value)
     places = places.only(places.value < np.median(places.value) + OUTLYING * spread)
     found = Surface(places, float(np.median(places.value)))
     rest = places.value - found.at(places.where, leave_out=True)
-    rough = _deviation(rest)
+    rough = deviation(rest)
     if rough > GAIN * max(spread, 1e-9) or rough > ROUGHEST:
         return None
     kept = places.only(rest < OUTLYING * rough)
@@ -80,6 +80,6 @@ def surface_of(places: Places) -> Surface | None:
     return found if high - low > np.log(LEAST_RANGE) else None
 
 
-def _deviation(values: NDArray[Any]) -> float:
+def deviation(values: NDArray[Any]) -> float:
     """Standard deviation of the middle of the values."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))

@@ -11,13 +11,16 @@ import numpy as np
 from solver.air import Crowd, lowest_crowd
 from solver.coils import Moments, coils_by_moments, ratio_of_coils, whole_coils
 from solver.patches import Patches, tissue_noise
-from solver.sigma_map import Places, Surface, surface_of
-from solver.tiles import TILE, Tiles
+from solver.sigma_map import Places, Surface, deviation, surface_of
+from solver.tiles import TILE, Tiles, mean_echoes, quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PATCHES = 160  # of a slice, and a third of that where only their sigma is compared
+PATCHES = 96  # of a slice, and a third of that where only their sigma is compared
+MAPPED = 240  # of a slice where sigma may vary
+CHANCE = 1.3  # times the scatter of ln sigma between patches that chance makes
+APART = 0.08  # between ln sigma of patches and of dark tiles: more than chance
 CLEAR = 3.5  # root mean squares of the floor: of such a magnitude the deviation is sigma
 ZEROS = 0.02  # share of a tile's samples that may be 0 by chance
 ZEROED = 0.9  # with more, a tile is no data
@@ -87,7 +90,7 @@ def hear(stack: Stack) -> Witnesses:
     tissue, shared = _of_any_stride(stack, near, lowest, air)
     if not tissue.found:
         return Witnesses(air, floor, tissue, shared, None, 0.0, np.inf, Moments())
-    surface = surface_of(_places(stack, tissue, air or floor))
+    surface = _varying(stack, tissue, lowest, air or floor)
     some = lit(stack, tissue.sigma)
     each = np.full(some.size, tissue.sigma) if surface is None else np.exp(surface.at(_where(tiles, some)))
     moments = coils_by_moments(stack.slices, tiles, some, each)
@@ -106,15 +109,14 @@ def _natural_zeros(tiles: Tiles, rounding: float) -> Any:
     """Share of the samples of each tile that may be 0: by chance, or because whole numbers are small."""
     if not rounding:
         return ZEROS
-    power = np.maximum(tiles.power.mean(axis=0) / (12 * rounding), 0.02)  # in grey levels
+    power = np.maximum(mean_echoes(tiles.power, 0, tiles.echoes) / (12 * rounding), 0.02)  # in grey levels
     # A Rayleigh magnitude of that power is under half a grey level in so many samples; half as many again by chance.
     return np.minimum(ZEROS + 1.5 * (1 - np.exp(-0.25 / power)), ZEROED)
 
 
 def _gone(tiles: Tiles, sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tiles that have lost their signal, as the tiles around tell: their own noise has no say in which are heard."""
-    late = tiles.power[tiles.late].mean(axis=0)
-    around = tiles.around(np.where(sound, late, 0.0)) / np.maximum(tiles.around(sound), 1)
+    around = tiles.around(np.where(sound, tiles.late_power, 0.0)) / np.maximum(tiles.around(sound), 1)
     return sound & (around > 0) & (tiles.power[0] > DECAYED * around)
 
 
@@ -126,8 +128,8 @@ def _decayed(tiles: Tiles, alive: NDArray[np.bool_]) -> Crowd | None:
     return lowest_crowd(tiles.magnitude[late], tiles.power[late], np.flatnonzero(_gone(tiles, alive)))
 
 
-def _patches(stack: Stack, floor_power: float, stride: int) -> Patches:
-    most = PATCHES * len(stack.slices) // (1 if stride == 1 else 3)
+def _patches(stack: Stack, floor_power: float, stride: int, most: int | None = None) -> Patches:
+    most = (most or PATCHES // (1 if stride == 1 else 3)) * len(stack.slices)
     clear, fewest = CLEAR * math.sqrt(floor_power), min(3, stack.tiles.echoes)
     found = tissue_noise(stack.slices, stack.tiles, clear, most, fewest, stride)
     if not found.found and fewest > 2:
@@ -189,8 +191,8 @@ def _bound(stack: Stack, some: NDArray[Any], sigma: NDArray[Any]) -> float:
     """N of tissue at most: nearly the lowest late power of its tiles over 2 sigma^2; infinite where too few tell it."""
     if some.size <= MANY:
         return np.inf
-    late = stack.tiles.power[stack.tiles.late][:, some].mean(axis=0)
-    return float(np.quantile(np.maximum(late - stack.rounding, 0.0) / (2 * stack.pure(sigma**2)), LOWEST))
+    late = stack.tiles.late_power[some]
+    return quantile(np.maximum(late - stack.rounding, 0.0) / (2 * stack.pure(sigma**2)), LOWEST)
 
 
 def _where(tiles: Tiles, some: NDArray[Any]) -> NDArray[np.float64]:
@@ -200,17 +202,23 @@ def _where(tiles: Tiles, some: NDArray[Any]) -> NDArray[np.float64]:
     return np.stack([slices, y, x], axis=1)
 
 
-def _places(stack: Stack, tissue: Patches, told: Crowd | None) -> Places:
-    """Sigma of each patch, and of tiles of which nothing but the floor is left, where something told N."""
-    where, value = _where(stack.tiles, tissue.tiles), np.log(tissue.each)
-    if told is not None:
+def _varying(stack: Stack, tissue: Patches, lowest: float, told: Crowd | None) -> Surface | None:
+    """Map sigma where patches, or tiles of which nothing but the floor is left, differ by more than chance."""
+    dark, low = np.empty(0, np.int64), np.empty(0)
+    if told is not None:  # which tells N
         n = stack.n_coils or whole_coils(told.n_coils)
         dark = _dark(stack.tiles, n)
-        dark = dark[:: max(1, dark.size // (PATCHES * len(stack.slices)))]
-        level = stack.tiles.power[stack.tiles.late][:, dark].mean(axis=0, dtype=np.float64)
-        where = np.concatenate([where, _where(stack.tiles, dark)])
-        value = np.concatenate([value, 0.5 * np.log(stack.pure(level) / (2 * n) + stack.rounding)])
-    return Places(where, value)
+        dark = dark[:: max(1, dark.size // (MAPPED * len(stack.slices)))]
+        level = stack.tiles.late_power[dark].astype(np.float64)
+        low = 0.5 * np.log(stack.pure(level) / (2 * n) + stack.rounding)
+    each = np.log(tissue.each)
+    uneven = deviation(each) > CHANCE * math.sqrt(0.5 / float(np.median(tissue.freedom)))
+    apart = dark.size > 0 and abs(float(np.median(low)) - math.log(tissue.sigma)) > APART
+    if not (uneven or apart):
+        return None
+    tissue = _patches(stack, lowest, tissue.stride, MAPPED)
+    where = np.concatenate([_where(stack.tiles, some) for some in (tissue.tiles, dark)])
+    return surface_of(Places(where, np.concatenate([np.log(tissue.each), low])))
 
 
 def _dark(tiles: Tiles, n_coils: float) -> NDArray[Any]:
@@ -218,11 +226,14 @@ def _dark(tiles: Tiles, n_coils: float) -> NDArray[Any]:
     if tiles.echoes < 4:
         return np.empty(0, int)
     gone = _gone(tiles, tiles.sound & (tiles.zeros == 0))
+    many = tiles.around(gone)
+    if not np.any(many >= CROWDED):
+        return np.empty(0, int)
     late = tiles.power[tiles.late]
     half = len(late) // 2
-    early, last = (tiles.around(np.where(gone, part.mean(axis=0), 0.0)) for part in (late[:half], late[half:]))
+    parts = (mean_echoes(late, 0, half), mean_echoes(late, half, len(late)))
+    early, last = (tiles.around(np.where(gone, part, 0.0)) for part in parts)
     shape = np.divide(tiles.magnitude[tiles.late] ** 2, late, out=np.ones_like(late), where=late > 0).mean(axis=0)
-    many = tiles.around(gone)
     noisy = tiles.around(np.where(gone, shape, 0.0)) < ratio_of_coils(ALIKE * n_coils) * many
     return np.flatnonzero(gone & (many >= CROWDED) & (early < (1 + STILL) * last) & noisy)
 
