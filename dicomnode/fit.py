@@ -219,20 +219,20 @@ def _fit(median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, 
 def fall(
     signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: Noise, s0: float
 ) -> float | None:
-    """R2* in 1/s that a region has at the least, where it is too fast to be measured; None where nothing is sure.
+    """R2* in 1/s that half of a region has at the least, where it is too fast to be measured; None: nothing is sure.
 
-    The power of the first two echoes above the floor, E[m²] = A² + 2Nσ², is bounded by how well sigma and N are known
-    and by the number of voxels; what is left of the first against the most that may be left of the second is the
-    slowest decay they allow. Where already the first is lost in the floor, it is the fall from ``s0``, which must be a
-    cautious lower bound of the amplitude at time 0. Voxels that differ only lower the bound.
+    The median power of the first two echoes lies between A² + 2Nσ² (1 - 1/9N)³, what the median of chi-square adds
+    where nothing is left, and A² + 2Nσ². What is left at the least of the first, with sigma and N as wrong as they may
+    be, against what may be left at the most of the second, is the slowest decay they allow. Where already the first is
+    lost in the floor, it is the fall from ``s0``, which must be a cautious lower bound of the amplitude at time 0.
     """
     square = np.square(signal[region].astype(np.float64))[:, :2]
-    mean, error = square.mean(axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
+    middle, error = np.median(square, axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
     most_coils = max(noise.n_coils_range[1], noise.n_coils)
     floor = 2 * noise.n_coils * noise.sigma**2
-    doubt = np.hypot(2 * noise.sigma_doubt * floor, 2 * error)
-    low = mean - 2 * most_coils * noise.sigma**2 - doubt
-    high = np.maximum(mean - floor, 0) + doubt
+    doubt = np.hypot(2 * 2 * noise.sigma_doubt * floor, 2 * error)
+    low = middle - 2 * most_coils * noise.sigma**2 - doubt
+    high = np.maximum(middle - floor * (1 - 1 / (9 * noise.n_coils)) ** 3, 0) + doubt
     t = np.asarray(echo_times_ms[:2]) / 1000
     if low[0] > high[1] > 0:
         return float(np.log(low[0] / high[1]) / 2 / (t[1] - t[0]))

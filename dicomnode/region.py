@@ -39,9 +39,11 @@ FEWEST_VOXELS = 30  # of a slice or a block, for a median of its own
 BLOCK_MM = 25.0  # a texture's length: medians of such blocks differ as samples of the organ do
 JOINED_VOXELS = 50.0  # that a regularised fit lets share their noise
 NEARBY_MM = 40.0  # around a region: tissue whose amplitude bounds that of the region
-CAUTIOUS = 10.0  # per cent of that tissue are darker than the bound
-# What may stand beside "beyond the range" without taking the bound away.
-HARMLESS = frozenset({"beyond-range", "invalid-voxels", "interval", "noise"})
+CAUTIOUS = 25.0  # per cent of that tissue are darker than the bound
+# What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
+HARMLESS = frozenset(
+    {"beyond-range", "invalid-voxels", "interval", "noise", "mixed", "residuals", "fat", "slices-disagree"}
+)
 
 
 @dataclass(frozen=True, slots=True)
