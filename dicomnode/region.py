@@ -170,6 +170,7 @@ def _evidence(region: _Region) -> quality.Evidence:
         moved_by_echoes=moved.echoes,
         fat=None if moved.fat is None else quality.FatEvidence(moved.fat.shift, moved.fat.echoes, moved.fat.evidence),
         mixed=quality.spread(rates, deviations) if any_valid else 0.0,
+        classes=quality.two_classes(rates),
         disagreeing=quality.disagreeing(medians, float(np.median(rates))) if any_valid else 0.0,
         coils_source=noise.source,
         noise_confidence=noise.confidence,
@@ -191,6 +192,7 @@ def _rate(region: _Region, evidence: quality.Evidence) -> Estimate | None:
         joined=JOINED_VOXELS if maps.record.method.startswith("admm") else 1.0,
         moved_by_noise=evidence.moved_by_noise,
         moved_by_model=evidence.moved_by_model,
+        covers=region.roi.covers,
         blocks=list(region.blocks()),
         slices=[value for _, value, _ in region.slices() if value is not None],
     )

@@ -33,7 +33,9 @@ MOST_NOISE, MUCH_NOISE = 0.15, 0.05  # of the rate: how far it moves with what i
 MOST_UNEXPLAINED, LEAST_UNEXPLAINED = 2.0, 0.5  # reduced chi-square beyond which residuals are no noise
 FAR_UNEXPLAINED = 10.0  # the same where nothing can tell what they are
 TOLD_FAT = 0.01  # of the rate: a smaller correction is not worth a word
-MOST_MIXED = 0.40  # interquartile range over the median that noise does not explain
+MOST_MIXED, MUCH_MIXED = 1.0, 0.40  # interquartile range over the median that noise does not explain
+TWO_TISSUES = 0.8  # share of the variance of ln R2* that two classes explain: 0.64 of a normal, 0.75 of an even spread
+MINORITY = 0.2  # share of the smaller class, at least: the median does not mind fewer
 MOST_APART = 0.25  # of the rate: a slice that far from the region's median disagrees
 MOST_DISAGREEING = 0.25  # of the region's voxels in slices that disagree
 CLEAR_ECHOES = 3  # above twice the floor, for a rate without doubt
@@ -69,6 +71,7 @@ class Evidence:
     moved_by_echoes: float
     fat: FatEvidence | None
     mixed: float  # interquartile range over the median, beyond noise
+    classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
     coils_source: str
     noise_confidence: str
@@ -157,8 +160,13 @@ def _fat(e: Evidence) -> Iterator[Flag]:
 
 
 def _mixture(e: Evidence) -> Iterator[Flag]:
-    if e.mixed > MOST_MIXED:
-        yield _no("mixed", f"R2* in the region spreads over {e.mixed:.0%} of its median, more than one tissue does")
+    spread = f"R2* in the region spreads over {e.mixed:.0%} of its median"
+    if e.mixed > MUCH_MIXED and e.classes > TWO_TISSUES:
+        yield _no("mixed", f"{spread} and falls into two classes, as two tissues do")
+    elif e.mixed > MOST_MIXED:
+        yield _no("mixed", f"{spread}, more than one tissue does")
+    elif e.mixed > MUCH_MIXED:
+        yield _low("mixed", f"{spread}: uneven iron, or a field that air and metal bend")
     if e.disagreeing > MOST_DISAGREEING:
         share = f"{e.disagreeing:.0%} of the region lies in slices"
         yield _no("slices-disagree", f"{share} whose median is more than {MOST_APART:.0%} from that of all")
@@ -221,6 +229,23 @@ def spread(values: NDArray[np.float64], deviations: NDArray[np.float64]) -> floa
     return math.sqrt(max((high - low) ** 2 - noise**2, 0.0)) / max(float(median), 1e-9)
 
 
+def two_classes(values: NDArray[np.float64]) -> float:
+    """Share of the variance of ln R2* that the best split into two classes explains (Otsu 1979).
+
+    0 where the smaller class holds less than ``MINORITY``: the median does not mind it.
+    """
+    x = np.sort(np.log(np.maximum(values, 1.0)))
+    if x.size < 2 or np.ptp(x) == 0:
+        return 0.0
+    below = np.arange(1, x.size)
+    sums = np.cumsum(x)
+    apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / (x.size - below)
+    share = below / x.size
+    between = share * (1 - share) * apart**2
+    best = int(np.argmax(between))
+    return float(between[best] / x.var()) if MINORITY <= share[best] <= 1 - MINORITY else 0.0
+
+
 def disagreeing(medians: Sequence[tuple[float, int]], median: float) -> float:
     """Share of the voxels in slices, (median, voxels) each, that lie far from the median of all."""
     total = sum(count for _, count in medians)
@@ -237,20 +262,22 @@ def estimate(
     joined: float,
     moved_by_noise: float,
     moved_by_model: float,
+    covers: float,
     blocks: Sequence[float],
     slices: Sequence[float],
 ) -> Estimate:
     """The median of a region times ``correction``, with its interval.
 
     ``voxel_sd`` is the deviation of one voxel's rate, ``joined`` how many voxels share it, ``blocks`` the medians of
-    patches of the region a texture's length apart, ``slices`` those of its slices.
+    patches of the region a texture's length apart, ``slices`` those of its slices. A region that ``covers`` all it
+    stands for is no sample of it (Cochran 1977, ch. 2).
     """
     value = median * correction
     parts = {
         "fit": correction * _MEDIAN * voxel_sd * math.sqrt(min(joined / max(n_voxels, 1), 1.0)),
         "noise": moved_by_noise * value,
         "model": math.hypot(UNSEEN, moved_by_model) * value,
-        "region": correction * _of_mean(blocks),
+        "region": correction * math.sqrt(1.0 - min(covers, 1.0)) * _of_mean(blocks),
         "slices": correction * _of_mean(slices),
     }
     sd = math.sqrt(sum(part**2 for part in parts.values()))

@@ -63,7 +63,12 @@ def find(
             doubts += (Flag("no-liver", Grade.NOT_MEASURABLE, _why(found)),)
         return Found((Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),), finder, nothing)
     whole = Roi(
-        LIVER, found.region, doubts=doubts, confidence=found.confidence, slice_confidence=found.slice_confidence
+        LIVER,
+        found.region,
+        doubts=doubts,
+        confidence=found.confidence,
+        slice_confidence=found.slice_confidence,
+        covers=float(found.region.sum() / found.mask.sum()),
     )
     return Found((whole, *_circles(found, planes)), finder, found.mask)
 
