@@ -168,11 +168,13 @@ def _load_maps(job: Job) -> Maps:
 def _load_result(spool: Spool, job: Job) -> Result:
     arrays, record = _load(job.folder / "measurement.npz")
     manifest = job.manifest
+    rois = tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"]))
+    measurements = TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"])
     return Result(
         stack=_stack(spool, job),
-        maps=_load_maps(_origin(spool, job)),
-        rois=tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"])),
-        measurements=TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"]),
+        maps=analyse.with_what_is_beyond(_load_maps(_origin(spool, job)), rois, measurements),
+        rois=rois,
+        measurements=measurements,
         decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
         drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
         identity=Identity(job.key, manifest["software_version"], manifest["supersedes"]),
