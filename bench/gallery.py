@@ -144,7 +144,7 @@ def _drawing(results: Path, path: Path) -> Path:
     """Make a reader's segmentation of the node's own: its third region alone, by another name and another hand."""
     (own,) = results.glob("*/segmentation-*.dcm")
     drawing = pydicom.dcmread(own)
-    drawing.SOPInstanceUID = drawing.file_meta.MediaStorageSOPInstanceUID = "2.25.7"
+    drawing.SOPInstanceUID = drawing.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("2.25.7")
     drawing.ContentCreatorName, drawing.Manufacturer, drawing.ManufacturerModelName = "Reader^Rita", "A viewer", "3"
     drawing.SegmentSequence[2].SegmentLabel = "right lobe"
     drawing.save_as(path)

@@ -259,6 +259,7 @@ class _Flow:
     """Words on as many pages as they need."""
 
     title: str
+    whose: str  # sheets of paper part
     pages: list[Sheet] = field(default_factory=list)
     y: float = BOTTOM
 
@@ -267,8 +268,9 @@ class _Flow:
         if not self.pages or self.y + height > BOTTOM:
             page = Sheet(WIDTH, HEIGHT, PAPER)
             page.write(LEFT, TOP, self.title, 14, bold=True)
+            page.paragraph((LEFT, TOP + 16), RIGHT - LEFT, self.whose, SMALL, page.palette.faint)
             self.pages.append(page)
-            self.y = TOP + 24
+            self.y = TOP + 38
         return self.pages[-1]
 
     def heading(self, text: str) -> None:
@@ -294,7 +296,7 @@ class _Flow:
 
 def _details(draft: Draft) -> list[Sheet]:
     result = draft.result
-    flow = _Flow("Liver iron report: values and provenance")
+    flow = _Flow("Liver iron report: values and provenance", " · ".join(pictures.identity(draft)))
     if result.rois:
         flow.heading("Regions: medians; LIC is made from the median R2*")
         flow.table(_REGION_COLUMNS, _REGION_HEADS, _region_rows(result))
