@@ -271,7 +271,7 @@ def exams(count: int, seed: int) -> Iterator[Exam]:
         rng = np.random.default_rng([seed, k])
         first, spacing, number = TRAINS[rng.integers(len(TRAINS))]
         train = first * rng.uniform(0.9, 1.2) + spacing * rng.uniform(0.9, 1.2) * np.arange(number)
-        times = np.array(PAPER_ECHO_TIMES_MS) if rng.random() < 0.25 else train
+        times = np.asarray(PAPER_ECHO_TIMES_MS if rng.random() < 0.25 else train, np.float64)
         yield receive(scene(rng, times), names[k % len(names)], rng)
 
 
