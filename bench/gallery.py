@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parent.parent
 WIDTH = 960
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+NO_NUMBER = ("beyond", "no-liver")
 DRAWN_ON = "moderate"  # the result that the reader of the gallery draws on
 
 
@@ -41,6 +42,7 @@ class Shown:
 
     name: str
     title: str
+    number: bool  # whether one was given
     words: tuple[str, ...]
     pages: tuple[Path, ...]
     document: Path
@@ -66,11 +68,16 @@ def main() -> None:
     output = parser.parse_args().output
     (output / "gallery").mkdir(parents=True, exist_ok=True)
     lines = ["# Gallery", "", "Made by `make gallery` from what the node writes; nothing is drawn by hand.", ""]
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         for shown in _all(Path(scratch)):
+            if (shown.name in NO_NUMBER) == shown.number:
+                wrong.append(f"{shown.name} has {'a' if shown.number else 'no'} number")
             lines += [f"## {shown.title}", "", *(f"    {line}" for line in shown.words), ""]
             lines += [f"![{caption}](gallery/{file})\n" for caption, file in _pictures(shown, output)]
     (output / "gallery.md").write_text("\n".join(lines))
+    if wrong:
+        raise SystemExit(f"the gallery is not what it says: {'; '.join(wrong)}")
 
 
 def _all(scratch: Path) -> Iterator[Shown]:
@@ -88,7 +95,8 @@ def _processed(folder: Path, results: Path) -> dict[str, Any]:
 
 def _shown(name: str, title: str, results: Path, made: dict[str, Any]) -> Shown:
     paths = {kind: [results / o["path"] for o in made["outputs"] if o["kind"] == kind] for kind in ("picture", "pdf")}
-    return Shown(name, title, tuple(offline.lines(made)), tuple(paths["picture"]), paths["pdf"][0])
+    number = made["status"] == "done"
+    return Shown(name, title, number, tuple(offline.lines(made)), tuple(paths["picture"]), paths["pdf"][0])
 
 
 def _series(scratch: Path) -> Iterator[tuple[str, str, Path]]:

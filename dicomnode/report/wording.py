@@ -89,7 +89,9 @@ def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     if not roi.mask.any():
         return Answer(what, f"no reliable {roi.name} region")
     stops = [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
-    return Answer(what, f"withheld because {stops[0].sentence}" if stops else "the region could not be measured")
+    return Answer(
+        what, f"withheld because {_inner(stops[0].sentence)}" if stops else "the region could not be measured"
+    )
 
 
 def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
@@ -245,6 +247,11 @@ def capital(sentence: str) -> str:
     return sentence if any(c.isdigit() or c in "*σ" for c in first[:_FEW]) else sentence[:1].upper() + sentence[1:]
 
 
+def _inner(sentence: str) -> str:
+    """Return a sentence as part of another: its first letter small, unless it names a quantity."""
+    return sentence if sentence[1:2].isupper() or sentence[1:2].isdigit() else sentence[:1].lower() + sentence[1:]
+
+
 def confidence(value: float | None) -> str:
     """Return a chance in per cent, never more certain than it can be."""
     return "" if value is None else "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
@@ -282,7 +289,7 @@ def _verdict(numbers: RoiMeasurement) -> str:
         return f"No number is given: {_count(stops, 'reason')} against it."
     if doubts:
         return f"The number stands with doubt: {_count(doubts, 'reason')} for low confidence."
-    return "Nothing speaks against the number."
+    return "Nothing speaks against the number" + (f"; {_count(len(grades), 'note')}." if grades else ".")
 
 
 def _count(n: int, what: str) -> str:

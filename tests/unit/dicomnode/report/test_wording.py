@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomnode.model import Drawn, Estimate, Limit
+from dicomnode.model import Drawn, Estimate, Grade, Limit
 from dicomnode.report import wording
 from tests.unit.dicomnode.report.conftest import DOUBT, STOP
 
@@ -56,6 +56,9 @@ def test_without_a_liver_there_is_no_value_and_it_says_how_to_get_one(bench):
 def test_a_number_that_is_withheld_says_why(bench):
     stop = replace(STOP, code="mixed", sentence="R2* spreads over more than one tissue does")
     result = answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(stop, DOUBT))
+    mirrored = replace(stop, sentence="The image looks mirrored")
+    said = wording.headline(answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(mirrored,)))
+    assert said.meaning == "withheld because the image looks mirrored"
     assert (
         str(wording.headline(result))
         == "No liver iron value: withheld because R2* spreads over more than one tissue does"
@@ -95,6 +98,8 @@ def test_the_quality_is_said_grade_by_grade(bench):
     assert wording.quality(answered(bench, flags=()))[0] == "Nothing speaks against the number."
     assert wording.quality(answered(bench, flags=(DOUBT,)))[0].startswith("The number stands with doubt: 1 reason")
     assert wording.quality(answered(bench, flags=(STOP, DOUBT)))[0].startswith("No number is given: 1 reason")
+    note = replace(DOUBT, grade=Grade.INFO)
+    assert wording.quality(answered(bench, flags=(note,)))[0] == "Nothing speaks against the number; 1 note."
     assert [flag.grade for flag in wording.flags_by_grade((DOUBT, STOP))] == [STOP.grade, DOUBT.grade]
 
 
