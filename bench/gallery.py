@@ -57,7 +57,7 @@ SIMULATED = {
         liver_t2star_ms=7.0, field_strength_t=1.5, lesion_diameter_mm=25.0)),
     "moderate": ("Moderate: simulated, 3 T, T2* 1.6 ms", _plan(liver_t2star_ms=1.6, snr=80)),
     "severe": ("Severe: simulated, 1.5 T, T2* 1.4 ms", _plan(liver_t2star_ms=1.4, field_strength_t=1.5, snr=120)),
-    "beyond": ("Beyond the measurable range: simulated, 3 T, T2* 0.7 ms", _plan(liver_t2star_ms=0.7)),
+    "beyond": ("Beyond the measurable range: simulated, 3 T, T2* 0.9 ms", _plan(liver_t2star_ms=0.9)),
 }  # fmt: skip
 
 
@@ -108,12 +108,13 @@ def _series(scratch: Path) -> Iterator[tuple[str, str, Path]]:
     for name, (title, plan) in SIMULATED.items():
         simulate.write(simulate.make(plan, WRITTEN), scratch / name)
         yield name, title, scratch / name
-    simulate.write(_mirrored(simulate.make(SIMULATED["mild"][1], WRITTEN)), scratch / "no-liver")
-    yield (
-        "no-liver",
-        "No number: the exam of the mild one, its pixels mirrored against its header",
-        scratch / "no-liver",
-    )
+    phantom = shared / "dicom" / "siemens_prisma_6echo_phantom"
+    if phantom.is_dir():
+        yield "no-liver", "No number: a phantom of bottles, 3 T, 6 echoes", phantom
+    else:
+        simulate.write(_mirrored(simulate.make(SIMULATED["mild"][1], WRITTEN)), scratch / "no-liver")
+        title = "No number: the exam of the mild one, its pixels mirrored against its header"
+        yield "no-liver", title, scratch / "no-liver"
 
 
 def _mirrored(scan: simulate.Simulated) -> simulate.Simulated:

@@ -98,6 +98,8 @@ def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
     beyond = "beyond what this scan can measure"
     if bound.lic_mg_per_g is None or roi.finding != "liver":
         return Answer(f"{subject} not given", f"R2* more than {rate(bound.r2star_per_s)}, {beyond}")
+    if bound.lic_mg_per_g < BANDS[0][1]:  # says nothing, and "normal or more" would be read as normal
+        return Answer(f"{subject} not given", beyond)
     word = band_of(bound.lic_mg_per_g)[2]
     more = word if word == BANDS[-1][2] else f"{word} or more"
     return Answer(f"{subject} more than {bound.lic_mg_per_g:.1f} mg/g dry weight", f"{beyond}; {more} ({BAND_SCHEME})")
@@ -222,7 +224,7 @@ def band(roi: Roi, numbers: RoiMeasurement) -> str:
 
 def has_scale(roi: Roi, numbers: RoiMeasurement) -> bool:
     """Whether there is a concentration, or a bound of one, to be shown among the published ranges."""
-    bound = numbers.at_least is not None and numbers.at_least.lic_mg_per_g is not None
+    bound = numbers.at_least is not None and (numbers.at_least.lic_mg_per_g or 0.0) >= BANDS[0][1]
     known = numbers.measurable and (numbers.lic_mg_per_g is not None or is_under_range(numbers))
     return roi.finding == "liver" and (known or bound)
 

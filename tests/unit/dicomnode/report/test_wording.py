@@ -46,6 +46,12 @@ def test_beyond_the_range_the_answer_is_a_bound(bench, bound, said):
     assert str(wording.headline(result)) == expected
 
 
+def test_a_bound_that_says_nothing_is_not_the_answer(bench):
+    result = answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(STOP,), at_least=Limit(4.0, 0.1))
+    assert str(wording.headline(result)) == "Liver iron not given: beyond what this scan can measure"
+    assert not wording.has_scale(result.rois[0], result.measurements[0])
+
+
 def test_without_a_liver_there_is_no_value_and_it_says_how_to_get_one(bench):
     empty = np.zeros_like(bench.result().rois[0].mask)
     result = answered(bench, mask=empty, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(STOP,))
