@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from dicomnode.measure import liver
+from dicomnode.measure import liver, overlooked
 from dicomnode.model import Flag, Grade, Roi
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def find(
         if not any(flag.grade is Grade.NOT_MEASURABLE for flag in doubts):
             doubts += (Flag("no-liver", Grade.NOT_MEASURABLE, _why(found)),)
         return Found((Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),), finder, nothing)
+    doubts += overlooked.flags(signal, maps, planes, found.region)
     whole = Roi(
         LIVER,
         found.region,
