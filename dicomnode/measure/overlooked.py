@@ -16,19 +16,26 @@ if TYPE_CHECKING:
 
 FASTER = 3.0  # times the region's median rate
 THICK_MM = 8.0  # radius of what fits into it: more than walls, marrow and the zones around gas
-LARGEST_MM2 = 2500.0  # of such tissue in a slice, where the region is as large
+LARGEST_MM2 = 2000.0  # of such tissue in a slice, where the region is as large
 SHARE = 0.5  # of the region's own size, where that is larger
 CLEAR = 5.0  # sigma of the first echo: lungs and gas have less
 SENTENCE = f"an organ on the patient's right decays over {FASTER:g} times as fast: it may be the liver"
+INSIDE = 0.1  # of the organ: more of it that decays far faster than the region is no lesion
+MIXED = f"over {INSIDE:.0%} of what was found decays over {FASTER:g} times as fast as the rest: it may be the liver"
 LEAST_RIGHT = 0.5  # of a direction in the plane that points to the patient's left
 
 
 def flags(
-    signal: NDArray[np.float32], maps: Maps, planes: tuple[Plane, ...], region: NDArray[np.bool_]
+    signal: NDArray[np.float32],
+    maps: Maps,
+    planes: tuple[Plane, ...],
+    region: NDArray[np.bool_],
+    organ: NDArray[np.bool_],
 ) -> tuple[Flag, ...]:
-    """Forbid the number of a region beside which such an organ lies; ``signal`` is (slices, K, L, M).
+    """Forbid the number of a region beside which such an organ lies, or in whose ``organ`` much decays so fast.
 
-    Where severe iron breaks the liver up, some milder tissue may look more like one than the liver itself.
+    ``signal`` is (slices, K, L, M), the masks (slices, K, L). Where severe iron breaks the liver up, some milder tissue
+    may look more like one than the liver itself.
     """
     inside = region & maps.valid
     if not inside.any():
@@ -37,6 +44,8 @@ def flags(
     beyond = np.zeros_like(region) if maps.beyond is None else maps.beyond
     fast = (maps.valid & (maps.r2star_per_s > FASTER * median)) | beyond
     fast &= (signal[..., 0] > CLEAR * float(np.median(maps.sigma))) & ~region
+    if (fast & organ).sum() > INSIDE * organ.sum():
+        return (Flag("overlooked", Grade.NOT_MEASURABLE, MIXED),)
     for k in np.flatnonzero(region.any(axis=(1, 2))):
         plane = planes[k]
         voxel = plane.pixel_spacing_mm[0] * plane.pixel_spacing_mm[1]

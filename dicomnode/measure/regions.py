@@ -62,7 +62,7 @@ def find(
         if not any(flag.grade is Grade.NOT_MEASURABLE for flag in doubts):
             doubts += (Flag("no-liver", Grade.NOT_MEASURABLE, _why(found)),)
         return Found((Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),), finder, nothing)
-    doubts += overlooked.flags(signal, maps, planes, found.region)
+    doubts += overlooked.flags(signal, maps, planes, found.region, found.mask)
     whole = Roi(
         LIVER,
         found.region,
