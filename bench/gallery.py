@@ -16,8 +16,9 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from dicomnode import offline, simulate
+from dicomnode import simulate
 from dicomnode.config import Settings
+from dicomnode.operate import offline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

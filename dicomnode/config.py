@@ -26,6 +26,10 @@ PRODUCTS = (
 PUBLISHED_CALIBRATIONS = ("hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014")
 
 
+NAMED_BY = "DICOMNODE_CONFIG"  # an environment variable
+SYSTEM_FILE = Path("/etc/dicomnode/config.toml")
+
+
 def _ae_title(text: str) -> str:
     """PS3.5 6.2: at most 16 characters, no backslash or control character, not only spaces."""
     title = text.strip(" ")
@@ -275,13 +279,15 @@ def _faults_of_serving(raw: dict[str, Any], lines: _Lines) -> list[str]:
     return faults
 
 
-def default_path() -> Path | None:
-    """Where the file is looked for when the command line names none."""
-    named = os.environ.get("DICOMNODE_CONFIG")
-    if named:
-        return Path(named)
-    system = Path("/etc/dicomnode/config.toml")
-    return system if system.is_file() else None
+def named_file() -> Path | None:
+    """The file that the environment names."""
+    named = os.environ.get(NAMED_BY)
+    return Path(named) if named else None
+
+
+def system_file() -> Path | None:
+    """The file of the node on this machine; what only looks at files never reads it unasked."""
+    return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
 
 
 def _read(path: Path | None) -> tuple[str, dict[str, Any]]:

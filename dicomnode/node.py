@@ -8,22 +8,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
-from dicomnode import pipeline
-from dicomnode.children import ChildDied, Children
-from dicomnode.deliver import FINISHED, Deliveries
-from dicomnode.engine import Engine, Standing, Work
+from dicomnode.delivery.deliver import FINISHED, Deliveries
+from dicomnode.delivery.send import Sender
 from dicomnode.errors import InputError, NodeError
+from dicomnode.intake.receive import Receiver
+from dicomnode.intake.watch import Watcher
+from dicomnode.jobs import pipeline
+from dicomnode.jobs.children import ChildDied, Children
+from dicomnode.jobs.engine import Engine, Standing, Work
 from dicomnode.logs import logger
-from dicomnode.receive import Receiver
-from dicomnode.send import Sender
-from dicomnode.spool import Spool, read_json
-from dicomnode.watch import Watcher
+from dicomnode.store.durable import read_json
+from dicomnode.store.spool import Spool
 
 if TYPE_CHECKING:
     import threading
 
     from dicomnode.config import Settings
-    from dicomnode.spool import Job
+    from dicomnode.store.job import Job
 
 
 _DOING = {"fit": "fitting", "measure": "measuring", "report": "reporting"}

@@ -10,7 +10,7 @@ from pydicom.uid import UID
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.header.dataset import parse
-from dicomnode.header.elements import is_uid
+from dicomnode.header.envelope import is_uid
 from dicomnode.header.frames import Subject, images_of
 from dicomnode.model import Encoding, Reason
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dicomnode import offline, simulate
+from dicomnode import simulate
 from dicomnode.config import Settings
+from dicomnode.operate import offline
 from tests.acceptance.conftest import wait_for
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]

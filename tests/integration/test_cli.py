@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode import cli, simulate
-from dicomnode.spool import Spool, write_json
+from dicomnode.store.durable import write_json
+from dicomnode.store.spool import Spool
 
 REPOSITORY = Path(__file__).parents[2]
-COMMANDS = sorted(cli.main.commands)
+COMMANDS = sorted(cli.COMMANDS)
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,13 @@ import pytest
 
 from dicomnode import node as node_module
 from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, StorageSettings
-from dicomnode.deliver import Deliveries
+from dicomnode.delivery.deliver import Deliveries
+from dicomnode.delivery.send import Outcome, Sent
 from dicomnode.errors import NoAnswer, StorageError, Unreachable
 from dicomnode.node import Node
-from dicomnode.send import Outcome, Sent
-from dicomnode.spool import Job, Spool, make_folder, write_json
+from dicomnode.store.durable import make_folder, write_json
+from dicomnode.store.job import Job
+from dicomnode.store.spool import Spool
 
 
 class Peers:

@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode import engine as engine_module
 from dicomnode import node as node_module
-from dicomnode import pipeline
-from dicomnode.children import ChildDied
 from dicomnode.config import (
     DestinationSettings,
     FitSettings,
@@ -22,12 +19,15 @@ from dicomnode.config import (
     Settings,
     StorageSettings,
 )
-from dicomnode.engine import Engine, Standing, Work
+from dicomnode.delivery.send import Outcome, Sent
 from dicomnode.errors import NodeError, Unreachable
+from dicomnode.jobs import engine as engine_module
+from dicomnode.jobs import pipeline
+from dicomnode.jobs.children import ChildDied
+from dicomnode.jobs.engine import Engine, Standing, Work
 from dicomnode.node import Node
-from dicomnode.send import Outcome, Sent
-from dicomnode.spool import write_json
-from dicomnode.status import request_retry
+from dicomnode.operate.status import request_retry
+from dicomnode.store.durable import write_json
 
 DEADLINE = 30.0
 REPOSITORY = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from pynetdicom.sop_class import MRImageStorage, SecondaryCaptureImageStorage
 
 from dicomnode import simulate
 from dicomnode.config import DestinationSettings, TlsSettings
+from dicomnode.delivery.send import Outcome, Sender
 from dicomnode.errors import DeliveryError, NoAnswer, Unreachable
-from dicomnode.send import Outcome, Sender
 
 # pynetdicom leaves the socket of a failed connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

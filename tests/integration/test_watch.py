@@ -10,10 +10,10 @@ import pytest
 
 from dicomnode import header, simulate
 from dicomnode.config import GroupingSettings
+from dicomnode.intake.watch import Watcher
 from dicomnode.model import Reason
-from dicomnode.spool import Spool
-from dicomnode.status import overview
-from dicomnode.watch import Watcher
+from dicomnode.operate.status import overview
+from dicomnode.store.spool import Spool
 
 RULES = GroupingSettings(quiet_seconds=5.0, unreleased_quiet_seconds=60.0, give_up_after=3600.0)
 
@@ -294,7 +294,7 @@ def test_what_is_not_dicom_is_refused_with_its_reason(world, capsys):
 def test_a_dropped_file_that_cannot_be_read_holds_up_nobody(world, images, capsys, monkeypatch):
     dropped(world, images[0], "DOE^JOHN.dcm")
     world.turn()
-    monkeypatch.setattr("dicomnode.drop.DropFolder._take", _unreadable)
+    monkeypatch.setattr("dicomnode.intake.drop.DropFolder._take", _unreadable)
     other = series(7)
     world.store(other)
     world.turn(3.0)

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 from pynetdicom import AE, evt
 
-from dicomnode import offline, simulate
+from dicomnode import simulate
 from dicomnode.config import (
     DestinationSettings,
     GroupingSettings,
@@ -24,12 +24,13 @@ from dicomnode.config import (
     StorageSettings,
     TlsSettings,
 )
+from dicomnode.delivery.send import Outcome, Sender
 from dicomnode.errors import NodeError
 from dicomnode.node import Node
+from dicomnode.operate import offline
+from dicomnode.operate.status import overview
 from dicomnode.report.instance import KINDS
-from dicomnode.send import Outcome, Sender
-from dicomnode.spool import read_json, write_json
-from dicomnode.status import overview
+from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 
+from dicomnode.delivery.send import Sender
 from dicomnode.errors import DeliveryError
 from dicomnode.report.instance import KINDS
-from dicomnode.send import Sender
 
 if TYPE_CHECKING:
     from dicomnode.config import DestinationSettings, Settings

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.children import ChildDied, Children, Stopped
 from dicomnode.errors import StepError, UndecodablePixels
+from dicomnode.jobs.children import ChildDied, Children, Stopped
 
 
 class Stubborn(Exception):

@@ -16,19 +16,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from dicomnode import analyse, drawings, group, header, pixels, report
+from dicomnode import analyse, group, header, pixels, report
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
+from dicomnode.jobs import drawings
 from dicomnode.model import DecayCurve, Drawn, EchoStack, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
-from dicomnode.report import identity
+from dicomnode.report import identity, summary
 from dicomnode.report.instance import KINDS
-from dicomnode.spool import Job, Spool, make_folder, sync_folder, write_durably, write_json
+from dicomnode.store.durable import make_folder, sync_folder, write_durably, write_json
+from dicomnode.store.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from pydicom import Dataset
+
+    from dicomnode.store.job import Job
 
 _Section = TypeVar("_Section", bound=BaseModel)
 STEPS = ("fit", "measure", "report")
@@ -115,7 +119,7 @@ def _report_step(spool: Spool, job: Job) -> None:
         _sync_file(output.path)
     sync_folder(folder)
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(job.folder)) for one in outputs)
-    write_json(job.folder / "summary.json", analyse.summary_of(result, local))
+    write_json(job.folder / "summary.json", summary.of(result, local))
     entries = [{**dataclasses.asdict(one), "path": str(one.path), "product": KINDS[one.kind].product} for one in local]
     write_json(job.folder / "outputs.json", entries)
 

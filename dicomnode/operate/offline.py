@@ -12,8 +12,8 @@ from dicomnode import analyse, group, header, report
 from dicomnode.errors import InputError, NodeError, StorageError
 from dicomnode.logs import logger
 from dicomnode.model import GroupStatus, Identity, Result
-from dicomnode.report import identity
-from dicomnode.spool import write_json
+from dicomnode.report import identity, summary
+from dicomnode.store.durable import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 
 
 def process(
-    inputs: Iterable[Path], output: Path, settings: Settings, *, created: datetime, progress: Callable[[str], None]
+    inputs: Iterable[Path],
+    output: Path,
+    settings: Settings,
+    *,
+    created: datetime,
+    progress: Callable[[str], None],
+    configuration: Path | None = None,
 ) -> dict[str, Any]:
     """Process every series found under the inputs; write results and ``summary.json`` into ``output``.
 
-    Returns the summary. A series that fails does not hold back the others. Raises InputError where there is no
-    DICOM object at all, StorageError where the output folder cannot be made.
+    ``configuration`` is the file that the settings are from, for the summary. Returns the summary. A series that fails
+    does not hold back the others. Raises InputError where there is no DICOM object at all, StorageError where the
+    output folder cannot be made.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -38,9 +45,15 @@ def process(
         raise StorageError(f"{output}: the output folder cannot be made: {fault.strerror or fault}") from fault
     candidates, others = find(inputs, settings.grouping, progress)
     series = [_series(candidate, output, settings, created, progress) for candidate in candidates]
-    summary = {"software_version": dicomnode.__version__, "series": series, "others": others}
-    write_json(output / "summary.json", summary)
-    return summary
+    named = None if configuration is None else str(configuration)
+    result = {
+        "software_version": dicomnode.__version__,
+        "configuration": named,
+        "series": series,
+        "others": others,
+    }
+    write_json(output / "summary.json", result)
+    return result
 
 
 def find(
@@ -108,7 +121,7 @@ def _series(
         status = {GroupStatus.REFUSED: "refused"}.get(candidate.status, "incomplete")
         progress(f"{name}: {status}: {candidate.reason}")
         reason = candidate.reason
-        return analyse.summary_without_result(
+        return summary.without_result(
             candidate, status, reason.sentence if reason else None, reason.code if reason else None
         )
     try:
@@ -118,7 +131,7 @@ def _series(
             logger("process").exception("series_failed", series=list(candidate.series_instance_uids))
         why = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         progress(f"{name}: failed: {why}")
-        return analyse.summary_without_result(candidate, "failed", why, type(fault).__name__)
+        return summary.without_result(candidate, "failed", why, type(fault).__name__)
 
 
 def _result(
@@ -149,7 +162,7 @@ def _result(
     outputs = report.write(result, folder, created=created, settings=settings.report)
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(output)) for one in outputs)
     progress(f"done: {len(outputs)} objects")
-    return analyse.summary_of(result, local)
+    return summary.of(result, local)
 
 
 def lines(series: dict[str, Any]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 from dicomnode import config
-from dicomnode.conformance import statement
+from dicomnode.intake.receive import STORED
 from dicomnode.measure.rois import READERS
-from dicomnode.receive import STORED
+from dicomnode.operate.conformance import statement
 from dicomnode.report.instance import KINDS
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "config.example.toml"

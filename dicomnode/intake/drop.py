@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from dicomnode import header
 from dicomnode.errors import InputError, NodeError
+from dicomnode.header.envelope import read_envelope
 from dicomnode.logs import logger
-from dicomnode.spool import digest, read_envelope, sync_folder
+from dicomnode.store.durable import digest, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dicomnode.header import Header
-    from dicomnode.spool import Spool
+    from dicomnode.store.spool import Spool
 
 _QUIET_SECONDS = 2.0  # a file being copied in changes within this time
 _MAY_BE_HALF = {"not-dicom", "damaged", "unreadable"}  # header's codes of what a half-written file may look like

@@ -7,13 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import StorageError
-from dicomnode.spool import read_json, write_json
+from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dicomnode.spool import Spool
+    from dicomnode.store.spool import Spool
 
 
 _NO_SERIES: dict[str, Any] = {

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dicomnode.model import EchoStack, Roi
-    from dicomnode.spool import Job, Spool
+    from dicomnode.store.job import Job
+    from dicomnode.store.spool import Spool
 
 # What a drawing is measured on, and so what it is shown on.
 _MAP_KINDS = ("mr_map_r2star", "mr_map_t2star", "parametric_map_r2star", "parametric_map_t2star")

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from dicomnode.spool import Spool, make_folder, write_json
-from dicomnode.status import find, overview, request_retry
+from dicomnode.operate.status import find, overview, request_retry
+from dicomnode.store.durable import make_folder, write_json
+from dicomnode.store.spool import Spool
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 

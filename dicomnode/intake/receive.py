@@ -32,14 +32,15 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicomnode.errors import ConfigError, InputError, NodeError
+from dicomnode.header.envelope import read_envelope
 from dicomnode.logs import logger
-from dicomnode.spool import digest, read_envelope
+from dicomnode.store.durable import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dicomnode.config import Settings
-    from dicomnode.spool import Spool
+    from dicomnode.store.spool import Spool
 
 _UNCOMPRESSED = (
     ExplicitVRLittleEndian,

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from dicomnode import drawings, group, header
-from dicomnode.complete import Arrival, Decision, Verdict, decide
-from dicomnode.drop import DropFolder
+from dicomnode import group, header
 from dicomnode.errors import NodeError, StorageError
+from dicomnode.intake.complete import Arrival, Decision, Verdict, decide
+from dicomnode.intake.drop import DropFolder
+from dicomnode.jobs import drawings
 from dicomnode.logs import logger
 from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, Reason
-from dicomnode.spool import read_json, write_json
+from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from dicomnode.config import GroupingSettings
     from dicomnode.header import Header
     from dicomnode.model import EchoImage
-    from dicomnode.spool import Spool
+    from dicomnode.store.spool import Spool
 
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
 _SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.delivery.send import Outcome
 from dicomnode.errors import DeliveryError
 from dicomnode.logs import logger
-from dicomnode.send import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dicomnode.config import DestinationSettings
-    from dicomnode.send import Sender
-    from dicomnode.spool import Job, Spool
+    from dicomnode.delivery.send import Sender
+    from dicomnode.store.job import Job
+    from dicomnode.store.spool import Spool
 
 FINISHED = ("delivered", "partly refused", "dead letter", "not configured")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dicomnode.complete import Arrival, Verdict, decide
 from dicomnode.config import GroupingSettings
+from dicomnode.intake.complete import Arrival, Verdict, decide
 from dicomnode.model import Group, GroupStatus, Reason
 
 RULES = GroupingSettings(quiet_seconds=5.0, unreleased_quiet_seconds=60.0, give_up_after=600.0)
