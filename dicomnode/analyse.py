@@ -21,7 +21,12 @@ Measurement = tuple[tuple[Roi, ...], tuple[RoiMeasurement, ...], tuple[DecayCurv
 def fit_stack(stack: EchoStack, settings: FitSettings) -> tuple[NDArray[np.float32], Maps]:
     """Load the pixels of a stack and fit them."""
     signal = pixels.load(stack)
-    return signal, fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
+    return signal, fit_signal(stack, signal, settings)
+
+
+def fit_signal(stack: EchoStack, signal: NDArray[np.float32], settings: FitSettings) -> Maps:
+    """Fit the pixels of a stack, (slices, K, L, M)."""
+    return fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
 
 
 def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> regions.Found:

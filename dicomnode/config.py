@@ -204,6 +204,15 @@ class RetentionSettings(Section):
     """How long local files are kept: for ever; nothing to set yet."""
 
 
+# By section: what provably changes no number of a result whose source images are known, and so is no part of its
+# identity: how long is waited for images, and how many processes fit.
+_CHANGES_NO_NUMBER = {
+    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds"),
+    "fit": ("workers", "deaths_allowed"),
+    "measure": (),
+}
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -232,9 +241,14 @@ class Settings(Section):
         return self.engine.url or f"sqlite:///{self.storage_folder() / 'engine.sqlite'}"
 
     def result_parameters(self) -> dict[str, Any]:
-        """Every setting that can change a number in a result: part of each result's identity."""
-        fit = self.fit.model_dump(mode="json", include={"method", "noise", "weights"})
-        return {"fit": fit, "measure": self.measure.model_dump(mode="json")}
+        """Every setting that can change a number in a result: part of each result's identity.
+
+        All of the sections but what provably cannot; what is added to them is part of it unless it is said to be none.
+        """
+        return {
+            name: getattr(self, name).model_dump(mode="json", exclude=set(cannot))
+            for name, cannot in _CHANGES_NO_NUMBER.items()
+        }
 
 
 def load(path: Path | None, *, for_serving: bool = False) -> Settings:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicomnode import header
+from dicomnode import events, header, logs
 from dicomnode.errors import InputError, NodeError
 from dicomnode.header.envelope import read_envelope
-from dicomnode.logs import logger
 from dicomnode.store.durable import digest, sync_folder
 
 if TYPE_CHECKING:
@@ -23,10 +22,10 @@ _MAY_BE_HALF = {"not-dicom", "damaged", "unreadable"}  # header's codes of what 
 class DropFolder:
     """The folder ``drop/`` of the spool; a file's name may be a patient's, so it is never said."""
 
-    def __init__(self, spool: Spool, patience_seconds: float) -> None:
+    def __init__(self, spool: Spool, patience_seconds: float, say: events.Sink = logs.write) -> None:
         self._spool = spool
         self._patience_seconds = patience_seconds  # for a file that cannot be read to its end
-        self._log = logger("drop")
+        self._say = say
         self._known: dict[Path, tuple[int, int, float]] = {}  # size, change time, first seen like that
 
     def take(self, now: float) -> set[str]:
@@ -40,7 +39,7 @@ class DropFolder:
                     taken.setdefault(stored[0], []).append(stored[1])
             except (OSError, NodeError) as fault:  # it stays where it is
                 reason = fault.strerror if isinstance(fault, OSError) else str(fault)
-                self._log.error("dropped_file_waits", reason=reason)
+                self._say(events.DroppedFileWaits(reason))
         self._known = {path: shape for path, shape in seen.items() if path.exists()}
         for study_uid, sop_uids in taken.items():
             self._spool.release(study_uid, sop_uids, dropped=True)
@@ -73,7 +72,7 @@ class DropFolder:
         refusal = "the file is cut short" if cut else self._store(found, content)
         if refusal is not None:
             self._spool.refuse(content, "unreadable", refusal)
-            self._log.warning("file_refused", reason=refusal, digest=digest(content))
+            self._say(events.FileRefused(refusal, digest(content)))
         path.unlink()
         sync_folder(path.parent)
         return (found.study_instance_uid, found.sop_instance_uid) if refusal is None else None

@@ -31,9 +31,9 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicomnode import events, logs
 from dicomnode.errors import ConfigError, InputError, NodeError
 from dicomnode.header.envelope import read_envelope
-from dicomnode.logs import logger
 from dicomnode.store.durable import digest
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class BoundedServer(ThreadedAssociationServer):
     request_queue_size = 128
     daemon_threads = True
     io_seconds = 60.0
+    say: events.Sink = staticmethod(logs.write)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection without speaking to it."""
@@ -120,9 +121,7 @@ class BoundedServer(ThreadedAssociationServer):
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Say which peer failed before there was an association."""
         fault = sys.exception()
-        logger("receive").warning(
-            "connection_failed", peer=client_address[0], reason=f"{type(fault).__name__}: {fault}"
-        )
+        self.say(events.ConnectionFailed(peer=client_address[0], reason=f"{type(fault).__name__}: {fault}"))
 
 
 class Receiver:
@@ -131,11 +130,13 @@ class Receiver:
     ``arrived(study_uid)`` is called after an instance became durable and after an association ended: a hint to look.
     """
 
-    def __init__(self, settings: Settings, spool: Spool, arrived: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, spool: Spool, arrived: Callable[[str], None], say: events.Sink = logs.write
+    ) -> None:
         self._settings = settings
         self._spool = spool
         self._arrived = arrived
-        self._log = logger("receive")
+        self._say = say
         self._lock = threading.Lock()
         self._open: dict[Any, dict[str, list[str]]] = {}  # association -> study -> SOP Instance UIDs it brought
         self._server: ThreadedAssociationServer | None = None
@@ -163,7 +164,8 @@ class Receiver:
             (evt.EVT_ABORTED, self._on_lost),
             (evt.EVT_CONN_CLOSE, self._on_lost),
         ]
-        server_class = type("Server", (BoundedServer,), {"io_seconds": self._settings.receive.network_timeout_seconds})
+        own = {"io_seconds": self._settings.receive.network_timeout_seconds, "say": staticmethod(self._say)}
+        server_class = type("Server", (BoundedServer,), own)
         try:
             server = entity.make_server(
                 (node.host, node.port),
@@ -176,7 +178,7 @@ class Receiver:
         entity._servers.append(server)  # noqa: SLF001  shutdown() removes it there
         threading.Thread(target=server.serve_forever, name="receive", daemon=True).start()
         self._server = server
-        self._log.info("listening", ae_title=node.ae_title, host=node.host, port=self.port)
+        self._say(events.Listening(node.ae_title, node.host, self.port))
 
     def stop(self) -> None:
         """Stop listening and end what is open, without waiting for any peer."""
@@ -233,7 +235,7 @@ class Receiver:
         allowed = {scanner.address for scanner in self._settings.scanner if scanner.ae_title == calling}
         if None in allowed or not allowed or address in {_resolved(name) for name in allowed if name}:
             return
-        self._log.warning("association_rejected", calling=calling, peer=address, reason="address not allowed")
+        self._say(events.AssociationRejected(calling, address, "address not allowed"))
         event.assoc.acse.send_reject(0x01, 0x01, 0x03)  # permanent: calling AE title not recognised
         event.assoc.kill()
 
@@ -244,14 +246,14 @@ class Receiver:
         known = {scanner.ae_title for scanner in self._settings.scanner}
         unknown = not self._settings.receive.accept_any_scanner and calling not in known
         reason = "calling AE title is not in [[scanner]]" if unknown else "[receive] maximum_associations are open"
-        self._log.warning("association_rejected", calling=calling, peer=requestor.address, reason=reason)
+        self._say(events.AssociationRejected(calling, requestor.address, reason))
 
     def _on_store(self, event: Any) -> int:
         """Keep one instance; every answer but Success leaves the object with its sender."""
         try:
             return self._store(event)
-        except Exception:  # noqa: BLE001  the edge of a request: pynetdicom would answer for us and say nothing
-            self._log.exception("store_crashed")
+        except Exception as fault:  # noqa: BLE001  the edge of a request: pynetdicom would answer and say nothing
+            self._say(events.StoreCrashed(fault))
             return _CANNOT_UNDERSTAND
 
     def _store(self, event: Any) -> int:
@@ -265,21 +267,21 @@ class Receiver:
         except InputError as fault:
             return self._refuse(content, fault.dimse_status, str(fault))
         except NodeError as fault:
-            self._log.error("store_failed", reason=str(fault))
+            self._say(events.StoreFailed(str(fault)))
             return fault.dimse_status
         if received.conflict:
-            self._log.warning("instance_conflict", study=study_uid, instance=sop_uid, kept_as=received.path.name)
+            self._say(events.InstanceConflict(study_uid, sop_uid, received.path.name))
         with self._lock:
             self._open.setdefault(event.assoc, {}).setdefault(study_uid, []).append(sop_uid)
         self._arrived(study_uid)
         return _SUCCESS
 
     def _refuse(self, content: bytes, status: int, reason: str) -> int:
-        self._log.warning("instance_refused", reason=reason, digest=digest(content))
+        self._say(events.InstanceRefused(reason, digest(content)))
         try:
             self._spool.refuse(content, "unreadable", reason)
         except NodeError as fault:
-            self._log.error("store_failed", reason=str(fault))
+            self._say(events.StoreFailed(str(fault)))
             return fault.dimse_status
         return status
 
@@ -290,13 +292,13 @@ class Receiver:
             try:
                 self._spool.release(study_uid, sop_uids)
             except NodeError as fault:
-                self._log.error("store_failed", reason=str(fault))
-            self._log.info("association_released", study=study_uid, instances=len(sop_uids))
+                self._say(events.StoreFailed(str(fault)))
+            self._say(events.AssociationReleased(study_uid, len(sop_uids)))
             self._arrived(study_uid)
 
     def _on_lost(self, event: Any) -> None:
         for study_uid, sop_uids in self._forget(event.assoc).items():
-            self._log.warning("association_lost", study=study_uid, instances=len(sop_uids))
+            self._say(events.AssociationLost(study_uid, len(sop_uids)))
             self._arrived(study_uid)
 
     def _forget(self, association: Any) -> dict[str, list[str]]:

@@ -7,22 +7,20 @@ ended well, and one record a study.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from dicomnode import group, header
+from dicomnode import events, group, header, logs
 from dicomnode.errors import NodeError, StorageError
-from dicomnode.intake.complete import Arrival, Decision, Verdict, decide
+from dicomnode.intake import study as studies
+from dicomnode.intake.complete import Decision, Verdict, decide
 from dicomnode.intake.drop import DropFolder
 from dicomnode.jobs import drawings
-from dicomnode.logs import logger
+from dicomnode.jobs.manifest import Manifest
 from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, Reason
 from dicomnode.store.durable import read_json, write_json
@@ -33,25 +31,15 @@ if TYPE_CHECKING:
 
     from dicomnode.config import GroupingSettings
     from dicomnode.header import Header
-    from dicomnode.model import EchoImage
+    from dicomnode.model import EchoStack
     from dicomnode.store.spool import Spool
 
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
 _SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp
 
 
-@dataclass
-class _Study:
-    """What is known of one study folder; can be forgotten and read again at any time."""
-
-    headers: dict[str, Header] = field(default_factory=dict)  # by file name
-    times: dict[str, float] = field(default_factory=dict)  # by file name: when it became durable
-    changed_ns: int = 0  # time stamp of the folder at the last look
-    look_at: float | None = None
-
-
 class Watcher:
-    """Keeps a record of every study and hands complete series to ``start(manifest)``.
+    """Keeps a record of every study and hands complete series to ``start(manifest, stack)``.
 
     ``start`` makes the job durable before it returns; starting a job that exists does nothing.
     """
@@ -64,9 +52,10 @@ class Watcher:
         parameters: dict[str, Any],
         software_version: str,
         is_receiving: Callable[[str], bool],
-        start: Callable[[dict[str, Any]], str],
+        start: Callable[[Manifest, EchoStack | None], str],
         drawing_replaces: bool = False,
         clock: Callable[[], float] = time.time,
+        say: events.Sink = logs.write,
     ) -> None:
         self._rules = rules
         self._spool = spool
@@ -76,15 +65,15 @@ class Watcher:
         self._start = start
         self._drawing_replaces = drawing_replaces
         self._clock = clock
-        self._log = logger("watch")
-        self._studies: dict[str, _Study] = {}
+        self._say = say
+        self._studies: dict[str, studies.Study] = {}
         self._due: set[str] = set()
         self._drop_due = True
         self._due_lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._next_rescan = 0.0
-        self._drop = DropFolder(spool, rules.unreleased_quiet_seconds)
+        self._drop = DropFolder(spool, rules.unreleased_quiet_seconds, say)
         self._observer: Any = None
         self._thread: threading.Thread | None = None
 
@@ -141,8 +130,8 @@ class Watcher:
             self._wake.clear()
             try:
                 next_look = self.turn(self._clock())
-            except Exception:  # noqa: BLE001  the edge of a turn
-                self._log.exception("turn_failed")
+            except Exception as fault:  # noqa: BLE001  the edge of a turn
+                self._say(events.TurnFailed(fault))
                 next_look = self._clock() + self._rules.rescan_seconds
             self._stop.wait(_BATCH_SECONDS)
             self._wake.wait(max(0.0, min(next_look - self._clock(), self._rules.rescan_seconds)))
@@ -152,7 +141,7 @@ class Watcher:
         for study_uid, changed_ns in self._spool.study_changes():
             if study_uid not in self._studies:
                 record = self._record(study_uid)
-                self._studies[study_uid] = _Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
+                self._studies[study_uid] = studies.Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
             if changed_ns != self._studies[study_uid].changed_ns:
                 with self._due_lock:
                     self._due.add(study_uid)
@@ -161,9 +150,9 @@ class Watcher:
         """One study that cannot be looked at must not hold back the others; the next rescan tries it again."""
         try:
             self._look(study_uid, now)
-        except Exception:  # noqa: BLE001  the edge of a look
-            self._log.exception("look_failed", study=study_uid)
-            self._studies[study_uid] = _Study(look_at=now + self._rules.rescan_seconds)
+        except Exception as fault:  # noqa: BLE001  the edge of a look
+            self._say(events.LookFailed(study_uid, fault))
+            self._studies[study_uid] = studies.Study(look_at=now + self._rules.rescan_seconds)
 
     def _look(self, study_uid: str, now: float) -> None:
         """Read what is new in a study, judge its groups, start what is ready, write down the rest."""
@@ -171,23 +160,25 @@ class Watcher:
         if not folder.is_dir():
             self._studies.pop(study_uid, None)
             return
-        study = self._studies.setdefault(study_uid, _Study())
+        study = self._studies.setdefault(study_uid, studies.Study())
         stamp = folder.stat().st_mtime_ns
         self._read_new(folder, study)
-        markers = _Markers.read(folder)
+        markers = studies.Markers.read(folder)
         receiving = self._is_receiving(study_uid)
         old = self._record(study_uid)
         groups: dict[str, Any] = {}
         deadlines = []
-        for candidate in group.assemble(_images(study), self._rules):
+        for candidate in group.assemble(studies.images(study), self._rules):
             before = old["groups"].get(candidate.group_id) or {}
-            arrival = _arrival(candidate, study, markers, receiving=receiving)
-            started = before.get("started") == _sources(candidate)  # whatever else arrives, its job is on its way
+            arrival = studies.arrival(candidate, study, markers, receiving=receiving)
+            started = before.get("started") == studies.sources(
+                candidate
+            )  # whatever else arrives, its job is on its way
             decision = Decision(Verdict.READY) if started else decide(candidate, arrival, self._rules, now)
             if decision.again_at is not None:
                 deadlines.append(decision.again_at)
             groups[candidate.group_id] = self._act(candidate, decision, before)
-        if any(_is_unread(found) for found in study.headers.values()):
+        if any(studies.is_unread(found) for found in study.headers.values()):
             deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
         study.changed_ns = stamp if time.time_ns() - stamp > _SAME_TICK_NS else 0
@@ -196,10 +187,10 @@ class Watcher:
             "study_instance_uid": study_uid,
             "groups": groups,
             "drawings": drawn,
-            "others": [*_others(study, drawn), *_conflicts(folder)],
+            "others": [*studies.others(study, drawn), *studies.conflicts(folder)],
             "settled_ns": study.changed_ns,
             "look_at": study.look_at,
-            **_labels(study),
+            **studies.labels(study),
         }
         if record != old:
             write_json(self._spool.studies / f"{study_uid}.json", record)
@@ -215,35 +206,38 @@ class Watcher:
         try:
             return read_json(self._spool.studies / f"{study_uid}.json") or nothing
         except StorageError as fault:  # it is made again: the same images and settings give the same job
-            self._log.error("record_damaged", study=study_uid, reason=str(fault))
+            self._say(events.RecordDamaged(study_uid, str(fault)))
             return nothing
 
-    def _read_new(self, folder: Path, study: _Study) -> None:
+    def _read_new(self, folder: Path, study: studies.Study) -> None:
         """Read the headers that are not known yet."""
         for path in sorted(folder.glob("[0-9]*.dcm")):
             known = study.headers.get(path.name)
-            if known is None or _is_unread(known):
+            if known is None or studies.is_unread(known):
                 study.headers[path.name] = header.read(path)
                 study.times[path.stem] = path.stat().st_mtime
 
     def _act(self, candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
         """Start the job of a group that is ready; return what is to be remembered of the group."""
-        entry = _entry(candidate, decision, before)
+        entry = studies.entry(candidate, decision, before)
         if decision.verdict is Verdict.READY and entry["started"] != entry["sources"]:
-            entry["key"] = self._start(self._manifest(candidate, decision, before.get("key")))
+            stack = _stack(candidate, decision)
+            entry["key"] = self._start(self._manifest(candidate, stack, decision, before.get("key")), stack)
             entry["started"] = entry["sources"]
         if (before.get("status"), before.get("code")) != (entry["status"], entry["code"]):
-            self._log.info(
-                f"series_{entry['status']}",
-                study=candidate.study_instance_uid,
-                series=entry["series_instance_uids"],
-                code=entry["code"],
-                reason=entry["reason"],
-                key=entry["key"],
+            self._say(
+                events.SeriesJudged(
+                    entry["status"],
+                    candidate.study_instance_uid,
+                    candidate.series_instance_uids,
+                    entry["code"],
+                    entry["reason"],
+                    entry["key"],
+                )
             )
         return entry
 
-    def _measure_drawings(self, study: _Study, groups: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    def _measure_drawings(self, study: studies.Study, groups: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         """Start the job of every drawing on one of the study's results; return what is to be remembered of them."""
         keys = [entry["key"] for entry in groups.values() if entry["key"]]
         entries = dict(before)
@@ -253,7 +247,7 @@ class Watcher:
             entry = self._draw(found, keys)
             if entry is not None:
                 entries[found.sop_instance_uid] = entry
-                self._log.info("drawing_" + entry["status"], instance=found.sop_instance_uid, reason=entry["reason"])
+                self._say(events.DrawingJudged(entry["status"], found.sop_instance_uid, entry["reason"]))
         return entries
 
     def _draw(self, found: Header, keys: list[str]) -> dict[str, Any] | None:
@@ -265,27 +259,22 @@ class Watcher:
             return None
         if isinstance(decided, Reason):
             return {"status": "refused", "code": decided.code, "reason": decided.sentence, "key": None}
-        return {"status": "ready", "code": None, "reason": None, "key": self._start(decided)}
+        return {"status": "ready", "code": None, "reason": None, "key": self._start(decided, None)}
 
-    def _manifest(self, candidate: Group, decision: Decision, earlier_key: str | None) -> dict[str, Any]:
-        """Everything a job is made from, so that it can be run again from this alone."""
-        stack = candidate.partial if decision.partial else candidate.stack
-        if stack is None:
-            raise NodeError(f"group {candidate.group_id} is {candidate.status} and has no stack")
-        return {
-            "group_id": candidate.group_id,
-            "study_instance_uid": candidate.study_instance_uid,
-            "series_instance_uids": list(candidate.series_instance_uids),
-            "instances": {
-                image.sop_instance_uid: str(image.path.relative_to(self._spool.folder)) for image in candidate.images
-            },
-            "sources": list(stack.sop_instance_uids),
-            "partial": decision.partial,
-            "grouping": self._rules.model_dump(mode="json"),
-            "parameters": self._parameters,
-            "software_version": self._version,
-            "supersedes": earlier_key,
-        }
+    def _manifest(self, candidate: Group, stack: EchoStack, decision: Decision, earlier_key: str | None) -> Manifest:
+        folder = self._spool.folder
+        return Manifest(
+            sources=stack.sop_instance_uids,
+            parameters=self._parameters,
+            software_version=self._version,
+            group_id=candidate.group_id,
+            study_instance_uid=candidate.study_instance_uid,
+            series_instance_uids=candidate.series_instance_uids,
+            instances={image.sop_instance_uid: str(image.path.relative_to(folder)) for image in candidate.images},
+            partial=decision.partial,
+            grouping=self._rules.model_dump(mode="json"),
+            supersedes=earlier_key,
+        )
 
 
 class _Waker(FileSystemEventHandler):
@@ -300,90 +289,8 @@ class _Waker(FileSystemEventHandler):
             self._look()
 
 
-@dataclass(frozen=True)
-class _Markers:
-    """What was recorded of how the instances of a study came in."""
-
-    releases: tuple[frozenset[str], ...]  # SOP Instance UIDs, per association that ended well
-    taken: frozenset[str]  # came as whole files
-    paths: tuple[Path, ...]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Markers:
-        released, taken = sorted(folder.glob("released-*.json")), sorted(folder.glob("taken-*.json"))
-        return cls(
-            tuple(frozenset(read_json(path) or ()) for path in released),
-            frozenset(uid for path in taken for uid in read_json(path) or ()),
-            (*released, *taken),
-        )
-
-    def remove_older_than(self, moment: float) -> None:
-        """They only matter while images are fresh."""
-        for path in self.paths:
-            if path.stat().st_mtime < moment:
-                path.unlink()
-
-
-def _images(study: _Study) -> list[EchoImage]:
-    return [image for found in study.headers.values() for image in found.images]
-
-
-def _arrival(candidate: Group, study: _Study, markers: _Markers, *, receiving: bool) -> Arrival:
-    uids = {image.sop_instance_uid for image in candidate.images}
-    return Arrival(
-        newest=max(study.times[image.path.stem] for image in candidate.images),
-        receiving=receiving,
-        whole=any(uids <= release for release in markers.releases),
-        clean=uids <= markers.taken.union(*markers.releases),
-    )
-
-
-def _sources(candidate: Group) -> str:
-    """Digest of the instances of a group."""
-    uids = sorted({image.sop_instance_uid for image in candidate.images})
-    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
-
-
-def _entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
-    """What the study's record says of a group; ``key`` names the job that was started from the images ``started``."""
-    return {
-        "series_instance_uids": list(candidate.series_instance_uids),
-        "status": str(decision.verdict),
-        "code": decision.reason.code if decision.reason else None,
-        "reason": decision.reason.sentence if decision.reason else None,
-        "missing": list(candidate.missing),
-        "left_out": list(candidate.left_out),
-        "echo_times_ms": list(candidate.echo_times_ms),
-        "slices": candidate.n_slices,
-        "images": len(candidate.images),
-        "sources": _sources(candidate),
-        "started": before.get("started"),
-        "key": before.get("key"),
-    }
-
-
-def _others(study: _Study, drawn: dict[str, Any]) -> list[dict[str, Any]]:
-    """What arrived that is neither an echo image nor a drawing, by reason."""
-    others = [found for found in study.headers.values() if not found.images and found.sop_instance_uid not in drawn]
-    reasons = Counter(found.reason for found in others if found.reason)
-    ordered = sorted(reasons.items(), key=lambda item: item[0].code)
-    return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
-
-
-def _is_unread(found: Header) -> bool:
-    """Whether the disk, not the file, was the trouble: another look may help."""
-    return found.reason is not None and found.reason.code == "unreadable"
-
-
-def _conflicts(folder: Path) -> list[dict[str, Any]]:
-    """What was put aside because other bytes are held under its SOP Instance UID."""
-    count = sum(1 for _ in folder.glob("conflict-*.dcm"))
-    sentence = (
-        "an image that is held came again with other bytes (content or transfer syntax); they were put aside unused"
-    )
-    return [{"code": "conflict", "reason": sentence, "count": count}] if count else []
-
-
-def _labels(study: _Study) -> dict[str, Any]:
-    """By what else a study is asked for."""
-    return {"accession_number": next((f.accession_number for f in study.headers.values() if f.accession_number), "")}
+def _stack(candidate: Group, decision: Decision) -> EchoStack:
+    stack = candidate.partial if decision.partial else candidate.stack
+    if stack is None:
+        raise NodeError(f"group {candidate.group_id} is {candidate.status} and has no stack")
+    return stack

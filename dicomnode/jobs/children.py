@@ -29,15 +29,25 @@ class Stopped(StepError):
 
 
 class Children:
-    """A fixed number of child processes; each runs one step at a time, so a death names its step."""
+    """A fixed number of child processes; each runs one step at a time, so a death names its step.
 
-    def __init__(self, count: int) -> None:
+    ``prepare`` is what a child does before its first step; it imports what steps need, which takes seconds.
+    """
+
+    def __init__(self, count: int, prepare: Callable[[], None] | None = None) -> None:
+        self._count = count
+        self._prepare = prepare
         self._idle: queue.Queue[_Child | None] = queue.Queue()
         self._alive: set[_Child] = set()
         self._lock = threading.Lock()
         self._stopped = False
         for _ in range(count):
             self._idle.put(None)  # started when it is first needed
+
+    def start(self) -> None:
+        """Start every child now, so that the first study finds them ready; does not wait for them."""
+        for _ in range(self._count):
+            self._idle.put(self._idle.get() or self._started())
 
     def run(self, step: Callable[..., None], *arguments: object) -> None:
         """Run a step in a child and wait for it; raises what it raised, ChildDied or Stopped."""
@@ -74,7 +84,7 @@ class Children:
         with self._lock:
             if self._stopped:
                 raise Stopped
-            child = _Child()
+            child = _Child(self._prepare)
             self._alive.add(child)
         return child
 
@@ -82,11 +92,11 @@ class Children:
 class _Child:
     """One process and the pipe to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[], None] | None) -> None:
         # spawn: a forked child would inherit sockets, locks and the engine's threads.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), prepare), daemon=True)
         self._process.start()
         theirs.close()  # so that its death ends our waiting
 
@@ -105,12 +115,14 @@ class _Child:
         self._process.join()
 
 
-def _serve(pipe: Connection, parent: int) -> None:
+def _serve(pipe: Connection, parent: int, prepare: Callable[[], None] | None) -> None:
     """Run what is asked for until the parent is gone."""
     # Ctrl-C and systemd's stop reach every process of the service; when a step ends is the parent's to say.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    if prepare is not None:
+        _fault_of(prepare, ())  # what is wrong here is met again, and said, by the first step
     with contextlib.suppress(EOFError):
         while True:
             step, arguments = pipe.recv()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pydicom
 
 from dicomnode.errors import InputError
+from dicomnode.jobs import manifest as manifests
 from dicomnode.measure import rois
 from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
 from dicomnode.model import Drawn, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from dicomnode.jobs.manifest import Manifest
     from dicomnode.model import EchoStack, Roi
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
@@ -28,7 +30,7 @@ DRAWN_ON_SOURCE = Reason("drawn-on-echoes", f"drawn on the multi-echo images it 
 
 def manifest(
     spool: Spool, path: Path, sop_uid: str, keys: list[str], *, replaces: bool = False
-) -> dict[str, Any] | Reason | None:
+) -> Manifest | Reason | None:
     """Make the manifest of the job that measures a drawing.
 
     ``keys`` are the results of the drawing's study; with ``replaces`` the new result supersedes the one whose maps it
@@ -40,31 +42,27 @@ def manifest(
     except InputError as fault:
         return Reason("drawing-unreadable", str(fault))
     jobs = list(_with_predecessors(spool, keys))
-    if any(sop_uid == one["sop_instance_uid"] for job in jobs for one in job.outputs or ()):
+    if any(sop_uid == one["sop_instance_uid"] for job, _ in jobs for one in job.outputs or ()):
         return None
-    for job in jobs:
+    for job, made_from in jobs:
         if referenced & {one["sop_instance_uid"] for one in job.outputs or () if one["kind"] in _MAP_KINDS}:
-            made = _manifest(spool, job, path, sop_uid)
-            return {**made, "supersedes": job.key} if replaces else made
-    if any(referenced & job.manifest["instances"].keys() for job in jobs):
+            return made_from.of_drawing(str(path.relative_to(spool.folder)), sop_uid, job.key, replaces=replaces)
+    if any(referenced & made_from.instances.keys() for _, made_from in jobs):
         return DRAWN_ON_SOURCE
     return None
 
 
-def read(spool: Spool, job: Job, stack: EchoStack) -> tuple[tuple[Roi, ...], Drawn]:
-    """Read the regions of a drawing's job on the maps of the result it was drawn on.
+def read(spool: Spool, drawing: str, origin: Job, stack: EchoStack) -> tuple[tuple[Roi, ...], Drawn]:
+    """Read the regions of a drawing, a path in the data folder, on the maps of the result it was drawn on.
 
     Raises InputError with what to do where no region of it can be used.
     """
-    origin = spool.job(job.manifest["measured_on"])
     canvas = rois.Canvas.of(stack.planes, (one for _, one in maps(origin)), stack.sop_instance_uids)
-    drawing = rois.read(spool.folder / job.manifest["drawing"], canvas)
-    refused = tuple(sorted({reason.sentence for reason in drawing.refused}))
-    if not drawing.rois:
+    found = rois.read(spool.folder / drawing, canvas)
+    refused = tuple(sorted({reason.sentence for reason in found.refused}))
+    if not found.rois:
         raise InputError("; ".join(refused))
-    return drawing.rois, Drawn(
-        drawing.sop_class_uid, drawing.sop_instance_uid, drawing.author, drawing.made_with, refused
-    )
+    return found.rois, Drawn(found.sop_class_uid, found.sop_instance_uid, found.author, found.made_with, refused)
 
 
 def maps(origin: Job) -> Iterator[tuple[str, pydicom.Dataset]]:
@@ -74,26 +72,16 @@ def maps(origin: Job) -> Iterator[tuple[str, pydicom.Dataset]]:
             yield one["kind"], pydicom.dcmread(origin.folder / one["path"], stop_before_pixels=True)
 
 
-def _with_predecessors(spool: Spool, keys: list[str]) -> Iterator[Job]:
+def _with_predecessors(spool: Spool, keys: list[str]) -> Iterator[tuple[Job, Manifest]]:
     """Results of a study, and those they superseded: people draw on what they have in front of them."""
     waiting, seen = list(keys), set()
     while waiting:
         key = waiting.pop()
         job = spool.job(key)
-        if key in seen or not (job.folder / "manifest.json").exists():
+        if key in seen or not manifests.exists(job):
             continue
         seen.add(key)
-        yield job
-        if job.manifest["supersedes"]:
-            waiting.append(job.manifest["supersedes"])
-
-
-def _manifest(spool: Spool, origin: Job, path: Path, sop_uid: str) -> dict[str, Any]:
-    inherited: Mapping[str, Any] = origin.manifest
-    return {
-        **{name: value for name, value in inherited.items() if name not in {"created", "report"}},
-        "identified_by": [sop_uid, origin.key],
-        "measured_on": origin.key,
-        "drawing": str(path.relative_to(spool.folder)),
-        "supersedes": None,
-    }
+        made_from = manifests.read(job)
+        yield job, made_from
+        if made_from.supersedes:
+            waiting.append(made_from.supersedes)

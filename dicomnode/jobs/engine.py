@@ -17,8 +17,8 @@ from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 from dbos._dbos import _get_dbos_instance
 from sqlalchemy.engine import make_url
 
+from dicomnode import events, logs
 from dicomnode.errors import NodeError
-from dicomnode.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,10 @@ class Standing(StrEnum):
 class Engine:
     """Runs work durably; at most one in a process, because DBOS is."""
 
-    def __init__(self, url: str, work: Work, *, fits_at_once: int, poll_seconds: float) -> None:
+    def __init__(
+        self, url: str, work: Work, *, fits_at_once: int, poll_seconds: float, say: events.Sink = logs.write
+    ) -> None:
+        self._say = say
         self._url = url
         self._executor = ""
         self._work = work
@@ -141,7 +144,7 @@ class Engine:
         listed = DBOS.list_workflows(status="PENDING", executor_id=self._executor, load_input=False, load_output=False)
         lost = {one.workflow_id for one in listed} - _running_here()
         for workflow_id in lost & self._lost:
-            logger("engine").warning("workflow_taken_up", workflow=workflow_id)
+            self._say(events.WorkflowTakenUp(workflow_id))
             DBOS.resume_workflow(workflow_id)
         self._lost = lost - self._lost
 
@@ -204,9 +207,9 @@ class Engine:
     def _attempt(self, key: str, destination: str, attempt: int) -> float | None:
         try:
             return self._work.deliver(key, destination, attempt)
-        except Exception:  # noqa: BLE001  the edge of a turn
+        except Exception as fault:  # noqa: BLE001  the edge of a turn
             # ERROR would be final for the workflow id, and the result would never be sent.
-            logger("engine").exception("delivery_crashed", key=key, destination=destination, attempt=attempt)
+            self._say(events.DeliveryCrashed(key, destination, attempt, fault))
             return 60.0
 
 

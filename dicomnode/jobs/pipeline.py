@@ -9,6 +9,7 @@ import os
 import shutil
 import zipfile
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,14 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from dicomnode import analyse, group, header, pixels, report
-from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings, ReportSettings
+from dicomnode import analyse, report
+from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
-from dicomnode.jobs import drawings
-from dicomnode.model import DecayCurve, Drawn, EchoStack, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
-from dicomnode.report import identity, summary
+from dicomnode.fit import compile_kernels
+from dicomnode.jobs import checkpoint, drawings
+from dicomnode.jobs import manifest as manifests
+from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
+from dicomnode.report import summary
 from dicomnode.report.instance import KINDS
-from dicomnode.store.durable import make_folder, sync_folder, write_durably, write_json
+from dicomnode.store.durable import make_folder, sync_folder, write_durably
 from dicomnode.store.spool import Spool
 
 if TYPE_CHECKING:
@@ -32,62 +35,91 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
+    from dicomnode.jobs.checkpoint import Checkpoint
+    from dicomnode.jobs.manifest import Manifest
+    from dicomnode.model import EchoStack
     from dicomnode.store.job import Job
 
 _Section = TypeVar("_Section", bound=BaseModel)
 STEPS = ("fit", "measure", "report")
+_MAPS, _MEASUREMENT = "maps.npz", "measurement.npz"
 
 
-def key_of(manifest: Mapping[str, Any]) -> str:
-    """The identity of the result of a manifest."""
-    sources = manifest.get("identified_by", manifest["sources"])
-    return identity.result_key(sources, manifest["parameters"], manifest["software_version"])
+def prepare() -> None:
+    """Load the compiled kernels; importing this module has loaded the rest of what a step needs."""
+    compile_kernels()
 
 
-def create(spool: Spool, manifest: Mapping[str, Any], created: datetime, settings: ReportSettings) -> Job:
-    """Make a job durable; one that exists stays as it is."""
-    job = spool.job(key_of(manifest))
-    if not (job.folder / "manifest.json").exists():
+def create(
+    spool: Spool, manifest: Manifest, stack: EchoStack | None, created: datetime, settings: ReportSettings
+) -> Job:
+    """Make a job durable; one that exists stays as it is. A drawing has no stack of its own."""
+    job = spool.job(manifest.key)
+    if not manifests.exists(job):
         make_folder(job.folder)
-        whole = {**manifest, "created": created.isoformat(), "report": settings.model_dump(mode="json")}
-        write_json(job.folder / "manifest.json", whole)
+        if stack is not None:
+            checkpoint.keep_stack(spool, job, stack)
+        made = dataclasses.replace(manifest, created=created.isoformat(), report=settings.model_dump(mode="json"))
+        manifests.write(job, made)
     return job
 
 
 def run_step(folder: str, key: str, step: str) -> None:
     """Run one step of a job; what a child process is given."""
     spool = Spool(Path(folder))
-    {"fit": _fit_step, "measure": _measure_step, "report": _report_step}[step](spool, spool.job(key))
+    job = spool.job(key)
+    {"fit": _fit, "measure": _measure, "report": _report}[step](_Work.on(spool, job))
 
 
-def _fit_step(spool: Spool, job: Job) -> None:
-    target = job.folder / "maps.npz"
-    if target.exists() or "measured_on" in job.manifest:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A job, what it is made from, and the job whose maps it measures: its own, or those a person drew on."""
+
+    spool: Spool
+    job: Job
+    manifest: Manifest
+    origin: Job
+
+    @classmethod
+    def on(cls, spool: Spool, job: Job) -> _Work:
+        manifest = manifests.read(job)
+        return cls(spool, job, manifest, spool.job(manifest.measured_on or job.key))
+
+    def has(self, name: str) -> bool:
+        return (self.job.folder / name).exists()
+
+    def checkpoint(self) -> Checkpoint:
+        return checkpoint.take(self.spool, self.origin)
+
+
+def _fit(work: _Work) -> None:
+    if work.has(_MAPS) or work.manifest.measured_on:
         return  # a drawing is measured on maps that exist
-    settings = _settings(FitSettings, job.manifest["parameters"]["fit"])
-    _, maps = analyse.fit_stack(_stack(spool, job), settings)
+    settings = _settings(FitSettings, work.manifest.parameters["fit"])
+    taken = work.checkpoint()
+    maps = analyse.fit_signal(taken.stack, taken.signal, settings)
     arrays = {name: getattr(maps, name) for name in (*_MAP_NAMES, *_MAPS_THAT_MAY_LACK)}
     arrays = {name: values for name, values in arrays.items() if values is not None}
     record = {"sigma": maps.sigma, "record": dataclasses.asdict(maps.record)}
-    _save(target, arrays, record)
+    _save(work.job.folder / _MAPS, arrays, record)
 
 
-def _measure_step(spool: Spool, job: Job) -> None:
-    target = job.folder / "measurement.npz"
-    if target.exists():
+def _measure(work: _Work) -> None:
+    if work.has(_MEASUREMENT):
         return
-    settings = _settings(MeasureSettings, job.manifest["parameters"]["measure"])
-    stack, maps = _stack(spool, job), _load_maps(_origin(spool, job))
-    signal = pixels.load(stack)
-    drawn, finder = None, {}
-    if "drawing" in job.manifest:
-        rois, drawn = drawings.read(spool, job, stack)
+    settings = _settings(MeasureSettings, work.manifest.parameters["measure"])
+    taken, maps = work.checkpoint(), _load_maps(work.origin)
+    stack, signal = taken.stack, taken.signal
+    drawn: Drawn | None = None
+    finder: dict[str, Any] = {}
+    if work.manifest.drawing:
+        rois, drawn = drawings.read(work.spool, work.manifest.drawing, work.origin, stack)
     else:
         found = analyse.find_regions(stack, signal, maps)
         rois, finder = found.rois, dict(found.finder)
     rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
     _save(
-        target,
+        work.job.folder / _MEASUREMENT,
         {"anatomy": signal[..., 0], **{f"mask{i}": roi.mask for i, roi in enumerate(rois)}},
         {
             "finder": finder,
@@ -99,59 +131,48 @@ def _measure_step(spool: Spool, job: Job) -> None:
     )
 
 
-def _report_step(spool: Spool, job: Job) -> None:
+def _report(work: _Work) -> None:
+    job, manifest = work.job, work.manifest
     if job.outputs is not None:
         return
-    manifest = job.manifest
-    settings = _settings(ReportSettings, manifest["report"])
+    settings = _settings(ReportSettings, manifest.report)
     shown_on: dict[str, list[Dataset]] = defaultdict(list)
-    if "drawing" in manifest:
+    if manifest.drawing:
         settings = settings.model_copy(update={"products": drawings.PRODUCTS})
-        for kind, image in drawings.maps(_origin(spool, job)):
+        for kind, image in drawings.maps(work.origin):
             shown_on[kind].append(image)
     folder = job.folder / "outputs"
     shutil.rmtree(folder, ignore_errors=True)  # left by a step that was killed
     make_folder(folder)
-    result = _load_result(spool, job)
-    created = datetime.fromisoformat(manifest["created"])
-    outputs = report.write(result, folder, created=created, settings=settings, shown_on=shown_on)
+    taken = work.checkpoint()
+    result = _load_result(work, taken.stack)
+    outputs = report.write(
+        result,
+        folder,
+        created=datetime.fromisoformat(manifest.created),
+        settings=settings,
+        shown_on=shown_on,
+        header_of=taken.header_of,
+    )
     for output in outputs:
         _sync_file(output.path)
     sync_folder(folder)
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(job.folder)) for one in outputs)
-    write_json(job.folder / "summary.json", summary.of(result, local))
+    job.write("summary.json", summary.of(result, local))
     entries = [{**dataclasses.asdict(one), "path": str(one.path), "product": KINDS[one.kind].product} for one in local]
-    write_json(job.folder / "outputs.json", entries)
-
-
-def _origin(spool: Spool, job: Job) -> Job:
-    """The job whose maps this one measures: its own, or those a person drew on."""
-    return spool.job(job.manifest.get("measured_on", job.key))
+    job.write("outputs.json", entries)
 
 
 _MAP_NAMES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s", "valid")
 _MAPS_THAT_MAY_LACK = ("beyond", "sigma_map")
 
 
-def _stack(spool: Spool, job: Job) -> EchoStack:
-    """Assemble the job's stack again from its instances: the same images and rules give the same stack."""
-    manifest = job.manifest
-    found = [header.read(spool.folder / path) for path in manifest["instances"].values()]
-    images = [image for one in found for image in one.images]
-    rules = _settings(GroupingSettings, manifest["grouping"])
-    for candidate in group.assemble(images, rules):
-        stack = candidate.partial if manifest["partial"] else candidate.stack
-        if stack is not None and list(stack.sop_instance_uids) == manifest["sources"]:
-            return stack
-    raise StepError("the instances of this job no longer give the stack it was made for; were files removed?")
-
-
 def _save(target: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
-    """Write arrays and their JSON record as one file, whole or not at all."""
+    """Write arrays and their JSON record as one file, whole or not at all; packing them would cost a second."""
     buffer = io.BytesIO()
     content: dict[str, Any] = {**arrays, "record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
-    np.savez_compressed(buffer, **content)
-    write_durably(target, buffer.getvalue())
+    np.savez(buffer, **content)
+    write_durably(target, buffer.getbuffer())
 
 
 def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -165,22 +186,22 @@ def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def _load_maps(job: Job) -> Maps:
-    arrays, record = _load(job.folder / "maps.npz")
+    arrays, record = _load(job.folder / _MAPS)
     return Maps(**arrays, sigma=tuple(record["sigma"]), record=FitRecord(**record["record"]))
 
 
-def _load_result(spool: Spool, job: Job) -> Result:
-    arrays, record = _load(job.folder / "measurement.npz")
-    manifest = job.manifest
+def _load_result(work: _Work, stack: EchoStack) -> Result:
+    arrays, record = _load(work.job.folder / _MEASUREMENT)
+    manifest = work.manifest
     return Result(
-        stack=_stack(spool, job),
-        maps=_load_maps(_origin(spool, job)),
+        stack=stack,
+        maps=_load_maps(work.origin),
         rois=tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"])),
         measurements=TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"]),
         decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
         drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
-        identity=Identity(job.key, manifest["software_version"], manifest["supersedes"]),
-        settings=manifest["parameters"],
+        identity=Identity(work.job.key, manifest.software_version, manifest.supersedes),
+        settings=dict(manifest.parameters),
         anatomy=arrays["anatomy"],
         finder=record["finder"],
     )

@@ -8,9 +8,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
-from dicomnode import analyse, group, header, report
+from dicomnode import analyse, events, group, header, logs, report
 from dicomnode.errors import InputError, NodeError, StorageError
-from dicomnode.logs import logger
 from dicomnode.model import GroupStatus, Identity, Result
 from dicomnode.report import identity, summary
 from dicomnode.store.durable import write_json
@@ -128,7 +127,7 @@ def _series(
         return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
     except Exception as fault:  # noqa: BLE001  the edge of a series: the others must not be lost with it
         if not isinstance(fault, NodeError):
-            logger("process").exception("series_failed", series=list(candidate.series_instance_uids))
+            logs.write(events.SeriesFailed(candidate.series_instance_uids, fault))
         why = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         progress(f"{name}: failed: {why}")
         return summary.without_result(candidate, "failed", why, type(fault).__name__)

@@ -7,12 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import StorageError
+from dicomnode.intake.complete import Verdict
+from dicomnode.jobs import lifecycle
+from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
 
@@ -92,19 +96,18 @@ def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     """Add where the job of an entry stands, once there is one."""
-    if not entry["key"] or entry["status"] != "ready":
+    if not entry["key"] or entry["status"] != Verdict.READY:
         return entry
     job = spool.job(entry["key"])
-    state = job.state
-    receipts = sorted((job.folder / "receipts").glob("*.json"))
-    deliveries = {path.stem: read_json(path) for path in receipts}
-    said = {**entry, "status": state["status"], "reason": state["reason"], "deliveries": deliveries}
-    return _without_number(said, job.folder) if said["status"] == "done" else said
+    state = lifecycle.state(job)
+    deliveries = {name: delivery.as_json() for name, delivery in lifecycle.deliveries(job).items()}
+    said = {**entry, "status": state.status.value, "reason": state.reason, "deliveries": deliveries}
+    return _without_number(said, job) if state.status is JobStatus.DONE else said
 
 
-def _without_number(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
     """Tell a study whose report holds no number from one that does: a person has to look at it."""
-    summary = read_json(folder / "summary.json") or {}
+    summary = job.read("summary.json") or {}
     if summary.get("status") != "no_number":
         return entry
     reasons = [why for why in (summary.get("reason"), entry["reason"]) if why]

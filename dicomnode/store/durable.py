@@ -21,7 +21,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | memoryview) -> None:
     """Write, fsync, rename, fsync the folder: afterwards the file is whole, or not there.
 
     Raises StorageError when the disk refuses; a half-written temporary file is removed.

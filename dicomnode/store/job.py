@@ -17,12 +17,17 @@ class Job:
 
     ::
 
-        manifest.json        sources, settings, software version, creation time: written before the job is queued
+        manifest.json        sources, settings, software version, creation time  } both written before
+        stack.json           which image is which echo of which slice            } the job is queued
+        signal.npy           the decoded pixels                 } after these the job
+        headers.npz          the headers that a report needs    } needs no received file
         maps.npz             the fit           } each written whole, so its presence
-        measurement.npz/json the regions       } means the step is done
+        measurement.npz      the regions       } means the step is done
         outputs/*.dcm, outputs.json            }
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
         state.json           what to tell an operator
+
+    What the files of state mean is known to ``dicomnode.jobs`` alone.
     """
 
     folder: Path
@@ -32,33 +37,18 @@ class Job:
         """Digest of sources, settings and software version."""
         return self.folder.name
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What the job is made from."""
-        manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
-        return manifest
+    def read(self, name: str) -> Any:
+        """A JSON file of the job; None where there is none; raises StorageError."""
+        return read_json(self.folder / name)
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What was last said of the job."""
-        return read_json(self.folder / "state.json") or {"status": "queued", "reason": None}
-
-    def say(self, status: str, reason: str | None = None, **more: Any) -> None:
-        """Record the state of the job; what else was said of it before stays."""
-        write_json(self.folder / "state.json", {**self.state, **more, "status": status, "reason": reason})
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the job durably; raises StorageError."""
+        path = self.folder / name
+        make_folder(path.parent)
+        write_json(path, value)
 
     @property
     def outputs(self) -> list[dict[str, str]] | None:
         """The objects that were made; None until the report step is done."""
-        outputs: list[dict[str, str]] | None = read_json(self.folder / "outputs.json")
+        outputs: list[dict[str, str]] | None = self.read("outputs.json")
         return outputs
-
-    def delivery(self, destination: str) -> dict[str, Any]:
-        """State of the delivery to one destination."""
-        path = self.folder / "receipts" / f"{destination}.json"
-        return read_json(path) or {"status": "waiting", "attempt": 0, "delivered": [], "refused": {}, "reason": None}
-
-    def say_delivery(self, destination: str, delivery: dict[str, Any]) -> None:
-        """Record the state of the delivery to one destination."""
-        make_folder(self.folder / "receipts")
-        write_json(self.folder / "receipts" / f"{destination}.json", delivery)

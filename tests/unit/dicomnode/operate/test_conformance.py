@@ -6,7 +6,7 @@ from dicomnode.measure.rois import READERS
 from dicomnode.operate.conformance import statement
 from dicomnode.report.instance import KINDS
 
-EXAMPLE = Path(__file__).parents[3] / "deploy" / "config.example.toml"
+EXAMPLE = Path(__file__).parents[4] / "deploy" / "config.example.toml"
 
 
 def test_the_statement_says_what_this_configuration_does():

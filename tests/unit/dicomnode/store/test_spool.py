@@ -73,15 +73,6 @@ def test_a_second_node_cannot_own_the_folder(spool):
         pass
 
 
-def test_a_job_remembers_what_was_said_of_it(spool):
-    job = spool.job("ab12")
-    job.folder.mkdir()
-    assert job.state["status"] == "queued"
-    job.say("fitting", run=2)
-    job.say("failed", "no pixels")
-    assert job.state == {"status": "failed", "reason": "no pixels", "run": 2}
-
-
 def test_a_durable_write_replaces_the_whole_file(tmp_path):
     write_durably(tmp_path / "a", b"one")
     write_durably(tmp_path / "a", b"two")
