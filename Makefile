@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+TORCH := $(VENV)/.torch
 
-.PHONY: demo test check format lint types contracts bench study gallery lock clean
+.PHONY: demo test check format lint types contracts bench study study-liver sweep train gallery lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -30,6 +31,16 @@ contracts: $(READY)
 study: $(READY)
 	$(BIN)/python -m bench.study
 
+study-liver: $(READY)
+	$(BIN)/python -m bench.liver
+
+sweep: $(READY)
+	$(BIN)/python -m bench.sweep
+
+# The weights of the liver finder, from this repository alone; the product never imports torch.
+train: $(TORCH)
+	$(BIN)/python -m bench.training
+
 gallery: $(READY)
 	$(BIN)/python -m bench.gallery
 
@@ -47,6 +58,10 @@ $(READY): requirements-dev.lock pyproject.toml
 
 $(PEERS): $(READY) requirements-bench.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	touch $@
+
+$(TORCH): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 nibabel==5.4.2
 	touch $@
 
 # Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test, the third

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from solver import phantom
@@ -19,9 +20,7 @@ from solver.phantom import Abdomen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-Array = NDArray[np.floating[Any]] if TYPE_CHECKING else Any
+Array = NDArray[Any]
 LIVER = 300.0  # signal of the liver at echo time 0, before it is scaled to what is stored
 REFERENCE = 700.0  # stored value of the brightest tissue
 

@@ -166,6 +166,7 @@ class DestinationSettings(Section):
     host: str
     port: Port
     products: tuple[Product, ...] = PRODUCTS  # type: ignore[assignment]
+    compress_pages: Literal["none", "rle", "jpeg-ls", "jpeg-2000"] = "none"  # losslessly, where it accepts that
     tls: bool = False
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     retry_first_seconds: Annotated[float, Field(gt=0)] = 5.0

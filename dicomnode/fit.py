@@ -14,8 +14,6 @@ from solver import fit_t2star
 from solver.noise import expected_magnitude, mean_of_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings
@@ -111,12 +109,21 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
+class Fat:
+    """What a fat-water model makes of a decay, beside one exponential."""
+
+    shift: float  # of the rate, over that of one exponential
+    echoes: float | None  # jackknife deviation of its rate over the echoes; None where it needs every one of them
+    evidence: float  # by how much it is the likelier, ln of the ratio for the whole region
+
+
+@dataclass(frozen=True, slots=True)
 class Sensitivity:
     """How far the rate of a decay moves by what is not known of it, each over the rate."""
 
     noise: float  # when sigma and N are as wrong as they may be
     echoes: float  # jackknife deviation over the echoes: what no noise explains
-    fat: float | None  # to the rate of a fat-water model; None where the echoes cannot tell fat
+    fat: Fat | None  # None where the echoes cannot tell fat
 
 
 def decay(
@@ -129,78 +136,103 @@ def decay(
     median = np.median(signal[region].astype(np.float64), axis=0)
     # The median of many voxels carries their bias from the noise floor, not their spread.
     times = np.asarray(echo_times_ms)
-    rate, s0 = _rate(median, times, noise)
-    plain, _ = _rate(median, times, noise, noise="gaussian")
+    corrected = _fit(median, times, noise)
+    plain = _fit(median, times, noise, noise="gaussian")
     curve = DecayCurve(
         echo_times_ms=echo_times_ms,
         signal=tuple(float(value) for value in median),
         noise_floor=noise.floor,
-        s0=s0,
-        r2star_per_s=rate,
+        s0=corrected.s0 if corrected else None,
+        r2star_per_s=corrected.rate if corrected else None,
     )
-    return curve, plain
+    return curve, plain.rate if plain else None
 
 
-def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None) -> Sensitivity:
+def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None, n_voxels: int) -> Sensitivity:
     """How far the rate of a measured decay hangs on the noise, on single echoes and on there being no fat."""
-    median, times, rate = np.array(decay.signal), np.array(decay.echo_times_ms), decay.r2star_per_s
-    if rate is None or rate <= 0:
+    median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
+    plain = _fit(median, times, noise)
+    if plain is None:
         return Sensitivity(0.0, 0.0, None)
-
-    def shifts(found: Iterable[tuple[float | None, float | None]]) -> NDArray[np.float64]:
-        return np.array([1.0 if one is None else one / rate - 1 for one, _ in found])  # no decay at all is any rate
-
     wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
-    by_sigma = shifts(_rate(median, times, one) for one in wrong)
-    by_coils = shifts(_rate(median, times, replace(noise, n_coils=n)) for n in set(noise.n_coils_range))
-    of_noise = [np.abs(one).max(initial=0) for one in (by_sigma, by_coils)]
-    left_out = (np.delete(np.arange(len(times)), k) for k in range(len(times) if len(times) >= _FEWEST_ECHOES else 0))
-    each = np.minimum(shifts(_rate(median[kept], times[kept], noise) for kept in left_out), 1.0)
-    echoes = float(np.sqrt((len(each) - 1) / len(each) * np.sum(each**2))) if len(each) else 0.0
-    return Sensitivity(float(np.hypot(*of_noise)), echoes, _fat_shift(median, times, rate, noise, field_strength_t))
+    fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
+    by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
+    moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
+    echoes = _jackknife(median, times, noise, plain.rate) or 0.0
+    with_fat = _with_fat(median, times, noise, field_strength_t)
+    if with_fat is None:
+        return Sensitivity(float(np.hypot(*moved)), echoes, None)
+    found, its_echoes = with_fat
+    evidence = (plain.cost - found.cost) * max(n_voxels / _SHARED, 1.0)
+    return Sensitivity(float(np.hypot(*moved)), echoes, Fat(found.rate / plain.rate - 1, its_echoes, evidence))
 
 
-def _fat_shift(
-    median: NDArray[np.float64], times: NDArray[np.float64], rate: float, noise: Noise, field_t: float | None
+def _moved(found: _Fit | None, plain: _Fit) -> float:
+    return 1.0 if found is None else abs(found.rate / plain.rate - 1)  # no decay at all is any rate
+
+
+def _jackknife(
+    median: NDArray[np.float64], times: NDArray[np.float64], noise: Noise, rate: float, **model: Any
 ) -> float | None:
+    """Jackknife deviation of the rate over its echoes (Efron and Tibshirani 1993, ch. 11); None of too few."""
+    if len(times) < _FEWEST_ECHOES + 3 * bool(model):
+        return None
+    kept = (np.delete(np.arange(len(times)), k) for k in range(len(times)))
+    found = [_fit(median[some], times[some], noise, **model) for some in kept]
+    moves = np.array([one.rate / rate - 1 for one in found if one is not None])
+    return float(np.sqrt((len(moves) - 1) / len(moves) * np.sum(moves**2))) if len(moves) > 1 else None
+
+
+def _with_fat(
+    median: NDArray[np.float64], times: NDArray[np.float64], noise: Noise, field_t: float | None
+) -> tuple[_Fit, float | None] | None:
+    """The decay by a fat-water model and its jackknife deviation; None where the echoes cannot tell fat."""
     if field_t is None or len(times) < _FEWEST_FOR_FAT:
         return None
+    model: dict[str, Any] = {"model": "fat-water", "field_strength_t": field_t}
     try:
-        found, _ = _rate(median, times, noise, model="fat-water", field_strength_t=field_t)
+        found = _fit(median, times, noise, **model)
+        return None if found is None else (found, _jackknife(median, times, noise, found.rate, **model))
     except ValueError:  # spaced by whole turns of fat against water
         return None
-    return None if found is None else found / rate - 1
 
 
-def _rate(
-    median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, **how: Any
-) -> tuple[float | None, float | None]:
-    """R2* in 1/s and S0 of one decay, None where it has none."""
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """One decay, fitted for itself."""
+
+    rate: float  # 1/s
+    s0: float
+    cost: float  # minus ln likelihood
+
+
+def _fit(median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, **how: Any) -> _Fit | None:
+    """Fit one decay; None where it has no rate."""
     sigma = max(known.sigma, _LITTLE * median[0])
     usual = {"method": "nls", "noise": "rician", "sigma": sigma, "n_coils": known.n_coils}
     found = fit_t2star(median[None, None, :], times, **(usual | how))
     if not bool(np.all(found.valid)):
-        return None, None
-    return float(np.ravel(found.r2star_per_s)[0]), float(np.ravel(found.s0)[0])
+        return None
+    return _Fit(float(np.ravel(found.r2star_per_s)[0]), float(np.ravel(found.s0)[0]), float(found.objective[-1]))
 
 
 def fall(
     signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: Noise, s0: float
 ) -> float | None:
-    """R2* in 1/s that a region has at the least, where it is too fast to be measured; None where nothing is sure.
+    """R2* in 1/s that half of a region has at the least, where it is too fast to be measured; None: nothing is sure.
 
-    The power of the first two echoes above the floor, E[m²] = A² + 2Nσ², is bounded by how well sigma and N are known
-    and by the number of voxels; what is left of the first against the most that may be left of the second is the
-    slowest decay they allow. Where already the first is lost in the floor, it is the fall from ``s0``, which must be a
-    cautious lower bound of the amplitude at time 0. Voxels that differ only lower the bound.
+    The median power of the first two echoes lies between A² + 2Nσ² (1 - 1/9N)³, what the median of chi-square adds
+    where nothing is left, and A² + 2Nσ². What is left at the least of the first, with sigma and N as wrong as they may
+    be, against what may be left at the most of the second, is the slowest decay they allow. Where already the first is
+    lost in the floor, it is the fall from ``s0``, which must be a cautious lower bound of the amplitude at time 0.
     """
     square = np.square(signal[region].astype(np.float64))[:, :2]
-    mean, error = square.mean(axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
+    middle, error = np.median(square, axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
     most_coils = max(noise.n_coils_range[1], noise.n_coils)
     floor = 2 * noise.n_coils * noise.sigma**2
-    doubt = np.hypot(2 * noise.sigma_doubt * floor, 2 * error)
-    low = mean - 2 * most_coils * noise.sigma**2 - doubt
-    high = np.maximum(mean - floor, 0) + doubt
+    doubt = np.hypot(2 * 2 * noise.sigma_doubt * floor, 2 * error)
+    low = middle - 2 * most_coils * noise.sigma**2 - doubt
+    high = np.maximum(middle - floor * (1 - 1 / (9 * noise.n_coils)) ** 3, 0) + doubt
     t = np.asarray(echo_times_ms[:2]) / 1000
     if low[0] > high[1] > 0:
         return float(np.log(low[0] / high[1]) / 2 / (t[1] - t[0]))

@@ -298,6 +298,7 @@ class Roi:
     doubts: tuple[Flag, ...] = ()  # why it may be the wrong place to measure; flags of its measurement
     confidence: float | None = None  # chance that it is what its name says; None where a person says so
     slice_confidence: tuple[float, ...] = ()  # the same for each slice
+    covers: float = 1.0  # share of what it stands for in these slices: a region without rim and vessels is a sample
 
 
 @dataclass(frozen=True, slots=True)

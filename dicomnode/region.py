@@ -39,9 +39,11 @@ FEWEST_VOXELS = 30  # of a slice or a block, for a median of its own
 BLOCK_MM = 25.0  # a texture's length: medians of such blocks differ as samples of the organ do
 JOINED_VOXELS = 50.0  # that a regularised fit lets share their noise
 NEARBY_MM = 40.0  # around a region: tissue whose amplitude bounds that of the region
-CAUTIOUS = 10.0  # per cent of that tissue are darker than the bound
-# What may stand beside "beyond the range" without taking the bound away.
-HARMLESS = frozenset({"beyond-range", "invalid-voxels", "interval", "noise"})
+CAUTIOUS = 25.0  # per cent of that tissue are darker than the bound
+# What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
+HARMLESS = frozenset(
+    {"beyond-range", "invalid-voxels", "interval", "noise", "mixed", "residuals", "fat", "slices-disagree"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
         bound = _bound(region, flags)
         at_least = None if bound is None else iron.limit(bound, line)
         return replace(withheld, at_least=at_least, advice=_advice(region, withheld)), _without_curve(evidence.decay)
-    measured = _measured(region, withheld, rate, line, no_line)
+    withheld = replace(withheld, flags=withheld.flags + no_line)
+    measured = _measured(region, withheld, rate, evidence.correction, line)
     return replace(measured, unregularised_r2star_per_s=evidence.decay.r2star_per_s), evidence.decay
 
 
@@ -149,7 +152,7 @@ def _evidence(region: _Region) -> quality.Evidence:
     images, noise = region.images, region.noise
     maps, stack = images.maps, images.stack
     decay, plain = fitting.decay(images.signal, stack.echo_times_ms, region.shown, noise)
-    moved = fitting.sensitivity(decay, noise, stack.field_strength_t)
+    moved = fitting.sensitivity(decay, noise, stack.field_strength_t, int(region.shown.sum()))
     rates, slices = region.rates, region.slices()
     any_valid = rates.size > 0
     deviations = maps.r2star_sd_per_s[region.voxels].astype(np.float64)
@@ -165,8 +168,9 @@ def _evidence(region: _Region) -> quality.Evidence:
         unexplained=left,
         moved_by_noise=moved.noise,
         moved_by_echoes=moved.echoes,
-        moved_by_fat=moved.fat,
+        fat=None if moved.fat is None else quality.FatEvidence(moved.fat.shift, moved.fat.echoes, moved.fat.evidence),
         mixed=quality.spread(rates, deviations) if any_valid else 0.0,
+        classes=quality.two_classes(rates),
         disagreeing=quality.disagreeing(medians, float(np.median(rates))) if any_valid else 0.0,
         coils_source=noise.source,
         noise_confidence=noise.confidence,
@@ -182,11 +186,13 @@ def _rate(region: _Region, evidence: quality.Evidence) -> Estimate | None:
         return None
     return quality.estimate(
         float(np.median(rates)),
+        correction=evidence.correction,
         n_voxels=rates.size,
         voxel_sd=float(np.sqrt(np.mean(np.square(maps.r2star_sd_per_s[region.voxels], dtype=np.float64)))),
         joined=JOINED_VOXELS if maps.record.method.startswith("admm") else 1.0,
         moved_by_noise=evidence.moved_by_noise,
         moved_by_model=evidence.moved_by_model,
+        covers=region.roi.covers,
         blocks=list(region.blocks()),
         slices=[value for _, value, _ in region.slices() if value is not None],
     )
@@ -216,26 +222,29 @@ def _measured(
     region: _Region,
     withheld: RoiMeasurement,
     rate: Estimate,
+    correction: float,
     line: iron.Calibration | None,
-    no_line: tuple[Flag, ...],
 ) -> RoiMeasurement:
-    """The same with its number."""
+    """The same with its number; every rate of the map is multiplied by ``correction``."""
     maps, field_t = region.images.maps, region.images.stack.field_strength_t
     told = region.voxels & ~(maps.r2star_per_s <= maps.r2star_sd_per_s)
     lic = None if line is None else iron.estimate(rate, line)
-    more, printed = (no_line, None) if line is None or lic is None else _printed(line, lic)
+    more, printed = ((), None) if line is None or lic is None else _printed(line, lic)
     given = line if printed is not None else None
     return replace(
         withheld,
-        t2star_ms=statistics(maps.t2star_ms[told]) if told.any() else None,
-        r2star_per_s=statistics(maps.r2star_per_s[region.voxels]),
+        t2star_ms=statistics(maps.t2star_ms[told] / correction) if told.any() else None,
+        r2star_per_s=statistics(maps.r2star_per_s[region.voxels] * correction),
         lic_mg_per_g=printed,
         calibration=None if line is None else f"{line.name}: {line.formula} at {field_t:.2f} T ({line.source})",
         flags=withheld.flags + more + _too_long_to_tell(region.voxels, told),
         r2star=rate,
         lic=lic if printed is not None else None,
         at_least=_beyond_line(rate, line),
-        slices=tuple(_slice(region.roi, k, n, value, given) for k, value, n in region.slices()),
+        slices=tuple(
+            _slice(region.roi, k, n, None if value is None else value * correction, given)
+            for k, value, n in region.slices()
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solver.coils import coils_of_ratio
-from solver.tiles import VOXELS
+from solver.tiles import VOXELS, mean_echoes
 from solver.vector_math import kernel
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Crowd:
 @kernel
 def _mode(x: Any, width: float, start: int) -> int:
     """First place in ascending x from which the most values lie within ``width``, climbing from ``start``."""
-    top, reach = start, start
+    top = start
     while True:
         best, most, end = top, -1, top
         limit = x[top] + width
@@ -116,13 +116,13 @@ def lowest_crowd(magnitude: NDArray[Any], power: NDArray[Any], among: NDArray[An
     """
     echoes = len(power)
     fewest = max(FEWEST, power.shape[1] // SHARE)
-    q = power[:, among]
-    level = q.mean(axis=0)
+    level = mean_echoes(power, 0, echoes)[among]
     some = level > 0
     if echoes > 1:
         half = echoes // 2
         chance = math.sqrt(1 / (VOXELS * half) + 1 / (VOXELS * (echoes - half)))
-        some &= np.abs(q[:half].mean(axis=0) - q[half:].mean(axis=0)) < FLAT * chance * level
+        early, last = (mean_echoes(power, *part)[among] for part in ((0, half), (half, echoes)))
+        some &= np.abs(early - last) < FLAT * chance * level
     among, x = among[some], np.log(level[some])
     if among.size < fewest:
         return None

@@ -1,6 +1,5 @@
 """Number of coils: from the shape of noise, from its moments under weak signal, from how tissue decays."""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -41,6 +40,11 @@ def coils_of_ratio(ratio: float) -> float:
     return float(np.interp(ratio, RATIOS, RATIO_TABLE))
 
 
+def ratio_of_coils(n: float) -> float:
+    """E[m]^2 / E[m^2] of noise alone."""
+    return float(np.interp(n, RATIO_TABLE, RATIOS))
+
+
 def whole_coils(n: float) -> float:
     """N at least 1, and the nearest whole number where that is near."""
     n = max(n, 1.0)
@@ -70,7 +74,7 @@ def _power_variances(s: Any, ys: Any, xs: Any, out: Any) -> None:
 
 
 def coils_by_moments(stacks: list[NDArray[Any]], tiles: Tiles, some: NDArray[Any], sigma: NDArray[Any]) -> Moments:
-    """N from ``some`` tiles that may hold weak signal A: m^2 has mean P = A^2 + 2 N s^2, variance V = 4 s^2 P - 4 N s^4.
+    """N from tiles that may hold weak signal A: m^2 has mean P = A^2 + 2 N s^2 and variance V = 4 s^2 P - 4 N s^4.
 
     So N = P / s^2 - V / (4 s^4) whatever A, in each tile and echo of low power; ``sigma`` is that of each tile.
     """

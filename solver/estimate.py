@@ -1,7 +1,4 @@
-"""Noise of a stack: sigma and N, from witnesses that know nothing of each other, and how far they are to be believed.
-
-Quiet air and decayed tissue hold noise alone; patches of bright tissue hold it on top of their decays.
-"""
+"""Noise of a stack: sigma and N, from witnesses that know nothing of each other."""
 
 from __future__ import annotations
 
@@ -11,69 +8,48 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.air import Crowd, lowest_crowd
-from solver.coils import FEWEST_ECHOES, Moments, coils_by_moments, coils_of_tissue, whole_coils
+from solver.coils import FEWEST_ECHOES, coils_of_tissue, whole_coils
 from solver.noise import NoiseEstimate, difference_sigma, residual_sigma
-from solver.patches import FEWEST, Patches, tissue_noise
-from solver.sigma_map import Places, Surface, surface_of
-from solver.tiles import TILE, Tiles, tiles_of
+from solver.patches import FEWEST
+from solver.tiles import tiles_of
 from solver.voxelwise import variable_projection
+from solver.witnesses import LIT, UNEVEN, WILD, Stack, Witnesses, hear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from solver.air import Crowd
+    from solver.sigma_map import Surface
+
 SHARED_TOP = 8  # samples that have the largest value of a slice: more of them are clipped
 MOST = 0.75  # of the voxels: so many at the largest value are not clipped but uniform
-PATCHES = 160  # of a slice, and a third of that where only their sigma is compared
-CLEAR = 3.5  # root mean squares of the floor: of such a magnitude the deviation is sigma
-ZEROS = 0.02  # share of a tile's samples that may be 0 by chance
-ZEROED = 0.9  # with more, a tile is no data
 AGREE = 1.2  # between two deviations
-SHARED = 0.88  # of the deviation of samples two apart: neighbours share their noise
-NEARER, NEAR = 0.05, 0.15  # of ln sigma, to that of air: then air decides whether neighbours share
-UNEVEN = 0.11  # of ln sigma between patches: more than chance
-WILD = 0.4  # these patches tell nothing
-SMALL = 27.0  # times the variance of rounding, 1.5 grey levels: noise that is 0 now and then
-LIT = 5.0  # sigma of the first echo of a tile of tissue
-MANY = 50  # tiles of tissue whose lowest late power bounds the floor
-LOWEST = 0.02  # quantile of that
-FLAT = 0.02  # of its power may early echoes have more than late ones, where noise is the brightest there is
-IMPOSSIBLE = 0.7  # of a bound: with less, sigma is less
-DECAYED = 4.0  # power of the first echo over that of the late ones
-UNSEEN = 40.0  # N that the late echoes allow: with more, no floor is near any echo
-MOST_COILS = 64.0
-PURE = 0.05  # of the variance of stored samples, at least, is noise and not rounding
-QUIET = 0.8  # of the power that the noise of tissue would have in air
-SQUEEZED = 0.43  # variance of a Rician magnitude without signal, in sigma^2
-LOUDEST = 16.0  # N of a floor that tissue is asked to be clear of
+ALIKE = 1.25  # between two N, where only one witness tells it
+COARSE = 4.0  # times the variance of rounding: rounded noise has no distribution of its own
+IMPOSSIBLE = 0.7  # of N = 1 that late echoes allow: with less, sigma is less
+WHOLE = 0.08  # relative distance from a whole number within which N by the shape of air is believed to be it
 SURE = 0.25  # relative deviation of N by moments
-# Relative deviation of sigma by the word of confidence, as bench.noise measures it.
-DEVIATIONS = {"given": 0.0, "high": 0.03, "fair": 0.06, "low": 0.2, "unknown": 0.5}
+MOMENTS_AGREE = 0.4  # with N by shape, relative, or two deviations
+ONE = 1.4  # N that late echoes allow: with less it is one
+UNSEEN = 40.0  # N that they allow: with more, no floor is near any echo
+MOST_COILS = 64.0
+DECAYS_KNOW = 1.5  # factor that N by decays may be wrong by
+# Relative deviation of sigma by the word of confidence; bench.noise measures how often a word is wrong.
+DEVIATIONS = {"high": 0.03, "fair": 0.06, "low": 0.2, "unknown": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """Slices (M, K, L) with their usable voxels; ``rounding`` is the variance that storing whole numbers adds."""
+class Claim:
+    """What the witnesses come to."""
 
-    slices: list[NDArray[Any]]
-    tiles: Tiles
-    rounding: float
-    n_coils: float | None  # where it is given
-    t: NDArray[Any]
-    bounds: tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Witnesses:
-    """What each of them says."""
-
-    air: Crowd | None
-    floor: Crowd | None  # of tissue that has decayed
-    tissue: Patches
-    shared: bool  # neighbours share their noise
-    bound: float  # N that the late echoes of tissue allow, inf if unknown
-    moments: Moments
-    surface: Surface | None
+    sigma: float
+    source: str
+    n: float
+    coils_source: str
+    reach: tuple[float, float]  # N that the data allow
+    word: str  # of confidence in sigma and N: high, fair, low, unknown
+    word_of_sigma: str = ""  # where it is another
+    surface: Surface | None = None
 
 
 def estimate_noise(
@@ -88,18 +64,17 @@ def estimate_noise(
 ) -> NoiseEstimate:
     """Noise of slices (M, K, L), of sigma 0 where nothing in them tells it.
 
-    ``rounding`` is the variance that storing whole numbers adds; ``t`` and ``bounds`` are those of the fit.
-    Without ``seek_coils`` N is not looked for in the decays, which only one exponential and its floor explain.
+    ``rounding`` is the variance that storing whole numbers adds; ``t`` and ``bounds`` are those of the fit. Without
+    ``seek_coils`` N is not looked for in the decays, which only one exponential and its floor explain.
     """
-    stack = Stack(stacks, tiles_of(stacks, _unclipped(stacks, usable)), rounding, n_coils, t, bounds)
-    if stack.tiles.sound.size < FEWEST:
-        return _few(stack, usable)
-    heard = hear(stack)
-    if not heard.tissue.found:
-        return _silence(heard, stack) or _few(stack, usable)
-    if heard.air is not None:
-        return _beside_air(heard, heard.air, stack)
-    return _without_air(heard, stack, seek_coils=seek_coils)
+    stack = Stack(stacks, tiles_of(stacks, _unclipped(stacks, usable)), rounding, n_coils)
+    claim = None
+    if stack.tiles.sound.size >= FEWEST:
+        heard = hear(stack)
+        claim = _judged(heard, stack)
+        if claim is not None and claim.coils_source == "unknown" and seek_coils and not n_coils:
+            claim = _with_decays(claim, heard, stack, (t, bounds))
+    return _told(claim or _few(stack, usable, t, bounds), stack)
 
 
 def _unclipped(stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
@@ -107,159 +82,34 @@ def _unclipped(stacks: list[NDArray[Any]], usable: list[NDArray[np.bool_]]) -> l
     kept = []
     for s, u in zip(stacks, usable, strict=True):
         at_top = s == s.max()
+        sound = u
         if np.count_nonzero(at_top) > SHARED_TOP:
             clipped = np.any(at_top, axis=0)
-            kept.append(u & ~clipped if np.count_nonzero(clipped & u) < MOST * np.count_nonzero(u & (s[0] > 0)) else u)
-        else:
-            kept.append(u)
+            few = np.count_nonzero(clipped & u) < MOST * np.count_nonzero(u & (s[0] > 0))
+            sound = u & ~clipped if few else u
+        kept.append(sound)
     return kept
 
 
-def hear(stack: Stack) -> Witnesses:
-    """Ask every witness."""
-    tiles = stack.tiles
-    alive = np.flatnonzero(tiles.sound & (tiles.zeros <= _natural_zeros(tiles, stack.rounding)))
-    air, floor = lowest_crowd(tiles.magnitude, tiles.power, alive), _decayed(tiles, alive)
-    near, lowest = _clear_patches(stack, air)
-    if air is not None and not near.found and air.slope > FLAT:  # the brightest there is, and it decays
-        air = None
-        near, lowest = _clear_patches(stack, air)
-    expected = math.sqrt(air.power / (2 * _coils(stack, air))) if air else 0.0
-    tissue, shared = _choose(near, _patches(stack, lowest, 2), expected)
-    if shared:
-        further, more = _choose(tissue, _patches(stack, lowest, 4), expected)
-        tissue = further if more and further.scatter < UNEVEN else tissue
-    if not tissue.found:
-        return Witnesses(air, floor, tissue, shared, np.inf, Moments(), None)
-    surface = surface_of(_places(tiles, tissue.tiles, np.log(tissue.each)))
-    some = _lit(stack, tissue.sigma)
-    each = np.exp(surface.at(_where(tiles, some))) if surface else np.full(some.size, tissue.sigma)
-    bound = _bound(stack, some, each)
-    return Witnesses(air, floor, tissue, shared, bound, coils_by_moments(stack.slices, tiles, some, each), surface)
-
-
-def _clear_patches(stack: Stack, air: Crowd | None) -> tuple[Patches, float]:
-    """Patches whose echoes are clear of the floor, and the power of the floor supposed.
-
-    Where there is no air, or air that was made quiet, the floor is first looked for below the tissue.
-    """
-    lowest, n = air.power if air else 0.0, _coils(stack, air)
-    near = _patches(stack, lowest, 1)
-    if not near.found or lowest > QUIET * 2 * n * near.sigma**2:
-        return near, lowest
-    lowest = 2 * n * near.sigma**2 / SQUEEZED
-    near = _patches(stack, lowest, 1)
-    if not near.found:
-        return near, lowest
-    some = _lit(stack, near.sigma)
-    bound = 2 * near.sigma**2 * _bound(stack, some, np.full(some.size, near.sigma))
-    higher = max(2 * n * near.sigma**2, min(bound, LOUDEST * 2 * near.sigma**2))
-    clearer = _patches(stack, higher, 1)
-    return (clearer, higher) if clearer.found else (near, lowest)
-
-
-def _natural_zeros(tiles: Tiles, rounding: float) -> Any:
-    """Share of the samples of each tile that may be 0: by chance, or because whole numbers are small."""
-    if not rounding:
-        return ZEROS
-    power = np.maximum(tiles.power.mean(axis=0), 0.02)
-    return np.minimum(ZEROS + 1.5 * (1 - np.exp(-0.25 / power)), ZEROED)
-
-
-def _decayed(tiles: Tiles, alive: NDArray[Any]) -> Crowd | None:
-    """Noise alone in the late echoes of tissue that has lost its signal, as the tiles around tell: their own noise
-    has no say in which are heard.
-    """
-    if tiles.echoes < 3:
-        return None
-    late = tiles.power[tiles.late]
-    sound = np.zeros(tiles.sound.size, bool)
-    sound[alive] = True
-    around = tiles.around(np.where(sound, late.mean(axis=0), 0.0)) / np.maximum(tiles.around(sound), 1)
-    gone = sound & (around > 0) & (tiles.power[0] > DECAYED * around)
-    return lowest_crowd(tiles.magnitude[tiles.late], late, np.flatnonzero(gone))
-
-
-def _patches(stack: Stack, floor_power: float, stride: int) -> Patches:
-    most = PATCHES * len(stack.slices) // (1 if stride == 1 else 3)
-    clear, fewest = CLEAR * math.sqrt(floor_power), min(3, stack.tiles.echoes)
-    found = tissue_noise(stack.slices, stack.tiles, clear, most, fewest, stride)
-    if not found.found and fewest > 2:
-        found = tissue_noise(stack.slices, stack.tiles, clear, most, 2, stride)
-    return found
-
-
-def _coils(stack: Stack, air: Crowd | None) -> float:
-    """N as given, else by the shape of air, else 1."""
-    return stack.n_coils or max(air.n_coils if air else 1.0, 1.0)
-
-
-def _choose(near: Patches, far: Patches, expected: float) -> tuple[Patches, bool]:
-    """Which of neighbouring and distant samples tells the noise of tissue, and whether neighbours share it.
-
-    ``expected`` is sigma by the air, which sharing does not touch; 0 without air.
-    """
-    if not far.found or (near.found and far.scatter > WILD):
-        return near, False
-    shared = near.sigma < SHARED * far.sigma
-    if expected and near.found:
-        off = [abs(math.log(expected / one.sigma)) for one in (near, far)]
-        if near.sigma < far.sigma and off[1] < off[0] - NEARER:
-            shared = True
-        elif off[0] < min(NEAR, off[1] - NEARER):
-            shared = False
-    return (far, True) if shared else (near, False)
-
-
-def _lit(stack: Stack, sigma: float) -> NDArray[Any]:
-    """Tiles of tissue, without a sample that was set to 0; small whole numbers may be 0 by themselves."""
-    tiles, few = stack.tiles, sigma**2 < SMALL * stack.rounding
-    return np.flatnonzero(tiles.sound & (tiles.zeros <= few * ZEROED / 2) & (tiles.magnitude[0] > LIT * sigma))
-
-
-def _bound(stack: Stack, some: NDArray[Any], sigma: NDArray[Any]) -> float:
-    """N of tissue at most: nearly the lowest late power of its tiles over 2 sigma^2; infinite where too few tell it."""
-    if some.size <= MANY:
-        return np.inf
-    late = stack.tiles.power[stack.tiles.late][:, some].mean(axis=0)
-    pure = np.maximum(sigma**2 - stack.rounding, PURE * sigma**2)
-    return float(np.quantile(np.maximum(late - stack.rounding, 0.0) / (2 * pure), LOWEST))
-
-
-def _where(tiles: Tiles, some: NDArray[Any]) -> NDArray[np.float64]:
-    """Slice, row and column from -1 to 1, of tiles."""
-    slices, rows, columns = tiles.corners(some)
-    y, x = (2 * (c / TILE + 0.5) / n - 1 for c, n in zip((rows, columns), tiles.grid, strict=True))
-    return np.stack([slices, y, x], axis=1)
-
-
-def _places(tiles: Tiles, some: NDArray[Any], value: NDArray[Any]) -> Places:
-    return Places(_where(tiles, some), value, np.ones(value.size))
-
-
-def _told(
-    stack: Stack,
-    sigma: float,
-    n: float,
-    sources: tuple[str, str],
-    word: str,
-    reach: tuple[float, float],
-    surface: Surface | None = None,
-    doubt: str | None = None,
-) -> NoiseEstimate:
-    """Put an estimate together; ``word`` is about sigma and N, ``doubt`` the word about sigma where it is another."""
+def _told(claim: Claim, stack: Stack) -> NoiseEstimate:
+    n, source, reach = claim.n, claim.coils_source, claim.reach
     if stack.n_coils is not None:
-        n, sources, reach = stack.n_coils, (sources[0], "given"), (stack.n_coils, stack.n_coils)
-    low, high = max(1.0, reach[0]), max(1.0, min(reach[1], MOST_COILS))
-    return NoiseEstimate(sigma, n, *sources, word, (min(low, n), max(high, n)), DEVIATIONS[doubt or word], surface)
+        n, source, reach = stack.n_coils, "given", (stack.n_coils, stack.n_coils)
+    low, high = (min(max(1.0, one), MOST_COILS) for one in reach)
+    deviation = DEVIATIONS[claim.word_of_sigma or claim.word]
+    reach = (min(low, n), max(high, n))
+    return NoiseEstimate(claim.sigma, n, claim.source, source, claim.word, reach, deviation, claim.surface)
 
 
-def _typical(heard: Witnesses, stack: Stack) -> float:
-    """Noise deviation of tissue: where it varies, its median."""
-    if heard.surface is None:
-        return heard.tissue.sigma
-    some = _lit(stack, heard.tissue.sigma)
-    return float(np.exp(np.median(heard.surface.at(_where(stack.tiles, some)))))
+def _judged(heard: Witnesses, stack: Stack) -> Claim | None:
+    """Believe the witnesses as far as they agree; None where there are none."""
+    if not heard.tissue.found:
+        return _silence(heard, stack)
+    coarse = heard.tissue.sigma**2 <= COARSE * stack.rounding
+    if heard.air is None:
+        impossible = heard.bound < IMPOSSIBLE and not coarse
+        return _below_late_echoes(heard) if impossible else _tissue_alone(heard, coarse=coarse)
+    return _beside_air(heard, heard.air, stack, coarse=coarse)
 
 
 def _stored(noise: Crowd, n: float, rounding: float) -> float:
@@ -267,98 +117,116 @@ def _stored(noise: Crowd, n: float, rounding: float) -> float:
     return math.sqrt(max(noise.power - rounding, 0.0) / (2 * n) + rounding)
 
 
-def _silence(heard: Witnesses, stack: Stack) -> NoiseEstimate | None:
+def _around(n: float, factor: float) -> tuple[float, float]:
+    return n / factor, n * factor
+
+
+def _word(heard: Witnesses) -> str:
+    return "high" if heard.tissue.scatter < UNEVEN and heard.surface is None else "fair"
+
+
+def _silence(heard: Witnesses, stack: Stack) -> Claim | None:
     """Where no tissue tells anything."""
-    one, source = (heard.floor, "late echoes") if heard.floor and not heard.air else (heard.air, "air")
+    one, source = (heard.air, "air") if heard.air else (heard.floor, "late echoes")
     if one is None:
         return None
     n = stack.n_coils or whole_coils(one.n_coils)
-    word = "fair" if abs(one.n_coils / n - 1) < 0.2 else "low"
-    return _told(stack, _stored(one, n, stack.rounding), n, (source, source), word, (n / 1.25, n * 1.25))
+    word = "fair" if 1 / ALIKE < one.n_coils / n < ALIKE else "low"
+    return Claim(_stored(one, n, stack.rounding), source, n, source, _around(n, ALIKE), word)
 
 
-def _beside_air(heard: Witnesses, air: Crowd, stack: Stack) -> NoiseEstimate:
-    tissue, rounding = heard.tissue, stack.rounding
-    square = tissue.sigma**2
-    pure = max(square - rounding, PURE * square)
-    coarse = square <= 4 * rounding  # rounded noise has no distribution
-    shape = _coils(stack, air)
-    power = max(air.power - rounding, 0.0) / (2 * pure)
-    bound = heard.bound
-    agree = 1 / AGREE**2 < power / shape < AGREE**2
-    if bound < IMPOSSIBLE and not coarse and not 0.8 < power / shape < 1.25:
-        return _bounded(heard, stack)
-    n = stack.n_coils or whole_coils(shape)
-    whole = stack.n_coils is not None or abs(shape - round(shape)) < 0.08 * shape
-    if heard.surface is not None and whole:
-        return _told(stack, _typical(heard, stack), n, ("tissue", "air"), "fair", (n / 1.2, n * 1.2), heard.surface)
-    if agree:
-        if not stack.n_coils:
-            n = whole_coils(shape if whole or (power < shape and power >= 3) else math.sqrt(power * shape))
-        near = abs(math.log(power / n)) < 0.1 or (heard.shared and whole)
-        sigma, source = (_stored(air, n, rounding), "air") if near and not coarse else (tissue.sigma, "tissue")
-        word = "high" if tissue.scatter < UNEVEN else "fair"
-        return _told(stack, sigma, n, (source, "air"), word, (n / 1.1, n * 1.1))
-    known = not coarse and heard.moments.deviation < SURE * max(heard.moments.n, 1.0)
-    if known and 1 / 1.4 < max(heard.moments.n, 1.0) / shape < 1.4:
-        word = "fair" if tissue.scatter < WILD else "low"
-        return _told(stack, tissue.sigma, whole_coils(shape), ("tissue", "air"), word, (n / 1.3, n * 1.3))
-    if known:
-        n = whole_coils(min(max(heard.moments.n, 1.0), 1.15 * max(bound, 1.0)))
-        reach = 2 * heard.moments.deviation
-        return _told(stack, tissue.sigma, n, ("tissue", "moments"), "low", (n - reach, n + reach))
-    n = whole_coils(min(shape, max(bound, 1.0)))
-    return _told(stack, tissue.sigma, n, ("tissue", "air"), "low", (1.0, max(1.0, bound)))
-
-
-def _bounded(heard: Witnesses, stack: Stack) -> NoiseEstimate:
+def _below_late_echoes(heard: Witnesses) -> Claim:
+    """Where tissue tells more noise than its late echoes have power: what they have is the most there can be."""
     sigma = heard.tissue.sigma * math.sqrt(min(heard.bound, 1.0))
-    return _told(stack, sigma, 1.0, ("late echoes", "late echoes"), "low", (1.0, 1.0))
+    return Claim(sigma, "late echoes", 1.0, "late echoes", (1.0, 1.0), "low")
 
 
-def _without_air(heard: Witnesses, stack: Stack, *, seek_coils: bool) -> NoiseEstimate:
-    tissue, rounding = heard.tissue, stack.rounding
-    square = tissue.sigma**2
-    pure = max(square - rounding, PURE * square)
-    coarse = square <= 4 * rounding
-    bound = heard.bound
-    if bound < IMPOSSIBLE and not coarse:
-        return _bounded(heard, stack)
-    word = "high" if tissue.scatter < UNEVEN else "fair"
-    sigma = _typical(heard, stack)
-    if bound < 1.4:
-        return _told(stack, sigma, 1.0, ("tissue", "late echoes"), word, (1.0, 1.0), heard.surface)
-    known = not coarse and heard.moments.deviation < SURE * max(heard.moments.n, 1.0)
-    if known:
-        n = whole_coils(min(max(heard.moments.n, 1.0), 1.1 * max(bound, 1.0)))
-        reach = 2 * heard.moments.deviation
-        return _told(stack, sigma, n, ("tissue", "moments"), "fair", (n - reach, n + reach), heard.surface)
-    if bound > UNSEEN and stack.tiles.echoes >= FEWEST_ECHOES:  # no floor in sight, of whatever N
-        return _told(stack, sigma, 1.0, ("tissue", "assumed"), word, (1.0, max(1.0, bound)), heard.surface)
-    if seek_coils and not coarse and not stack.n_coils:
-        n, how = coils_of_tissue(_samples(stack, tissue.sigma, heard.surface), stack.t, stack.bounds)
-        if how == "decays" and n < 1.2 * bound:
-            return _told(stack, sigma, whole_coils(n), ("tissue", "decays"), "fair", (n / 1.5, n * 1.5), heard.surface)
-        return _told(stack, sigma, 1.0, ("tissue", how), "low", (1.0, max(1.0, bound)), heard.surface, word)
-    return _told(stack, sigma, 1.0, ("tissue", "unknown"), "low", (1.0, max(1.0, bound)), heard.surface, word)
+def _beside_air(heard: Witnesses, air: Crowd, stack: Stack, *, coarse: bool) -> Claim:
+    """Where there are air and tissue."""
+    shape = stack.coils(air)
+    power = max(air.power - stack.rounding, 0.0) / (2 * float(stack.pure(heard.tissue.sigma**2)))
+    whole = stack.n_coils is not None or abs(shape - round(shape)) < WHOLE * shape
+    if heard.bound < IMPOSSIBLE and not coarse and not 1 / ALIKE < power / shape < ALIKE:
+        return _below_late_echoes(heard)
+    n = stack.n_coils or whole_coils(shape)
+    if heard.surface is not None and whole:  # the shape does not know sigma
+        return Claim(heard.typical, "tissue", n, "air", _around(n, AGREE), "fair", surface=heard.surface)
+    if not 1 / AGREE**2 < power / shape < AGREE**2:
+        return _changed_air(heard, shape, coarse=coarse)
+    if not stack.n_coils and not whole and (power > shape or power < 3):
+        n = whole_coils(math.sqrt(power * shape))
+    believed = (abs(math.log(power / n)) < 0.1 or (heard.shared and whole)) and not coarse
+    sigma, source = (_stored(air, n, stack.rounding), "air") if believed else (heard.tissue.sigma, "tissue")
+    return Claim(sigma, source, n, "air", _around(n, 1.1), _word(heard))
 
 
-def _samples(stack: Stack, sigma: float, surface: Surface | None) -> NDArray[Any]:
+def _changed_air(heard: Witnesses, shape: float, *, coarse: bool) -> Claim:
+    """Where air has not the power of the noise of tissue: scaled or filtered, N may still be that of its shape."""
+    sigma, moments = heard.tissue.sigma, heard.moments
+    off = abs(max(moments.n, 1.0) - shape)
+    if coarse or moments.deviation >= SURE * max(moments.n, 1.0):
+        n = whole_coils(min(shape, max(heard.bound, 1.0)))
+        return Claim(sigma, "tissue", n, "air", (1.0, heard.bound), "low")
+    if off < MOMENTS_AGREE * shape or off < 2 * moments.deviation:
+        n = whole_coils(shape)
+        return Claim(sigma, "tissue", n, "air", _around(n, 1.3), "fair" if heard.tissue.scatter < WILD else "low")
+    return _by_moments(heard, "low")
+
+
+def _by_moments(heard: Witnesses, word: str) -> Claim:
+    n = whole_coils(min(max(heard.moments.n, 1.0), 1.1 * max(heard.bound, 1.0)))
+    reach = 2 * heard.moments.deviation
+    return Claim(heard.typical, "tissue", n, "moments", (n - reach, n + reach), word, surface=heard.surface)
+
+
+def _tissue_alone(heard: Witnesses, *, coarse: bool) -> Claim:
+    """Where nothing is noise alone."""
+    known = Claim(heard.typical, "tissue", 1.0, "late echoes", (1.0, 1.0), _word(heard), surface=heard.surface)
+    if heard.bound < ONE:
+        return known
+    if not coarse and heard.moments.deviation < SURE * max(heard.moments.n, 1.0):
+        return _by_moments(heard, "fair")
+    return _without_coils(known, heard.bound, "unknown")
+
+
+def _without_coils(known: Claim, bound: float, source: str) -> Claim:
+    """The same with N = 1 for want of anything better: sigma is as well known as it was."""
+    word = known.word if source == "assumed" else "low"
+    return Claim(known.sigma, known.source, 1.0, source, (1.0, bound), word, known.word, known.surface)
+
+
+def _with_decays(known: Claim, heard: Witnesses, stack: Stack, fit: tuple[NDArray[Any], tuple[float, float]]) -> Claim:
+    """Look for N in how tissue decays, where five echoes or more come near a floor."""
+    word = known.word_of_sigma
+    sure = Claim(known.sigma, known.source, 1.0, "", known.reach, word, surface=known.surface)
+    if stack.tiles.echoes < FEWEST_ECHOES or heard.tissue.sigma**2 <= COARSE * stack.rounding:
+        return known
+    if heard.bound > UNSEEN:
+        return _without_coils(sure, heard.bound, "assumed")
+    n, source = coils_of_tissue(_samples(stack, heard), *fit)
+    if source == "decays" and n < AGREE * heard.bound:
+        n = whole_coils(n)
+        return Claim(known.sigma, known.source, n, source, _around(n, DECAYS_KNOW), "fair", surface=known.surface)
+    return _without_coils(sure, heard.bound, "unclear" if source == "decays" else source)
+
+
+def _samples(stack: Stack, heard: Witnesses) -> NDArray[Any]:
     """Samples (M, n) of tissue in units of their sigma."""
-    shape = stack.slices[0].shape[1:]
-    units = [surface.map(k, shape) if surface else np.full(shape, sigma) for k in range(len(stack.slices))]
-    pairs = zip(stack.slices, units, strict=True)
-    return np.concatenate([s[:, s[0] > LIT * u] / u[s[0] > LIT * u].astype(s.dtype) for s, u in pairs], axis=1)
+    kept = []
+    for k, s in enumerate(stack.slices):
+        sigma = heard.surface.map(k, s.shape[1:]) if heard.surface else np.full(s.shape[1:], heard.tissue.sigma)
+        bright = s[0] > LIT * sigma
+        kept.append(s[:, bright] / sigma[bright].astype(s.dtype))
+    return np.concatenate(kept, axis=1)
 
 
-def _few(stack: Stack, usable: list[NDArray[np.bool_]]) -> NoiseEstimate:
+def _few(stack: Stack, usable: list[NDArray[np.bool_]], t: NDArray[Any], bounds: tuple[float, float]) -> Claim:
     """Where there are too few voxels for tiles and patches: from residuals of fits, of two echoes from differences."""
-    s = np.ascontiguousarray(
-        np.concatenate([one[:, u & (one[0] > 0)] for one, u in zip(stack.slices, usable, strict=True)], axis=1)
-    )
-    sigma, source = residual_sigma(*variable_projection(s, stack.t, *stack.bounds), stack.t), "residuals"
-    if not sigma:
-        each = [difference_sigma(one, u & (one[0] > 0)) for one, u in zip(stack.slices, usable, strict=True)]
-        sigma, source = float(np.median(each)), "differences"
-    word = "low" if sigma > 0 and source == "residuals" else "unknown"
-    return _told(stack, sigma, 1.0, (source, "unknown"), word, (1.0, MOST_COILS))
+    bright = [u & (s[0] > 0) for s, u in zip(stack.slices, usable, strict=True)]
+    pairs = list(zip(stack.slices, bright, strict=True))
+    samples = np.ascontiguousarray(np.concatenate([s[:, b] for s, b in pairs], axis=1))
+    sigma = residual_sigma(*variable_projection(samples, t, *bounds), t)
+    if sigma > 0:
+        return Claim(sigma, "residuals", 1.0, "unknown", (1.0, MOST_COILS), "low")
+    sigma = float(np.median([difference_sigma(s, b) for s, b in pairs]))
+    return Claim(sigma, "differences", 1.0, "unknown", (1.0, MOST_COILS), "unknown")

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import ndimage
 
 from solver import arguments
 from solver.arguments import Settings, rate_bounds
@@ -16,9 +15,10 @@ from solver.estimate import estimate_noise
 from solver.model import signal_model
 from solver.noise import NoiseEstimate
 from solver.slicewise import SliceFit, echo_major, fit_slice
+from solver.survey import sums_around, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -79,18 +79,19 @@ def _found(
     given: tuple[float | NDArray[Any] | None, float | None],
     mask: NDArray[np.bool_],
     *,
+    signed: bool,
     seek_coils: bool,
 ) -> _Noise:
     """Noise of a stack from a few of its slices, never zero; of a sigma that is given only N is looked for."""
     sigma, n_coils = given
     some = np.unique(np.linspace(0, len(s) - 1, SLICES_FOR_NOISE).round().astype(int))
-    scale = max((float(np.abs(s[k][np.isfinite(s[k])]).max(initial=0)) for k in some), default=0.0) or 1.0
+    looked = [survey(s[k]) for k in some]
+    scale = max(one.peak for one in looked) or 1.0
     units = [scale if sigma is None or np.ndim(sigma) == 0 else np.asarray(sigma)[k] for k in some]
     everywhere = np.ones(s.shape[1:3], bool)
     pairs = [echo_major(s[k], everywhere, unit, dtype) for k, unit in zip(some, units, strict=True)]
     stacks, usable = [stack for stack, _ in pairs], [u for _, u in pairs]
-    signed = _is_signed(s)
-    rounding = 1 / 12 if _is_whole(s[some]) else 0.0
+    rounding = 1 / 12 if all(one.whole for one in looked) else 0.0
     found = estimate_noise(
         stacks,
         usable,
@@ -111,11 +112,6 @@ def _found(
         places = np.interp(np.arange(len(s)), some, np.arange(some.size))
         maps = np.stack([np.maximum(found.surface.map(k, s.shape[1:3]) * scale, least) for k in places]).astype(dtype)
     return _Noise(replace(found, sigma=max(found.sigma * scale, least)), maps)
-
-
-def _is_whole(s: NDArray[Any]) -> bool:
-    """Whether all samples are whole numbers, whatever their type."""
-    return bool(s.dtype.kind in "iub" or np.all((np.rint(s) == s) | ~np.isfinite(s)))
 
 
 def fit_t2star(
@@ -159,7 +155,8 @@ def fit_t2star(
     chosen = arguments.mask(mask, shape).reshape(-1, *shape[-2:])
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = arguments.precision(s)
-    noise = "gaussian" if _is_signed(s) else noise
+    signed = _is_signed(s)
+    noise = "gaussian" if signed else noise
     given = arguments.sigma(sigma, shape), arguments.coils(n_coils)
     if np.ndim(given[0]):
         given = np.reshape(given[0], (-1, *shape[-2:])), given[1]
@@ -170,7 +167,7 @@ def fit_t2star(
         found = _given(given[0], given[1] or 1.0, "given" if given[1] else "assumed", chosen)
     else:
         seek_coils = noise != "gaussian" and not richer and given[0] is None
-        found = _found(slices, t_ms, dtype, given, chosen, seek_coils=seek_coils)
+        found = _found(slices, t_ms, dtype, given, chosen, signed=signed, seek_coils=seek_coils)
     estimate = found.estimate
     settings = Settings(
         method=method,
@@ -192,14 +189,21 @@ def fit_t2star(
         hyperparameters=hyperparameters,
     )
     units = [found.of_slice(k) if settings.each_its_own else settings.sigma for k in range(len(slices))]
-    with ThreadPoolExecutor(arguments.threads(threads)) as pool:
-        results = list(pool.map(partial(fit_slice, settings=settings), slices, chosen, units))
+    results = _each(partial(fit_slice, settings=settings), (slices, chosen, units), arguments.threads(threads))
     return _assemble(results, settings, shape, units, found.maps)
+
+
+def _each(fit: Callable[..., SliceFit], slices: tuple[Sequence[Any], ...], threads: int) -> list[SliceFit]:
+    """Fit every slice, as many at once as there are threads."""
+    if threads == 1 or len(slices[0]) == 1:
+        return list(map(fit, *slices))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(fit, *slices))
 
 
 def _is_signed(s: NDArray[Any]) -> bool:
     """Whether the data cannot be magnitudes, such as phantoms with Gaussian noise added: they have no floor."""
-    return bool(s.dtype.kind != "u" and np.count_nonzero(s < 0) > max(NEGATIVES, NEGATIVE * s.size))
+    return bool(s.dtype.kind not in "ub" and np.count_nonzero(s < 0) > max(NEGATIVES, NEGATIVE * s.size))
 
 
 def _least_second(settings: Settings) -> float:
@@ -223,9 +227,17 @@ def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -
     beyond = free & (second < (least if regularised else ALMOST_NOTHING * least))
     neighbours = beyond if regularised else np.where(free, least - second, 0)
     limit = 0.5 if regularised else 0.0
-    total, count = (ndimage.uniform_filter(v.astype(np.float32), (0, 5, 5), mode="nearest") for v in (neighbours, free))
-    out: NDArray[np.bool_] = beyond | (free & (total > limit * count))
+    out: NDArray[np.bool_] = beyond | (free & (sums_around(neighbours, 5) > limit * sums_around(free, 5)))
     return out
+
+
+def _at_least(a: NDArray[Any], rate: NDArray[Any], settings: Settings) -> NDArray[Any]:
+    """R2* in 1/s that what is beyond the range has at least: so little is left of the first echo at the second."""
+    first = a * np.exp(-rate * settings.t[0])
+    left = max(3.0, _least_second(settings) + 1)  # at most, at the second echo
+    step = float(settings.t_ms[1] - settings.t_ms[0])
+    bound: NDArray[Any] = 1000 * np.log(np.maximum(first - 2, left) / left) / step
+    return bound
 
 
 def _assemble(
@@ -236,36 +248,33 @@ def _assemble(
     maps: NDArray[Any] | None,
 ) -> T2StarFit:
     """Join slices, back to the units of the input."""
-    t_last = settings.t_ms[-1]
-    x = np.stack([one.x for one in results])
+    t_last = float(settings.t_ms[-1])  # a number of Python's keeps the maps' precision
+    a, rate, sd = (np.stack(maps) for maps in zip(*((*one.x, one.sd) for one in results), strict=True))
     free = np.stack([one.free for one in results])
-    sd = np.stack([one.sd for one in results])
-    s0, r = np.stack([one.x[0] * unit for one, unit in zip(results, units, strict=True)]), x[:, 1] / t_last
-    low, high = (bound / t_last for bound in settings.bounds)
-    beyond = _beyond(x[:, 0] * np.exp(-r * settings.t_ms[1]), free, settings)
-    valid = free & ~beyond & (r > low * 1.01) & (r < high * 0.99) & (x[:, 0] > 0) & np.isfinite(sd)
-    nan = settings.dtype(np.nan)
+    low, high = settings.bounds
+    second, nan = settings.t[1], settings.dtype(np.nan)
+    beyond = _beyond(a * np.exp(-rate * second), free, settings)
+    valid = free & ~beyond & (rate > low * 1.01) & (rate < high * 0.99) & (a > 0) & np.isfinite(sd)
 
     def kept(values: Any) -> NDArray[Any]:
-        map_: NDArray[Any] = np.where(valid, values, nan).astype(settings.dtype).reshape(shape)
+        map_: NDArray[Any] = np.where(valid, values, nan).astype(settings.dtype, copy=False).reshape(shape)
         return map_
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        first = x[:, 0] * np.exp(-r * settings.t_ms[0])
-        left = max(3.0, _least_second(settings) + 1)  # at most, at the second echo of what is beyond the range
-        at_least = 1000 * np.log(np.maximum(first - 2, left) / left) / (settings.t_ms[1] - settings.t_ms[0])
-        t2star = 1 / r
+    at_least = np.full(shape, nan)
+    if beyond.any() and not settings.doubtful:
+        at_least = np.where(beyond, _at_least(a, rate, settings), nan).astype(settings.dtype).reshape(shape)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        t2star, deviation = t_last / rate, sd * (1000 / t_last)
+        s0 = np.stack([one.x[0] * unit for one, unit in zip(results, units, strict=True)])
     longest = max(len(one.objective) for one in results)
     history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in results) for k in range(longest)]
     worst = next((one.verdict for one in results if not one.converged), "converged")
     return T2StarFit(
         s0=kept(s0),
         t2star_ms=kept(t2star),
-        r2star_per_s=kept(1000 * r),
-        r2star_sd_per_s=kept(1000 * sd / t_last),
-        at_least_r2star_per_s=np.where(beyond & (not settings.doubtful), at_least, nan)
-        .astype(settings.dtype)
-        .reshape(shape),
+        r2star_per_s=kept(rate * (1000 / t_last)),
+        r2star_sd_per_s=kept(deviation),
+        at_least_r2star_per_s=at_least,
         valid=valid.reshape(shape),
         sigma=settings.sigma,
         sigma_map=None if maps is None else maps.reshape(shape),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.tiles import TILE, Tiles
+from solver.tiles import TILE, Tiles, quantile
 from solver.vector_math import kernel
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ SAMPLES = SIDE * SIDE
 PLANE = 3  # a patch's mean and two slopes, which hold how the rate varies
 MOST_ECHOES = 10  # of a patch: more would be slower than they tell
 SWEEPS = 30  # of the QL iteration for one eigenvalue, as usual
+NOTHING, DIGITS = 1e-30, 1e-14  # of a row, and of an eigenvalue, that count as none
 QUANTILE, DEVIATE = 0.35, -0.385  # of the patches, and of a normal deviate: what is no noise only raises
 FEWEST = 8  # patches
+NEIGHBOURS = 8  # of a tile
 ENOUGH = 24  # patches away from edges, so that none at edges are needed
 ORDINARY = 1.4  # times the lowest third: patches within it tell how far chance scatters
 
@@ -44,6 +46,52 @@ class Patches:
 
 
 @kernel
+def _reflect(c: Any, i: int, h: float, d: Any, e: Any) -> None:
+    """Apply to the leading i rows and columns of c the reflection that leaves row i with its last entry, sqrt(h)."""
+    last = c[i, i - 1]
+    e[i] = -math.copysign(math.sqrt(h), last)
+    c[i, i - 1] = last - e[i]
+    h -= last * e[i]
+    f = 0.0
+    for j in range(i):
+        t = 0.0
+        for k in range(i):
+            t += c[max(j, k), min(j, k)] * c[i, k]
+        d[j] = t / h
+        f += d[j] * c[i, j]
+    f /= 2 * h
+    for j in range(i):
+        d[j] -= f * c[i, j]
+        for k in range(j + 1):
+            c[j, k] -= c[i, j] * d[k] + d[j] * c[i, k]
+
+
+@kernel
+def _chase(d: Any, e: Any, first: int, last: int) -> None:
+    """One implicit QL step on the rows from first to last of a matrix of three diagonals d, e."""
+    g = (d[first + 1] - d[first]) / (2 * e[first])
+    g = d[last] - d[first] + e[first] / (g + math.copysign(math.hypot(g, 1.0), g))
+    s, o, p = 1.0, 1.0, 0.0
+    for i in range(last - 1, first - 1, -1):
+        f, b = s * e[i], o * e[i]
+        r = math.hypot(f, g)
+        e[i + 1] = r
+        if r == 0.0:
+            d[i + 1] -= p
+            e[last] = 0.0
+            return
+        s, o = f / r, g / r
+        g = d[i + 1] - p
+        r = (d[i] - g) * s + 2 * o * b
+        p = s * r
+        d[i + 1] = g + p
+        g = o * r - b
+    d[first] -= p
+    e[first] = g
+    e[last] = 0.0
+
+
+@kernel
 def _eigenvalues(c: Any, d: Any, e: Any) -> None:
     """Write the eigenvalues of a symmetric matrix to d, descending; c is destroyed, e is scratch.
 
@@ -54,69 +102,21 @@ def _eigenvalues(c: Any, d: Any, e: Any) -> None:
         h = 0.0
         for k in range(i):
             h += c[i, k] * c[i, k]
-        last = c[i, i - 1]
-        if i == 1 or h - last * last <= 1e-30 * h:
-            e[i] = last
-            continue
-        g = -math.copysign(math.sqrt(h), last)
-        e[i] = g
-        h -= last * g
-        c[i, i - 1] = last - g
-        f = 0.0
-        for j in range(i):
-            t = 0.0
-            for k in range(j + 1):
-                t += c[j, k] * c[i, k]
-            for k in range(j + 1, i):
-                t += c[k, j] * c[i, k]
-            d[j] = t / h
-            f += d[j] * c[i, j]
-        f /= h + h
-        for j in range(i):
-            u = c[i, j]
-            d[j] -= f * u
-            for k in range(j + 1):
-                c[j, k] -= u * d[k] + d[j] * c[i, k]
+        e[i] = c[i, i - 1]
+        if h - e[i] * e[i] > NOTHING * h:
+            _reflect(c, i, h, d, e)
     for i in range(n):
         d[i] = c[i, i]
-    for i in range(1, n):
-        e[i - 1] = e[i]
-    e[n - 1] = 0.0
+        e[i] = e[i + 1] if i < n - 1 else 0.0
     for first in range(n):
         for _ in range(SWEEPS):
-            m = first
-            while m < n - 1 and abs(e[m]) > 1e-14 * (abs(d[m]) + abs(d[m + 1])):
-                m += 1
-            if m == first:
+            last = first
+            while last < n - 1 and abs(e[last]) > DIGITS * (abs(d[last]) + abs(d[last + 1])):
+                last += 1
+            if last == first:
                 break
-            g = (d[first + 1] - d[first]) / (2.0 * e[first])
-            r = math.hypot(g, 1.0)
-            g = d[m] - d[first] + e[first] / (g + math.copysign(r, g))
-            s, o, p = 1.0, 1.0, 0.0
-            for i in range(m - 1, first - 1, -1):
-                f, b = s * e[i], o * e[i]
-                r = math.hypot(f, g)
-                e[i + 1] = r
-                if r == 0.0:
-                    d[i + 1] -= p
-                    e[m] = 0.0
-                    break
-                s, o = f / r, g / r
-                g = d[i + 1] - p
-                r = (d[i] - g) * s + 2.0 * o * b
-                p = s * r
-                d[i + 1] = g + p
-                g = o * r - b
-            else:
-                d[first] -= p
-                e[first] = g
-                e[m] = 0.0
-    for i in range(1, n):  # few: insertion
-        v, k = d[i], i
-        while k > 0 and d[k - 1] < v:
-            d[k] = d[k - 1]
-            k -= 1
-        d[k] = v
+            _chase(d, e, first, last)
+    d[:] = np.sort(d)[::-1]
 
 
 @kernel
@@ -142,7 +142,7 @@ def _without_planes(s: Any, y0: int, x0: int, stride: int, x: Any, mean: Any) ->
 
 @kernel
 def _scatter_matrix(x: Any, mean: Any, c: Any, work: Any) -> None:
-    """Sums of products of echoes, c = Q x x' Q with Q across the mean decay: what is only brighter or darker is gone."""
+    """Sums of products of echoes, c = Q x x' Q with Q across the mean decay: what is only brighter is gone."""
     m = c.shape[0]
     length = 0.0
     for e in range(m):
@@ -198,9 +198,7 @@ def _variances(s: Any, ys: Any, xs: Any, used: Any, stride: int, out: Any, freed
 
 def _inner(bright: NDArray[np.bool_], tiles: Tiles) -> NDArray[np.bool_]:
     """Tiles whose neighbours are bright too: at an edge, half a patch may be air, which may have been changed."""
-    grid = np.pad(bright.reshape(-1, *tiles.grid), ((0, 0), (1, 1), (1, 1)))
-    across = grid[:, :, :-2] & grid[:, :, 1:-1] & grid[:, :, 2:]
-    inner: NDArray[np.bool_] = (across[:, :-2] & across[:, 1:-1] & across[:, 2:]).ravel()
+    inner: NDArray[np.bool_] = bright & (tiles.around(bright) >= NEIGHBOURS)
     return inner
 
 
@@ -214,8 +212,7 @@ def tissue_noise(
     and the rate as a plane; fat, ghosts, edges and alternating read-outs add few components, which leave with the
     signal; the rest is noise.
     """
-    lit = np.cumprod(tiles.magnitude > clear_of, axis=0).sum(axis=0)
-    used = np.minimum(lit, MOST_ECHOES)
+    used = np.minimum(tiles.leading(clear_of), MOST_ECHOES)
     need = (SIDE - 1) * stride + 1
     bright = tiles.sound & (tiles.zeros == 0) & (used >= fewest_echoes)
     inner = _inner(bright, tiles)
@@ -236,6 +233,6 @@ def tissue_noise(
     each, freedom, where = np.sqrt(variance[good]), freedom[good], which[chosen[good]]
     if each.size < FEWEST:
         return Patches(0.0, 0.0, each, freedom, where, stride)
-    sigma = float(np.quantile(each / (1 + DEVIATE * np.sqrt(0.5 / freedom)), QUANTILE))
-    ordinary = each[each < ORDINARY * np.quantile(each, 0.3)]
+    sigma = quantile(each / (1 + DEVIATE * np.sqrt(0.5 / freedom)), QUANTILE)
+    ordinary = each[each < ORDINARY * quantile(each, 0.3)]
     return Patches(sigma, float(np.std(np.log(ordinary))), each, freedom, where, stride)

@@ -24,15 +24,14 @@ GRID = 24  # places each way at which the map is computed; between them it is in
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where in the stack sigma was told: slice, row, column (from -1 to 1), ln sigma, and the weight of each."""
+    """Where in the stack sigma was told: slice, row and column from -1 to 1, and ln sigma there."""
 
     where: NDArray[np.float64]  # (n, 3)
     value: NDArray[np.float64]  # (n,)
-    weight: NDArray[np.float64]  # (n,)
 
     def only(self, kept: NDArray[np.bool_]) -> Places:
         """Some of them."""
-        return Places(self.where[kept], self.value[kept], self.weight[kept])
+        return Places(self.where[kept], self.value[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Surface:
         unit = np.array([SLICES_NEARBY, NEARBY, NEARBY])
         a, b = where / unit, self.places.where / unit
         square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-        w = np.exp(-0.5 * np.maximum(square, 0)) * self.places.weight
+        w = np.exp(-0.5 * np.maximum(square, 0))
         if leave_out:
             np.fill_diagonal(w, 0)
         value: NDArray[np.float64] = (w @ self.places.value + PRIOR * self.base) / (w.sum(1) + PRIOR)
@@ -68,11 +67,11 @@ def surface_of(places: Places) -> Surface | None:
     """Map of sigma, where places differ by more than chance and as their neighbours do; else None."""
     if places.value.size < FEWEST:
         return None
-    spread = _deviation(places.value)
+    spread = deviation(places.value)
     places = places.only(places.value < np.median(places.value) + OUTLYING * spread)
     found = Surface(places, float(np.median(places.value)))
     rest = places.value - found.at(places.where, leave_out=True)
-    rough = _deviation(rest)
+    rough = deviation(rest)
     if rough > GAIN * max(spread, 1e-9) or rough > ROUGHEST:
         return None
     kept = places.only(rest < OUTLYING * rough)
@@ -81,6 +80,6 @@ def surface_of(places: Places) -> Surface | None:
     return found if high - low > np.log(LEAST_RANGE) else None
 
 
-def _deviation(values: NDArray[Any]) -> float:
+def deviation(values: NDArray[Any]) -> float:
     """Standard deviation of the middle of the values."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))

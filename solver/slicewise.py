@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 from solver import admm, published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
 from solver.model import signal_model
 from solver.noise import GAUSSIAN, mean_of_noise
+from solver.survey import sums_around
 from solver.tuning import automatic_weights, sharpened, smooth_start
-from solver.uncertainty import cramer_rao, floor_shift, regularised_deviation
+from solver.uncertainty import cramer_rao, floor_shift, gaussian_deviation, regularised_deviation
 from solver.voxelwise import variable_projection
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ class SliceFit:
 def echo_major(
     s: NDArray[Any], mask: NDArray[np.bool_], unit: float | NDArray[Any], dtype: Any
 ) -> tuple[NDArray[Any], Any]:
-    """Return one slice as (M, K, L) in units of ``unit``, one or (K, L); what is masked or not finite is 0, not usable."""
+    """Return one slice as (M, K, L) in units of ``unit``, one or (K, L).
+
+    What is masked or not finite is 0 and not usable.
+    """
     stack = np.ascontiguousarray(np.moveaxis(s, -1, 0).astype(dtype) * np.asarray(1 / unit, dtype))
     usable = mask & np.all(np.isfinite(stack), axis=0)
     if not usable.all():
@@ -94,8 +97,8 @@ def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> N
     bright, which biases what is fitted to them.
     """
     floor = np.sqrt(2 * n_coils)
-    around = ndimage.uniform_filter((s[0] > floor + 0.8).astype(np.float32), 5, mode="nearest")
-    found: NDArray[np.bool_] = usable & ((s[0] > floor + 3.1) | (around > 0.5))
+    around = sums_around(s[0] > floor + 0.8, 5)
+    found: NDArray[np.bool_] = usable & ((s[0] > floor + 3.1) | (around > 0.5 * 25))
     return found
 
 
@@ -199,6 +202,8 @@ def _given_weights(free: NDArray[np.bool_], settings: Settings) -> NDArray[Any]:
 def _deviation(x: NDArray[Any], problem: admm.Problem, settings: Settings) -> NDArray[Any]:
     """Cramér-Rao deviation of the rate of each voxel; of models with more parameters, from the curvature."""
     if settings.model == "mono-exponential":
+        if not settings.floor_coils:
+            return gaussian_deviation(x[0], x[1], settings.t)
         bound: NDArray[Any] = cramer_rao(x[0], x[1], settings.t, settings.floor_coils)[1]
         return bound
     aa, ar, rr = problem.likelihood.terms(x.reshape(2, -1))[3:]

@@ -12,11 +12,12 @@ from scipy import ndimage
 
 from solver import admm
 from solver.noise import INFORMATION_STEPS, information_table
-from solver.vector_math import kernel
+from solver.vector_math import fast_exp, kernel, row_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BLOCK = 512  # voxels whose scratch stays in the first-level cache
 WINDOW = 9  # pixels
 STEPS = 4  # from the fit under given weights; what has not settled by then is air under strong ones
 LOST_TEXTURE = 1.06  # the replicate cannot lose again what the fit has lost of the texture
@@ -63,22 +64,76 @@ def cramer_rao(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float
     return deviation
 
 
+@row_kernel
+def _weigh(a: Any, r: Any, tm: Any, w: Any, total: Any, first: Any) -> None:
+    for j in range(a.size):
+        e = fast_exp(-r[j] * tm)
+        w[j] = e * e
+        total[j] += w[j]
+        first[j] += w[j] * tm
+
+
+@row_kernel
+def _spread(w: Any, tm: Any, total: Any, first: Any, out: Any) -> None:
+    for j in range(out.size):
+        off = tm - first[j] / total[j]
+        out[j] += w[j] * off * off
+
+
+@kernel
+def _rate_deviations(a: Any, r: Any, t: Any, out: Any) -> None:
+    zero, one, tiny = a.dtype.type(0), a.dtype.type(1), a.dtype.type(1e-30)
+    w = np.empty((t.size, BLOCK), a.dtype)
+    total, first = np.empty(BLOCK, a.dtype), np.empty(BLOCK, a.dtype)
+    for start in range(0, a.size, BLOCK):
+        part = slice(start, min(start + BLOCK, a.size))
+        n = part.stop - start
+        total[:], first[:] = tiny, zero
+        out[part] = zero
+        for m in range(t.size):
+            _weigh(a[part], r[part], t[m], w[m, :n], total[:n], first[:n])
+        for m in range(t.size):
+            _spread(w[m, :n], t[m], total[:n], first[:n], out[part])
+        for j in range(start, part.stop):
+            out[j] = one / (a[j] * np.sqrt(out[j]))
+
+
+def gaussian_deviation(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+    """Cramér-Rao deviation (...) of the rate of a exp(-r t) without a floor; a in units of sigma.
+
+    With w = exp(-2 r t) and the mean time of these weights it is 1 / (a sqrt(sum w (t - mean)^2)), which single
+    precision can sum.
+    """
+    out = np.empty(a.size, a.dtype)
+    _rate_deviations(a.reshape(-1), r.reshape(-1), t.astype(a.dtype), out)
+    return out.reshape(a.shape)
+
+
+@kernel
+def _shifts(a: Any, r: Any, t: Any, low: Any, high: Any, out: Any) -> None:
+    for j in range(a.size):
+        aa, ar, rr, ga, gr = 0.0, 0.0, 0.0, 0.0, 0.0
+        for m in range(t.size):
+            e = fast_exp(-r[j] * t[m])
+            power = (a[j] * e) ** 2
+            raised = np.sqrt(power + high) - np.sqrt(power + low)
+            slope = -t[m] * a[j] * e
+            aa += e * e
+            ar += e * slope
+            rr += slope * slope
+            ga += e * raised
+            gr += slope * raised
+        out[j] = abs((aa * gr - ar * ga) / (aa * rr - ar * ar))
+
+
 def floor_shift(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], coils: tuple[float, float]) -> NDArray[Any]:
     """How far the rate moves, to first order, when the floor is that of the second number of coils, not the first.
 
     ``a`` in units of sigma.
     """
-    total = np.zeros((5, *a.shape))
-    for tm in t:
-        e = np.exp(-r * tm)
-        power = (a * e) ** 2
-        raised = np.sqrt(power + 2 * coils[1]) - np.sqrt(power + 2 * coils[0])
-        slope = -tm * a * e
-        total += np.stack([e * e, e * slope, slope * slope, e * raised, slope * raised])
-    aa, ar, rr, ga, gr = total
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift: NDArray[Any] = np.abs((aa * gr - ar * ga) / (aa * rr - ar * ar))
-    return shift
+    out = np.empty(a.size)
+    _shifts(*(m.astype(np.float64).reshape(-1) for m in (a, r, t)), 2 * coils[0], 2 * coils[1], out)
+    return out.reshape(a.shape)
 
 
 def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: NDArray[Any]) -> NDArray[Any]:

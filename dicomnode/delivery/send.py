@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import ssl
 from dataclasses import dataclass
@@ -9,12 +10,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import AE, _config
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicomnode.errors import NoAnswer, Unreachable
+from dicomnode.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 
 _UNCOMPRESSED = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: identifiers are odd numbers up to 255
+_LOSSLESS = {"rle": str(RLELossless), "jpeg-ls": str(JPEGLSLossless), "jpeg-2000": str(JPEG2000Lossless)}
+_PAGE = str(SecondaryCaptureImageStorage)
 
 
 class Outcome(StrEnum):
@@ -69,10 +80,14 @@ class Sender:
         """
         headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]) for file in files]
         contexts = {(str(h.file_meta.MediaStorageSOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers}
+        syntax = _LOSSLESS.get(destination.compress_pages)
+        if syntax and any(sop_class == _PAGE for sop_class, _ in contexts):
+            contexts.add((_PAGE, syntax))
         association = self._associate(destination, sorted(contexts))
+        packing = _accepted(association, destination, syntax) if (_PAGE, syntax) in contexts else None
         try:
             for file in files:
-                yield self._store(association, destination, file)
+                yield self._store(association, destination, file, packing)
         finally:
             if association.is_established:
                 association.release()
@@ -116,8 +131,12 @@ class Sender:
         _set_up_connection(association, destination.timeout_seconds)
         return association
 
-    def _store(self, association: Association, destination: DestinationSettings, file: Path) -> Sent:
-        data_set = pydicom.dcmread(file)
+    def _store(
+        self, association: Association, destination: DestinationSettings, file: Path, packing: str | None
+    ) -> Sent:
+        data_set: pydicom.Dataset = pydicom.dcmread(file)
+        if packing is not None and _is_page(data_set):
+            data_set = _compressed(data_set, packing)
         uid = str(data_set.SOPInstanceUID)
         try:
             status = association.send_c_store(data_set)
@@ -144,6 +163,38 @@ class Sender:
             raise Unreachable(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
+
+
+def _accepted(association: Association, destination: DestinationSettings, syntax: str | None) -> str | None:
+    """Return the syntax where the peer takes pages in it; else say that they go as they are."""
+    taken = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
+    if syntax is not None and (_PAGE, syntax) in taken:
+        return syntax
+    wanted = destination.compress_pages
+    logger("send").warning("pages_go_uncompressed", destination=destination.name, wanted=wanted, why="not accepted")
+    return None
+
+
+def _is_page(data_set: pydicom.Dataset) -> bool:
+    """Whether this is an uncompressed colour page."""
+    colour = data_set.get("PhotometricInterpretation") == "RGB"
+    return colour and str(data_set.SOPClassUID) == _PAGE and data_set.file_meta.TransferSyntaxUID in _UNCOMPRESSED
+
+
+def _compressed(data_set: pydicom.Dataset, syntax: str) -> pydicom.Dataset:
+    """Return a page with the same pixels in fewer bytes; it stays the same instance, for nothing of it is lost.
+
+    JPEG 2000 stores grey in one of three channels when it may turn the colours (PS3.5 8.2.4).
+    """
+    packed = copy.deepcopy(data_set)
+    if syntax == JPEG2000Lossless:
+        packed.PhotometricInterpretation = "YBR_RCT"
+    try:
+        packed.compress(syntax, generate_instance_uid=False)
+    except RuntimeError as fault:  # pydicom: no codec could do it
+        logger("send").warning("pages_go_uncompressed", sop_instance_uid=str(data_set.SOPInstanceUID), why=str(fault))
+        return data_set
+    return packed
 
 
 def _offered(syntax: str) -> list[str]:

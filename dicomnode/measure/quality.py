@@ -23,18 +23,37 @@ if TYPE_CHECKING:
 
 MOST_INVALID, MUCH_INVALID = 0.5, 0.1  # of a region's voxels: no number, doubt
 MOST_CLIPPED = 0.05  # of a region's voxels at full scale
-MOST_MODEL, MUCH_MODEL = 0.10, 0.03  # of the rate: how far it moves with the model of the decay
+MOST_MODEL, MUCH_MODEL = 0.15, 0.05  # of the rate: how far it moves when single echoes are left out
+MOST_FAT = 0.10  # of the rate: how far it moves with fat allowed for, where fat is likely and not well told
+LIKELY_FAT = 100.0  # ln of the ratio of likelihoods of a region, beyond which fat that is not well told is feared
+SEEN_FAT = 20.0  # the same where the fat-water model explains what single echoes do
+MOST_FAT_ECHOES = 0.06  # of the rate: its own jackknife deviation, at most, where it is believed
+BETTER = 0.5  # of that of one exponential, at most
 MOST_NOISE, MUCH_NOISE = 0.15, 0.05  # of the rate: how far it moves with what is not known of the noise
 MOST_UNEXPLAINED, LEAST_UNEXPLAINED = 2.0, 0.5  # reduced chi-square beyond which residuals are no noise
-MOST_MIXED = 0.40  # interquartile range over the median that noise does not explain
+FAR_UNEXPLAINED = 10.0  # the same where nothing can tell what they are
+TOLD_FAT = 0.01  # of the rate: a smaller correction is not worth a word
+MOST_MIXED, MUCH_MIXED = 1.0, 0.40  # interquartile range over the median that noise does not explain
+TWO_TISSUES = 0.8  # share of the variance of ln R2* that two classes explain: 0.64 of a normal, 0.75 of an even spread
+MINORITY = 0.2  # share of the smaller class, at least: the median does not mind fewer
 MOST_APART = 0.25  # of the rate: a slice that far from the region's median disagrees
 MOST_DISAGREEING = 0.25  # of the region's voxels in slices that disagree
 CLEAR_ECHOES = 3  # above twice the floor, for a rate without doubt
 LEAST_FIRST = 5.0  # sigma of the first echo
+UNSEEN = 0.01  # of the rate: what neither noise nor echoes show, such as the field of air nearby
 WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
 _QUANTILE = 1.96
 _MEDIAN = 1.2533  # standard error of a median over that of a mean, sqrt(pi / 2)
 _IQR = 1.349  # of a normal distribution, in its standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class FatEvidence:
+    """What a fat-water model says of a decay: the move of the rate, its own jackknife deviation, ln of the odds."""
+
+    shift: float
+    echoes: float | None
+    evidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +69,9 @@ class Evidence:
     unexplained: float | None  # reduced chi-square of the residuals
     moved_by_noise: float
     moved_by_echoes: float
-    moved_by_fat: float | None
+    fat: FatEvidence | None
     mixed: float  # interquartile range over the median, beyond noise
+    classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
     coils_source: str
     noise_confidence: str
@@ -64,11 +84,28 @@ class Evidence:
         return sum(value > 2.0 * self.decay.noise_floor for value in self.decay.signal)
 
     @property
+    def fat_is_seen(self) -> bool:
+        """Whether fat explains what one exponential does not, so well that its rate is the better one.
+
+        Both models are tried on every train that lacks one echo. Noise, ghosts and read-outs that alternate move both;
+        fat moves only the one that does not know it.
+        """
+        fat = self.fat
+        if fat is None or fat.echoes is None or fat.evidence < SEEN_FAT:
+            return False
+        return fat.echoes <= min(MOST_FAT_ECHOES, BETTER * self.moved_by_echoes)
+
+    @property
+    def correction(self) -> float:
+        """Factor from the rate of one exponential to the rate that is reported."""
+        return 1.0 + self.fat.shift if self.fat is not None and self.fat_is_seen else 1.0
+
+    @property
     def moved_by_model(self) -> float:
-        """How far the rate moves when the decay is no single exponential; 0 where noise explains the residuals."""
-        if self.unexplained is None or self.unexplained <= MOST_UNEXPLAINED:
-            return 0.0
-        return abs(self.moved_by_fat) if self.moved_by_fat is not None else self.moved_by_echoes
+        """How far the rate that is reported moves with single echoes."""
+        if self.fat is not None and self.fat.echoes is not None and self.fat_is_seen:
+            return self.fat.echoes
+        return self.moved_by_echoes
 
 
 def judge(evidence: Evidence) -> tuple[Flag, ...]:
@@ -98,24 +135,38 @@ def _clipped(e: Evidence) -> Iterator[Flag]:
 
 
 def _residuals(e: Evidence) -> Iterator[Flag]:
-    if e.unexplained is None:
-        return
-    said = f"what the decays leave is {e.unexplained:.1f} times what the noise explains"
+    left = "" if e.unexplained is None else f"what the decays leave is {e.unexplained:.1f} times what noise explains"
     if e.moved_by_model > MOST_MODEL:
-        fat = e.moved_by_fat is not None
-        other = "with fat allowed for" if fat else "when single echoes are left out"
-        yield _no("residuals", f"{said}: not one exponential, R2* would move by {e.moved_by_model:.0%} {other}")
+        yield _no("residuals", f"not one exponential: R2* hangs on single echoes by {e.moved_by_model:.0%}")
+    elif e.fat is None and e.unexplained is not None and e.unexplained > FAR_UNEXPLAINED:
+        yield _no("residuals", f"{left}, and these echoes cannot tell whether it is fat")
     elif e.moved_by_model > MUCH_MODEL:
-        yield _low("residuals", f"{said}: not one exponential, which may move R2* by {e.moved_by_model:.0%}")
-    elif e.unexplained > MOST_UNEXPLAINED:
-        yield _info("residuals", f"{said}: not quite one exponential, which moves R2* by less than {MUCH_MODEL:.0%}")
-    elif e.unexplained < LEAST_UNEXPLAINED:
-        yield _info("residuals", f"{said}: the noise is overestimated")
+        yield _low("residuals", f"not quite one exponential: R2* hangs on single echoes by {e.moved_by_model:.0%}")
+    elif e.unexplained is not None and e.unexplained > MOST_UNEXPLAINED and not e.fat_is_seen:
+        yield _info("residuals", left)
+    elif e.unexplained is not None and e.unexplained < LEAST_UNEXPLAINED:
+        yield _info("residuals", f"{left}: the noise is overestimated")
+
+
+def _fat(e: Evidence) -> Iterator[Flag]:
+    if e.fat is None:
+        return
+    if e.fat_is_seen:
+        if abs(e.fat.shift) > TOLD_FAT:
+            plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
+            yield _info("fat-corrected", f"fat is seen and allowed for: it moves R2* by {e.fat.shift:+.0%}{plain}")
+    elif e.fat.evidence > LIKELY_FAT and abs(e.fat.shift) > MOST_FAT:
+        yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {e.fat.shift:+.0%}")
 
 
 def _mixture(e: Evidence) -> Iterator[Flag]:
-    if e.mixed > MOST_MIXED:
-        yield _no("mixed", f"R2* in the region spreads over {e.mixed:.0%} of its median, more than one tissue does")
+    spread = f"R2* in the region spreads over {e.mixed:.0%} of its median"
+    if e.mixed > MUCH_MIXED and e.classes > TWO_TISSUES:
+        yield _no("mixed", f"{spread} and falls into two classes, as two tissues do")
+    elif e.mixed > MOST_MIXED:
+        yield _no("mixed", f"{spread}, more than one tissue does")
+    elif e.mixed > MUCH_MIXED:
+        yield _low("mixed", f"{spread}: uneven iron, or a field that air and metal bend")
     if e.disagreeing > MOST_DISAGREEING:
         share = f"{e.disagreeing:.0%} of the region lies in slices"
         yield _no("slices-disagree", f"{share} whose median is more than {MOST_APART:.0%} from that of all")
@@ -146,7 +197,7 @@ def _convergence(e: Evidence) -> Iterator[Flag]:
         yield _low("not-converged", f"the fit did not converge ({e.verdict})")
 
 
-_RULES = (_measurable, _first_echo, _clipped, _residuals, _mixture, _noise, _convergence)
+_RULES = (_measurable, _first_echo, _clipped, _residuals, _fat, _mixture, _noise, _convergence)
 
 
 def _no(code: str, sentence: str) -> Flag:
@@ -178,6 +229,23 @@ def spread(values: NDArray[np.float64], deviations: NDArray[np.float64]) -> floa
     return math.sqrt(max((high - low) ** 2 - noise**2, 0.0)) / max(float(median), 1e-9)
 
 
+def two_classes(values: NDArray[np.float64]) -> float:
+    """Share of the variance of ln R2* that the best split into two classes explains (Otsu 1979).
+
+    0 where the smaller class holds less than ``MINORITY``: the median does not mind it.
+    """
+    x = np.sort(np.log(np.maximum(values, 1.0)))
+    if x.size < 2 or np.ptp(x) == 0:
+        return 0.0
+    below = np.arange(1, x.size)
+    sums = np.cumsum(x)
+    apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / (x.size - below)
+    share = below / x.size
+    between = share * (1 - share) * apart**2
+    best = int(np.argmax(between))
+    return float(between[best] / x.var()) if MINORITY <= share[best] <= 1 - MINORITY else 0.0
+
+
 def disagreeing(medians: Sequence[tuple[float, int]], median: float) -> float:
     """Share of the voxels in slices, (median, voxels) each, that lie far from the median of all."""
     total = sum(count for _, count in medians)
@@ -186,28 +254,31 @@ def disagreeing(medians: Sequence[tuple[float, int]], median: float) -> float:
 
 
 def estimate(
-    value: float,
+    median: float,
     *,
+    correction: float,
     n_voxels: int,
     voxel_sd: float,
     joined: float,
     moved_by_noise: float,
     moved_by_model: float,
+    covers: float,
     blocks: Sequence[float],
     slices: Sequence[float],
 ) -> Estimate:
-    """The median of a region with its interval; all but ``value``, ``voxel_sd``, ``blocks``, ``slices`` are numbers.
+    """The median of a region times ``correction``, with its interval.
 
     ``voxel_sd`` is the deviation of one voxel's rate, ``joined`` how many voxels share it, ``blocks`` the medians of
-    patches of the region a texture's length apart, ``slices`` those of its slices. What single slices differ by is
-    counted once: by blocks where these differ more.
+    patches of the region a texture's length apart, ``slices`` those of its slices. A region that ``covers`` all it
+    stands for is no sample of it (Cochran 1977, ch. 2).
     """
+    value = median * correction
     parts = {
-        "fit": _MEDIAN * voxel_sd * math.sqrt(min(joined / max(n_voxels, 1), 1.0)),
+        "fit": correction * _MEDIAN * voxel_sd * math.sqrt(min(joined / max(n_voxels, 1), 1.0)),
         "noise": moved_by_noise * value,
-        "model": moved_by_model * value,
-        "region": _of_mean(blocks),
-        "slices": _of_mean(slices),
+        "model": math.hypot(UNSEEN, moved_by_model) * value,
+        "region": correction * math.sqrt(1.0 - min(covers, 1.0)) * _of_mean(blocks),
+        "slices": correction * _of_mean(slices),
     }
     sd = math.sqrt(sum(part**2 for part in parts.values()))
     return Estimate(value, (max(value - _QUANTILE * sd, 0.0), value + _QUANTILE * sd), parts)

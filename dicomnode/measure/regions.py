@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 LIVER, RIGHT, VESSEL, EDGE, LEFT = "liver", "liver right lobe", "liver vessel", "liver edge", "liver left"
 WITHOUT_IRON = frozenset({VESSEL, EDGE})  # they show what vessels and the border do to a circle, and give no LIC
+TRUSTED = 0.8  # chance of being right from which on a region is measured
+FORBIDDING = frozenset(
+    {"no-liver", "mirrored", "orientation", "not-an-abdomen", "phantom"}
+)  # doubts: no liver is measured
+HARMLESS = frozenset({"cut-off", "thin"})
 RADIUS_MM, LEAST_RADIUS_MM = 20.0, 7.5  # of a circle; where the liver is thinner it is smaller, or there is none
 VESSEL_MM2 = 12.0  # of vessel in a slice, at least, for a circle about it
+LEFT_PART = 0.7  # quantile of the liver, from right to left, beyond which its left lobe is sought
 LEAST_RIGHT = 0.5  # of the row or column direction that points to the patient's left, to tell the lobes in a slice
 
 
@@ -46,9 +52,10 @@ def find(
     Where no region can be trusted the liver is there with an empty mask and says why.
     """
     sigma: Any = maps.sigma_map if maps.sigma_map is not None else float(np.median(maps.sigma))
-    found = liver.find(signal, echo_times_ms, planes, sigma, n_coils, maps)
+    found = liver.find(signal, echo_times_ms, planes, sigma, n_coils, maps=maps)
     finder = {**found.finder, "confidence": round(found.confidence, 3)}
-    trusted = found.confidence >= liver.TRUSTED and bool(found.region.any())
+    trusted = found.confidence >= TRUSTED and bool(found.region.any())
+    trusted = trusted and not any(doubt.code in FORBIDDING for doubt in found.doubts)
     doubts = tuple(_flag(doubt, trusted=trusted) for doubt in found.doubts)
     if not trusted:
         nothing = np.zeros(found.mask.shape, bool)
@@ -56,13 +63,22 @@ def find(
             doubts += (Flag("no-liver", Grade.NOT_MEASURABLE, _why(found)),)
         return Found((Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),), finder, nothing)
     whole = Roi(
-        LIVER, found.region, doubts=doubts, confidence=found.confidence, slice_confidence=found.slice_confidence
+        LIVER,
+        found.region,
+        doubts=doubts,
+        confidence=found.confidence,
+        slice_confidence=found.slice_confidence,
+        covers=float(found.region.sum() / found.mask.sum()),
     )
     return Found((whole, *_circles(found, planes)), finder, found.mask)
 
 
 def _flag(doubt: liver.Doubt, *, trusted: bool) -> Flag:
-    return Flag(doubt.code, Grade.LOW_CONFIDENCE if trusted else Grade.NOT_MEASURABLE, doubt.sentence)
+    if doubt.code in FORBIDDING:
+        grade = Grade.NOT_MEASURABLE
+    else:
+        grade = Grade.LOW_CONFIDENCE if trusted and doubt.code not in HARMLESS else Grade.INFO
+    return Flag(doubt.code, grade, doubt.sentence.rstrip("."))
 
 
 def _why(found: liver.LiverFinding) -> str:
@@ -99,11 +115,11 @@ class _Slice:
         return self._largest(np.ones_like(self.mask) if side is None else side <= self._middle(side))
 
     def left(self) -> NDArray[np.bool_] | None:
-        """The largest circle of parenchyma to the left of the spine's middle, or of the liver's last quarter."""
+        """The largest circle of parenchyma in the part of the liver furthest to the patient's left."""
         side = self._towards_left()
         if side is None or not self.mask.any():
             return None
-        return self._largest(side > np.quantile(side[self.mask], 0.7))
+        return self._largest(side > np.quantile(side[self.mask], LEFT_PART))
 
     def vessel(self) -> NDArray[np.bool_] | None:
         """A circle about the vessel that has most parenchyma around it, vessel and all."""

@@ -8,8 +8,12 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodeContentItem, CodedConcept
 from pydicom.sr.coding import Code
 
+from dicomnode.model import Grade
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dicomnode.model import Flag
 
 # No standard code exists for some concepts; this scheme is declared in every object (PS3.3 C.12.1.1.5).
 SCHEME = "99LIVERIRON"
@@ -24,6 +28,20 @@ def private(value: str, meaning: str) -> Code:
 T2STAR = Code("113064", "DCM", "T2*")
 R2STAR = Code("126395", "DCM", "R2*")
 LIC = private("LIC", "LIC (dry weight)")  # short: viewers print the meaning beside the number
+LIC_DOUBTED = private("LIC", "LIC, low confidence")  # the same concept: whoever reads codes reads the evaluations too
+LIC_UMOL = private("LIC-UMOL", "LIC (dry weight), amount of iron")
+# The ends of the 95 % interval. The standard's own (CID 225) are distances without a meaning of 95 %, highdicom writes
+# them without a unit, and PixelMed's validator finds their relationship wrong.
+R2STAR_LOW = private("R2S-CI95-LOW", "R2*, 95 % interval from")
+R2STAR_HIGH = private("R2S-CI95-HIGH", "R2*, 95 % interval to")
+LIC_LOW = private("LIC-CI95-LOW", "LIC, 95 % interval from")
+LIC_HIGH = private("LIC-CI95-HIGH", "LIC, 95 % interval to")
+# A bound has a concept of its own, so that nothing can read it as the value.
+R2STAR_AT_LEAST = private("R2S-MIN", "R2* at least (beyond the range)")
+LIC_AT_LEAST = private("LIC-MIN", "LIC at least (beyond the range)")
+R2STAR_OF_SLICE = private("R2S-SLICE", "R2* of one slice")
+LIC_OF_SLICE = private("LIC-SLICE", "LIC of one slice")
+CONFIDENCE = private("CONFIDENCE", "Confidence of the region")
 VOXELS = private("NVOX", "Voxels")
 AREA = Code("42798000", "SCT", "Area")
 
@@ -31,6 +49,8 @@ MILLISECOND = Code("ms", "UCUM", "ms")
 PER_SECOND = Code("/s", "UCUM", "/s")
 SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
 VOXEL_COUNT = Code("{voxels}", "UCUM", "voxels")
+PERCENT = Code("%", "UCUM", "%")
+MICROMOLE_PER_GRAM_DRY = Code("umol/g{DryWeight}", "UCUM", "umol/g dry weight")
 MILLIGRAM_PER_GRAM_DRY = Code("mg/g{DryWeight}", "UCUM", "mg/g dry weight")
 
 MEAN = Code("373098007", "SCT", "Mean")
@@ -66,7 +86,13 @@ FLAGGED = private("FLAGGED", "Flagged: read the remarks before the numbers")
 REGION = private("REGION", "How the region was drawn")
 AUTOMATIC = private("AUTOMATIC", "Automatic")
 MANUAL = private("MANUAL", "Drawn by hand")
-PROVISIONAL = private("PROVISIONAL", "Automatic, provisional: not known to be what its name says")
+ANSWER = private("ANSWER", "Answer")
+OF_SLICE = private("SLICE", "Values of one slice")
+_GRADES: Mapping[Grade, Code] = {
+    Grade.NOT_MEASURABLE: private("FLAG-STOP", "Not measurable"),
+    Grade.LOW_CONFIDENCE: private("FLAG-DOUBT", "Low confidence"),
+    Grade.INFO: private("FLAG-NOTE", "To be known"),
+}
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 TISSUE = Code("85756007", "SCT", "Body tissue structure")
@@ -78,7 +104,6 @@ _FINDINGS: Mapping[str, Code] = {
     "kidney": Code("64033007", "SCT", "Kidney"),
     "heart": Code("80891009", "SCT", "Heart"),
     "vessel": Code("59820001", "SCT", "Blood vessel"),
-    "body": Code("38266002", "SCT", "Entire body"),
     "tissue": TISSUE,
 }
 
@@ -88,11 +113,22 @@ def finding(key: str) -> Code:
     return _FINDINGS.get(key, TISSUE)
 
 
+def grade(of: Flag) -> Code:
+    """Return what a flag means for the number."""
+    return _GRADES[of.grade]
+
+
+def flag(of: Flag) -> Code:
+    """Return what a flag says: its own code, and as much of its sentence as a code's meaning holds."""
+    sentence = of.sentence if len(of.sentence) <= 64 else f"{of.sentence[:63].rsplit(' ', 1)[0]}…"
+    return private(of.code.upper()[:16], sentence)
+
+
 def calibration(words: str | None) -> Code:
     """Return the calibration as a method: "name: formula at field (source)" gives the name and all but the source."""
     if not words:
         return private("LIC-R2S", "LIC from R2*")
-    return private(words.split(":")[0].upper()[:16], words.split(" (")[0][:64])
+    return private(words.split(":")[0].upper()[:16], words.split(" (")[0][:64].rstrip())
 
 
 def concept(code: Code) -> CodedConcept:

@@ -13,6 +13,7 @@ from dicomnode.report import codes
 from dicomnode.report.instance import stamp
 from dicomnode.report.provenance import derivation
 from dicomnode.report.references import image_item, merged
+from dicomnode.report.regions import beyond
 from dicomnode.report.source import decimal, place
 
 if TYPE_CHECKING:
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
     from dicomnode.report.source import Slice
 
 
+LARGEST = 65535
+
+
 @dataclass(frozen=True, slots=True)
 class MapStyle:
     """How one quantity is stored in 16 bits and first shown."""
 
     kind: str
     stored_per_unit: float
+    beyond: int  # stored where the decay is too fast to be measured: the severe end, never 0
     quantity: Code
     unit: Code
     label: str
@@ -38,23 +43,32 @@ class MapStyle:
 
 
 R2STAR = MapStyle(
-    "mr_map_r2star", 1.0, codes.R2STAR, codes.PER_SECOND, "R2* 1/s", "R2* relaxation rate in 1/s", (300, 1000)
+    "mr_map_r2star", 1.0, LARGEST, codes.R2STAR, codes.PER_SECOND, "R2* 1/s", "R2* relaxation rate in 1/s", (300, 1000)
 )
 T2STAR = MapStyle(
-    "mr_map_t2star", 1000.0, codes.T2STAR, codes.MILLISECOND, "T2* ms", "T2* relaxation time in ms", (30, 60)
+    "mr_map_t2star", 1000.0, 1, codes.T2STAR, codes.MILLISECOND, "T2* ms", "T2* relaxation time in ms", (30, 60)
 )
-LARGEST = 65535
 
 
-def stored(values: NDArray[np.float32], valid: NDArray[np.bool_], style: MapStyle) -> NDArray[np.uint16]:
-    """Return the stored values of a map: 0 where invalid, otherwise 1 to 65535, where the last means "or more"."""
+def stored(
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    style: MapStyle,
+    too_fast: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint16]:
+    """Return the stored values of a map: 0 where invalid, the style's own value where beyond the measurable range.
+
+    Others lie from 1 to 65535, where the last means "or more".
+    """
     scaled = np.rint(values.astype(np.float64) * style.stored_per_unit)
-    return np.where(valid, np.clip(scaled, 1, LARGEST), 0).astype(np.uint16)
+    pixels = np.where(valid, np.clip(scaled, 1, LARGEST), 0)
+    return (pixels if too_fast is None else np.where(too_fast & ~valid, style.beyond, pixels)).astype(np.uint16)
 
 
 def build(draft: Draft, style: MapStyle) -> tuple[Dataset, ...]:
     """Return one MR image per slice, in the order of the slices."""
-    pixels = stored(_values(draft.result.maps, style), draft.result.maps.valid, style)
+    maps = draft.result.maps
+    pixels = stored(_values(maps, style), maps.valid, style, beyond(draft.result))
     return tuple(_image(draft, style, k, pixels[k]) for k in range(len(pixels)))
 
 
@@ -94,9 +108,14 @@ def _general(image: Dataset, draft: Draft, style: MapStyle, slice_: Slice) -> No
     image.BurnedInAnnotation = "NO"
     image.update(draft.source.compression)
     image.SourceImageSequence = [image_item(r, codes.SOURCE_FOR_PROCESSING) for r in merged(slice_.echoes)]
-    image.DerivationDescription = derivation(draft, f"{style.explanation}.")
+    image.DerivationDescription = derivation(draft, f"{style.explanation}.", _beyond(style))
     image.DerivationCodeSequence = [codes.concept(codes.R2STAR_FIT)]
-    image.ImageComments = f"{style.explanation}; stored value x {1 / style.stored_per_unit:g}; 0 = no valid fit"
+    said = f"{style.explanation}; stored value x {1 / style.stored_per_unit:g}; 0 = no valid fit"
+    image.ImageComments = f"{said}; {_beyond(style)}"
+
+
+def _beyond(style: MapStyle) -> str:
+    return f"stored {style.beyond} = decay beyond the measurable range, severe or unknown"
 
 
 def _pixels(image: Dataset, pixels: NDArray[np.uint16]) -> None:
@@ -118,7 +137,7 @@ def _display(image: Dataset, style: MapStyle) -> None:
     image.WindowCenterWidthExplanation = [f"{quantity} 0-{upper} {unit}" for upper in style.windows]
     mapping = hd.pm.RealWorldValueMapping(
         lut_label=style.label,
-        lut_explanation=style.explanation,
+        lut_explanation=f"{style.explanation}; {style.beyond} = beyond the range"[:64],
         unit=style.unit,
         value_range=(1, LARGEST),
         slope=1 / style.stored_per_unit,

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import textwrap
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
-from matplotlib.figure import Figure
 from pydicom.dataset import Dataset
 
-from dicomnode.report import codes, pictures, wording
+from dicomnode.model import Grade
+from dicomnode.report import codes, figures, pdf_file, pictures, wording
 from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
-from dicomnode.report.pictures import R2STAR, T2STAR, write
-from dicomnode.report.provenance import parameters
+from dicomnode.report.provenance import in_words, parameters
 from dicomnode.report.references import image_item, merged
-from dicomnode.report.regions import is_shown, name
+from dicomnode.report.regions import beyond
+from dicomnode.report.sheet import PAPER, Box, Sheet, leading, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from matplotlib.axes import Axes
-
-    from dicomnode.model import DecayCurve, Result
+    from dicomnode.model import Result, RoiMeasurement
     from dicomnode.report.instance import Draft
 
 KIND = "pdf"
-A4_INCHES = (8.27, 11.69)
-INK, FAINT, ALERT = "black", "#555555", "#8a3b00"
-LEFT, TOP, BOTTOM, LINE = 0.07, 0.95, 0.06, 0.0135  # of the page
-COLUMNS = (LEFT, 0.25, 0.455, 0.66, 0.81)
-TABLE_BOTTOM, DECAY_HEIGHT, MAP_HEIGHT = 0.62, 0.14, 0.30
-MOST_CURVES = 3
-LINES_PER_PAGE = int((TOP - 0.04 - BOTTOM) / LINE)
+WIDTH, HEIGHT = 595.0, 842.0  # A4 in points
+LEFT, RIGHT, TOP, BOTTOM = 42.0, 553.0, 50.0, 790.0
+FINE, SMALL, PLAIN, LARGE, HUGE = 7.5, 9.0, 10.0, 12.5, 22.0
+FINER = 2.5  # pixels of an image a point
+IMAGE_WIDTH, IMAGE_HEIGHT, SECOND, BAR = 210.0, 190.0, 264.0, 510.0
+DECAY_WIDTH, DECAY_HEIGHT, WORDS = 190.0, 130.0, 290.0
 
 
 def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
@@ -42,136 +37,314 @@ def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Da
 
 
 def document(draft: Draft) -> bytes:
-    """Return the PDF: numbers, decay and maps, then remarks and every parameter.
-
-    The same draft gives the same bytes.
-    """
-    file = io.BytesIO()
-    facts = {"Title": "Liver iron report", "Creator": MODEL_NAME, "Producer": MODEL_NAME, "CreationDate": draft.created}
-    with PdfPages(file, metadata=facts) as pages:
-        for figure in (_results(draft), *_words(draft)):
-            write(figure, LEFT, 0.035, NOT_FOR_DIAGNOSIS, size=6.5, color=FAINT)
-            pages.savefig(figure)
-    return file.getvalue()
+    """Return the PDF; the same draft gives the same bytes."""
+    created = f"D:{draft.created:%Y%m%d%H%M%S}{_offset(draft)}"
+    facts = {"Title": "Liver iron report", "Creator": MODEL_NAME, "Producer": MODEL_NAME, "CreationDate": created}
+    return pdf_file.document(sheets(draft), facts)
 
 
-def _page(title: str) -> Figure:
-    figure = Figure(figsize=A4_INCHES, facecolor="white")
-    FigureCanvasPdf(figure)
-    write(figure, LEFT, TOP, title, size=14, color=INK, weight="bold")
-    return figure
+def _offset(draft: Draft) -> str:
+    zone = f"{draft.created:%z}"
+    return f"{zone[:3]}'{zone[3:5]}'"
+
+
+def sheets(draft: Draft) -> list[Sheet]:
+    """Return the pages: the answer with what supports it, then every value and every parameter."""
+    pages = [_answer(draft), *_details(draft)]
+    for number, page in enumerate(pages, 1):
+        _foot(page, draft, f"Page {number} of {len(pages)}")
+    return pages
+
+
+def _foot(page: Sheet, draft: Draft, number: str) -> None:
+    page.line(((LEFT, 802), (RIGHT, 802)), 0.6, page.palette.rule)
+    page.write(RIGHT, 813, number, FINE, page.palette.faint, align="right")
+    named = f"{MODEL_NAME} {draft.software_version}, result {draft.key[:12]}, written {draft.local_time:%Y-%m-%d %H:%M}"
+    page.write(LEFT, 813, named, FINE, page.palette.faint)
+    page.paragraph((LEFT, 823), RIGHT - LEFT, NOT_FOR_DIAGNOSIS, 7.0, page.palette.faint)
 
 
 # ---- first page
 
 
-def _results(draft: Draft) -> Figure:
-    figure = _page("Liver iron: T2* and R2*")
-    summary = [line for fact in _summary(draft) for line in textwrap.wrap(fact, 125)]
-    y = _lines(figure, TOP - 0.03, summary, FAINT)
-    y = _table(figure, draft.result, y - LINE)
-    y = _decays(figure, draft.result, y - 0.02)
-    _maps(figure, draft, y - 0.06)
-    return figure
+def _answer(draft: Draft) -> Sheet:
+    page = Sheet(WIDTH, HEIGHT, PAPER)
+    y = _identity(page, draft)
+    y = _headline(page, draft.result, y + 26)
+    y = _scale(page, draft.result, y + 6)
+    y = _numbers(page, draft.result, y + 16)
+    y = _images(page, draft, y + 8)
+    _support(page, draft, y + 16)
+    return page
 
 
-def _summary(draft: Draft) -> list[str]:
-    stack, record = draft.result.stack, draft.result.maps.record
-    slices, rows, columns, _ = stack.shape
-    field = "unknown" if stack.field_strength_t is None else f"{stack.field_strength_t:.2f} T"
-    echoes = ", ".join(f"{t:g}" for t in stack.echo_times_ms)
-    return [
-        f"{slices} slices of {rows} x {columns}, field {field}, echoes used: {echoes} ms",
-        f"fit {record.method}, model {record.model}, noise {record.noise}: {record.verdict}",
-        f"{MODEL_NAME} {draft.software_version}, result {draft.key}, written {draft.local_time:%Y-%m-%d %H:%M}",
-    ]
+def _identity(page: Sheet, draft: Draft) -> float:
+    """Write whose report this is and return where the page goes on."""
+    drawn = draft.result.drawn
+    title = "Liver iron report" if drawn is None else f"Liver iron report: region drawn by {wording.author(drawn)}"
+    page.paragraph((LEFT, TOP), RIGHT - LEFT, title, 14, bold=True)
+    y = TOP + 18
+    if pictures.shows_identity(draft):
+        known = draft.source.identity
+        facts = (
+            ("Patient", wording.person(str(known.get("PatientName") or ""))),
+            ("Study date", pictures.date(known.get("StudyDate"))),
+            ("Patient ID", str(known.get("PatientID") or "")),
+            ("Accession number", str(known.get("AccessionNumber") or "")),
+            (
+                "Born, sex",
+                ", ".join(
+                    w for w in (pictures.date(known.get("PatientBirthDate")), str(known.get("PatientSex") or "")) if w
+                ),
+            ),
+            ("Study", str(known.get("StudyDescription") or "")),
+        )
+        for number, (label, value) in enumerate(facts):
+            x = LEFT if number % 2 == 0 else 300.0
+            page.write(x, y, label, SMALL, page.palette.faint)
+            room = 170.0 if number % 2 == 0 else RIGHT - x - 90
+            page.write(x + (62 if number % 2 == 0 else 90), y, (wrapped(value, room, PLAIN) or ["–"])[0], PLAIN)
+            y += leading(PLAIN) if number % 2 else 0
+    page.line(((LEFT, y - 5), (RIGHT, y - 5)), 0.6, page.palette.rule)
+    return y - 5
 
 
-def _lines(figure: Figure, y: float, lines: Sequence[str], color: str) -> float:
-    """Write lines from ``y`` down and return where the page goes on."""
-    for line in lines:
-        write(figure, LEFT, y, line, size=7.5, color=color)
-        y -= LINE
+def _headline(page: Sheet, result: Result, y: float) -> float:
+    answer = wording.headline(result)
+    width = RIGHT - LEFT
+    size = next((s for s in (HUGE, 18.0, 15.5) if len(wrapped(answer.found, width, s, bold=True)) == 1), 14.0)
+    y = page.paragraph((LEFT, y), width, answer.found, size, bold=True)
+    y -= 0.5 * (size - LARGE)
+    y = page.paragraph((LEFT, y), width, wording.capital(answer.meaning), LARGE)
+    if answer.doubted:
+        mark, word = wording.GRADES[Grade.LOW_CONFIDENCE]
+        y = page.paragraph((LEFT, y), width, f"{mark} {word}: read the reasons below", LARGE, page.palette.doubt)
     return y
 
 
-def _table(figure: Figure, result: Result, y: float) -> float:
-    """Write the regions with their notes; the words on the next page repeat all that finds no room here."""
-    _row(figure, y, pictures.HEADINGS, FAINT)
-    y -= 1.4 * LINE
-    everything = pictures.rows(result)
-    for done, (number, roi, numbers) in enumerate(everything):
-        notes = textwrap.wrap(pictures.notes(roi, numbers), 125)
-        if y - LINE * (len(notes) + 1) < TABLE_BOTTOM:
-            return _lines(figure, y, [f"{len(everything) - done} further regions: next page"], ALERT)
-        _row(figure, y, pictures.columns(number, roi, numbers), INK)
-        y = _lines(figure, y - LINE, notes, ALERT) - 0.4 * LINE
-    return y if everything else _lines(figure, y, ["No region was measured."], ALERT)
-
-
-def _row(figure: Figure, y: float, cells: Sequence[str], color: str) -> None:
-    for x, cell in zip(COLUMNS, cells, strict=True):
-        write(figure, x, y, cell, size=7, color=color)
-
-
-def _decays(figure: Figure, result: Result, y: float) -> float:
-    """Draw the median signal of the first regions over echo time and return where the page goes on."""
-    regions = enumerate(zip(result.rois, result.decays, strict=False), 1)
-    curves = [(f"{number}  {name(roi)}", curve) for number, (roi, curve) in regions if curve is not None]
-    if not curves:
+def _scale(page: Sheet, result: Result, y: float) -> float:
+    first = wording.lead(result)
+    if first is None or not wording.has_scale(*first):
         return y
-    bottom = y - 0.02 - DECAY_HEIGHT
-    for place, (title, curve) in enumerate(curves[:MOST_CURVES]):
-        _draw_decay(figure.add_axes((LEFT + 0.04 + 0.30 * place, bottom, 0.23, DECAY_HEIGHT)), title, curve)
-    return bottom
+    figures.iron_scale(page, Box(LEFT, y, RIGHT - LEFT, 17), *first, SMALL)
+    return y + 17 + 1.1 * SMALL
 
 
-def _draw_decay(axes: Axes, title: str, curve: DecayCurve) -> None:
-    axes.plot(curve.echo_times_ms, curve.signal, "o", color="black", markersize=3.5, label="median signal")
-    if curve.s0 is not None and curve.r2star_per_s is not None:
-        t = np.linspace(0.0, max(curve.echo_times_ms), 100)
-        fitted = curve.s0 * np.exp(-curve.r2star_per_s * t / 1000.0)
-        axes.plot(t, fitted, "-", color="#33628d", linewidth=1.2, label=f"R2* {curve.r2star_per_s:.1f} 1/s")
-    axes.axhline(curve.noise_floor, color="#8a3b00", linestyle="--", linewidth=1, label="noise floor")
-    axes.set_ylim(bottom=0.0)
-    axes.set_xlim(left=0.0)
-    axes.set_title(pictures.drawable(title), fontsize=7.5, loc="left", parse_math=False)
-    axes.set_xlabel("echo time [ms]", fontsize=7)
-    axes.tick_params(labelsize=6.5)
-    axes.legend(fontsize=6, frameon=False)
+def _numbers(page: Sheet, result: Result, y: float) -> float:
+    """Write the values of the first region side by side, each with its name and its interval."""
+    first = wording.lead(result)
+    if first is None or (first[1].r2star_per_s is None and first[1].at_least is None):
+        return y
+    step = (RIGHT - LEFT) / 4
+    for place, (name, value, more) in enumerate(_tiles(first[1])):
+        x = LEFT + place * step
+        page.write(x, y, name, SMALL, page.palette.faint)
+        page.write(x, y + 16, value, 13, bold=True)
+        for number, line in enumerate(more):
+            page.write(x, y + 28 + number * leading(SMALL), line, SMALL, page.palette.faint)
+    return y + 32 + leading(SMALL)
 
 
-def _maps(figure: Figure, draft: Draft, y: float) -> None:
-    """Draw the slice that holds most of the measured regions; the colour pages show them all."""
-    measured = [roi.mask.sum(axis=(1, 2)) for roi in draft.result.rois if is_shown(roi)]
-    k = int(np.argmax(np.sum(measured, axis=0))) if measured else len(draft.source.slices) // 2
-    write(figure, LEFT, y, _which(draft, k), size=8.5, color=INK)
-    bottom = y - 0.02 - MAP_HEIGHT
-    for left, scale in ((LEFT, T2STAR), (0.53, R2STAR)):
-        pictures.draw_map(figure.add_axes((left, bottom, 0.35, MAP_HEIGHT)), draft, k, scale)
-        pictures.draw_bar(figure, (left + 0.36, bottom + 0.04, 0.012, MAP_HEIGHT - 0.08), scale, INK)
+def _tiles(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Return name, value and what qualifies it, of each."""
+    rate, time, iron = pictures.values(numbers)
+    lic, reach = numbers.lic_mg_per_g, numbers.reach
+    known = lic is not None and numbers.measurable and not wording.is_under_range(numbers)
+    spread, times = wording.rate_interval(numbers), wording.time_interval(numbers)
+    between = f"95 % {wording.interval(numbers.lic)}" if known and numbers.lic is not None else ""
+    amount = f"{wording.micromoles(lic)} µmol/g" if known and lic is not None else ""
+    limit = "" if numbers.at_least is None else "at the least"
+    most = "" if reach is None or reach.lic_mg_per_g is None else f"LIC {reach.lic_mg_per_g:.1f} mg/g"
+    return (
+        ("LIC, from the median R2*", iron if iron == "–" else f"{iron} mg/g", (between or limit, amount)),
+        ("Median R2*", rate if rate == "–" else f"{rate} /s", (f"95 % {spread}" if spread else limit,)),
+        ("Median T2*", time if time == "–" else f"{time} ms", (f"95 % {times}" if times else "",)),
+        ("Measurable here up to R2*", "–" if reach is None else wording.rate(reach.r2star_per_s), (most,)),
+    )
 
 
-def _which(draft: Draft, k: int) -> str:
-    place = draft.source.slices[k].plane.location_mm
-    return f"Slice {k + 1} of {len(draft.source.slices)} at {place:.1f} mm; black: no valid fit"
-
-
-# ---- remarks and parameters
-
-
-def _words(draft: Draft) -> list[Figure]:
-    """Write all remarks and parameters, on as many pages as they need."""
+def _images(page: Sheet, draft: Draft, y: float) -> float:
+    """Show the slice that holds most of the first region; the colour pages show them all."""
     result = draft.result
-    lines = ["Remarks", *wording.remarks(result), ""]
-    lines += ["All regions", *("   ".join(pictures.columns(*row)) for row in pictures.rows(result)), ""]
-    lines += ["Made with: the same values and the same images give the same numbers", *parameters(draft)]
-    wrapped = [part for line in lines for part in textwrap.wrap(line, 125, subsequent_indent="    ") or [""]]
-    parts = [wrapped[start : start + LINES_PER_PAGE] for start in range(0, len(wrapped), LINES_PER_PAGE)]
-    figures = [_page("Liver iron: remarks and provenance") for _ in parts]
-    for figure, part in zip(figures, parts, strict=True):
-        _lines(figure, TOP - 0.04, part, INK)
-    return figures
+    k = most_telling(result)
+    plane = draft.source.slices[k].plane
+    view = figures.View.of(result)
+    image, white, name = figures.brightness(result)
+    lines = figures.traced(result, k)
+    y += PLAIN
+    page.write(LEFT, y, f"{name}, slice {k + 1} of {len(draft.source.slices)}", PLAIN)
+    page.write(SECOND, y, f"R2* map, at {plane.location_mm:.1f} mm", PLAIN)
+    y += 5
+    bottom = y
+    for x in (LEFT, SECOND):
+        panel = figures.Panel.within(Box(x, y, IMAGE_WIDTH, IMAGE_HEIGHT), view, plane, FINER)
+        bottom = panel.box.bottom
+        if x == LEFT:
+            figures.magnitude(page, panel, image[k], white)
+        else:
+            figures.rate_map(page, panel, result.maps, beyond(result), k)
+        figures.sides(page, panel, SMALL)
+        figures.regions(page, panel, lines, 0.9, SMALL)
+    bottom = max(bottom, y + 130)
+    figures.colour_bar(page, Box(BAR, y + 8, 10, bottom - y - 12), SMALL)
+    figures.legend(page, SECOND, bottom + 12, SMALL)
+    names = "   ".join(f"{number} {roi.name}" for number, roi, _ in pictures.rows(result) if roi.mask[k].any())
+    shown = wrapped(names, SECOND - LEFT - 12, SMALL)
+    for number, text in enumerate(shown[:2]):
+        page.write(LEFT, bottom + 12 + number * leading(SMALL), text, SMALL, page.palette.faint)
+    return bottom + 14 + leading(SMALL)
+
+
+def most_telling(result: Result) -> int:
+    """Return the slice with most of the first region, the middle one where it lies on none."""
+    if result.rois and result.rois[0].mask.any():
+        return int(np.argmax(result.rois[0].mask.sum(axis=(1, 2))))
+    return result.stack.shape[0] // 2
+
+
+def _support(page: Sheet, draft: Draft, y: float) -> None:
+    """Draw the decay and the values of the slices beside what is to be said of the number."""
+    result = draft.result
+    first = wording.lead(result)
+    curve = result.decays[0] if result.decays else None
+    below = y
+    if first is not None and curve is not None:
+        title = f"Signal decay of {first[0].name}"
+        fits = len(wrapped(title, WORDS - LEFT - 12, PLAIN, bold=True)) == 1
+        page.write(LEFT, y, title if fits else "Signal decay", PLAIN, bold=True)
+        figures.decay(page, Box(LEFT + 32, y + 12, DECAY_WIDTH, DECAY_HEIGHT), curve, first[1], SMALL)
+        below = y + DECAY_HEIGHT + 12 + 4 * leading(SMALL)
+    lines = list(_slice_rows(result))
+    shown = len(lines) > 0 and below + len(lines) * leading(SMALL) < BOTTOM
+    if shown:
+        _slices(page, below, lines)
+    words = WORDS if curve is not None or shown else LEFT
+    page.write(words, y, "Can it be trusted?", PLAIN, bold=True)
+    _trust(page, draft, words, y + leading(PLAIN))
+
+
+def _slices(page: Sheet, y: float, lines: Sequence[Sequence[str]]) -> None:
+    """Write the values of each slice; their notes stand on the next page."""
+    for number, cells in enumerate((_SLICE_HEADS, *lines)):
+        placed = [(x, align, text) for (x, align), text in zip(_SLICE_COLUMNS, cells, strict=True)]
+        figures.row(page, y, placed[:-1], SMALL, page.palette.faint if number == 0 else None)
+        y += leading(SMALL)
+
+
+def _trust(page: Sheet, draft: Draft, x: float, y: float) -> None:
+    """Write quality, flags and advice; what finds no room is counted and stands on the next page."""
+    result, width = draft.result, RIGHT - x
+    first = wording.lead(result)
+    y = page.paragraph((x, y), width, " ".join(wording.quality(result)), SMALL) + 2
+    tips = [(line, tip) for tip in wording.advice(result) for line in wrapped(tip, width, SMALL)]
+    room = BOTTOM - len(tips) * leading(SMALL)
+    flags = wording.flags_by_grade(first[1].flags) if first is not None else []
+    for done, one in enumerate(flags):
+        height = len(figures.flag_lines(one, width, SMALL)) * leading(SMALL)
+        if y + height > room:
+            page.write(x, y, f"{len(flags) - done} more on the next page", SMALL, page.palette.faint)
+            y += leading(SMALL)
+            break
+        y = figures.flag(page, (x, y), width, one, SMALL) + 1
+    for line, _ in tips:
+        page.write(x, y + 2, line, SMALL)
+        y += leading(SMALL)
+
+
+# ---- every value, every parameter
+
+
+@dataclass(slots=True)
+class _Flow:
+    """Words on as many pages as they need."""
+
+    title: str
+    pages: list[Sheet] = field(default_factory=list)
+    y: float = BOTTOM
+
+    def room(self, height: float) -> Sheet:
+        """Return the page on which so much still has room."""
+        if not self.pages or self.y + height > BOTTOM:
+            page = Sheet(WIDTH, HEIGHT, PAPER)
+            page.write(LEFT, TOP, self.title, 14, bold=True)
+            self.pages.append(page)
+            self.y = TOP + 24
+        return self.pages[-1]
+
+    def heading(self, text: str) -> None:
+        page = self.room(50)
+        self.y += 6
+        page.write(LEFT, self.y, text, PLAIN + 1, bold=True)
+        self.y += leading(PLAIN) + 2
+
+    def words(self, text: str, size: float = SMALL) -> None:
+        for line in wrapped(text, RIGHT - LEFT, size):
+            self.room(leading(size)).write(LEFT, self.y, line, size)
+            self.y += leading(size)
+
+    def table(self, columns: Sequence[tuple[float, str]], heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        for number, cells in enumerate((heads, *rows)):
+            page = self.room(leading(SMALL))
+            colour = page.palette.faint if number == 0 else None
+            placed = ((x, align, text) for (x, align), text in zip(columns, cells, strict=True))
+            figures.row(page, self.y, placed, SMALL, colour)
+            self.y += leading(SMALL)
+        self.y += 3
+
+
+def _details(draft: Draft) -> list[Sheet]:
+    result = draft.result
+    flow = _Flow("Liver iron report: values and provenance")
+    if result.rois:
+        flow.heading("Regions: medians; LIC is made from the median R2*")
+        flow.table(_REGION_COLUMNS, _REGION_HEADS, _region_rows(result))
+    if result.rois and result.measurements[0].slices:
+        flow.heading(f"Slices of {result.rois[0].name}: medians")
+        flow.table(_SLICE_COLUMNS, _SLICE_HEADS, _slice_rows(result))
+    flow.heading("Remarks")
+    for remark in wording.remarks(result):
+        flow.words(remark)
+    flow.heading("How it was made")
+    for fact in in_words(draft):
+        flow.words(fact)
+    flow.heading("Parameters: the same values and the same images give the same numbers")
+    for parameter in parameters(draft):
+        flow.words(parameter, FINE)
+    return flow.pages
+
+
+_REGION_COLUMNS = (
+    *((LEFT, "left"), (218.0, "right"), (296.0, "right"), (346.0, "right")),
+    *((396.0, "right"), (460.0, "right"), (506.0, "right"), (RIGHT, "right")),
+)
+_REGION_HEADS = ("Region", "R2* /s", "95 %", "T2* ms", "LIC mg/g", "95 %", "voxels", "cm²")
+
+
+def _region_rows(result: Result) -> Iterable[tuple[str, ...]]:
+    for number, roi, numbers in pictures.rows(result):
+        rate, time, iron = pictures.values(numbers)
+        shown = numbers.lic is not None and numbers.measurable and not wording.is_under_range(numbers)
+        between = wording.interval(numbers.lic) if shown and numbers.lic is not None else ""
+        label = wrapped(f"{number}  {wording.tracked(roi, numbers)}", 150, SMALL)
+        name = label[0] if len(label) == 1 else f"{label[0]} …"
+        size = (str(numbers.n_voxels), f"{numbers.area_mm2 / 100:.1f}")
+        yield name, rate, wording.rate_interval(numbers), time, iron, between, *size
+
+
+_SLICE_COLUMNS = (
+    *((LEFT, "left"), (150.0, "right"), (186.0, "right"), (228.0, "right")),
+    *((268.0, "right"), (284.0, "left")),
+)
+_SLICE_HEADS = ("Slice", "R2* /s", "LIC", "voxels", "sure", "")
+
+
+def _slice_rows(result: Result) -> Iterable[tuple[str, ...]]:
+    for one in result.measurements[0].slices if result.measurements else ():
+        rate = "–" if one.r2star_per_s is None else wording.number(one.r2star_per_s)
+        iron = "–" if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"
+        note = wrapped(one.note, RIGHT - 284, SMALL) or [""]
+        where = f"{one.index + 1}  at {result.stack.planes[one.index].location_mm:.1f} mm"
+        yield where, rate, iron, str(one.n_voxels), wording.confidence(one.confidence) or "–", note[0]
 
 
 # ---- the object
@@ -182,7 +355,7 @@ def _encapsulated(draft: Draft, content: bytes) -> Dataset:
     instance = Dataset()
     stamp(instance, draft, KIND)
     instance.ConversionType = "WSD"
-    instance.BurnedInAnnotation = "YES"
+    instance.BurnedInAnnotation = "YES" if pictures.shows_identity(draft) else "NO"
     instance.AcquisitionDateTime = None
     instance.DocumentTitle = "Liver iron report"
     instance.ConceptNameCodeSequence = [codes.concept(codes.MEASUREMENT_REPORT)]

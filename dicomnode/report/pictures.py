@@ -1,64 +1,58 @@
-"""One colour page per slice that any viewer can show."""
+"""One page per slice that any viewer can show."""
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib import font_manager, patheffects
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
 from pydicom.dataset import Dataset
 
-from dicomnode.report import codes, wording
+from dicomnode.model import Grade
+from dicomnode.report import codes, figures, raster, wording
+from dicomnode.report.fonts import font
 from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import derivation
 from dicomnode.report.references import image_item, merged
-from dicomnode.report.regions import is_shown, name, outlines
+from dicomnode.report.regions import beyond
+from dicomnode.report.sheet import SCREEN, Box, Sheet, leading, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from matplotlib.axes import Axes
+    import numpy as np
     from numpy.typing import NDArray
 
-    from dicomnode.model import Maps, Plane, Result, Roi, RoiMeasurement
+    from dicomnode.model import Result, Roi, RoiMeasurement
     from dicomnode.report.instance import Draft
 
 KIND = "picture"
-WIDTH, HEIGHT, DPI = 1280, 960, 100
-PAPER, INK, FAINT = "black", "white", "#b0b0b0"
-# Told apart without colour: by the dashes, and by the number beside them.
-DASHES = ("-", "--", ":", "-.")
-ALERT = "#ffd27f"
-LINE, BOTTOM = 0.022, 0.085  # of the page's height
+WIDTH, HEIGHT = 1280, 960
+LEFT, RIGHT = 20, 1260
+# Read in half a viewport: nothing is smaller than 19 pixels of 1280.
+SMALL, PLAIN, LARGE, HUGE = 19, 20, 24, 38
+TITLES, IMAGES_TOP = 156, 166
+IMAGE_WIDTH, IMAGE_HEIGHT, LEAST_HEIGHT = 500, 470, 330  # a bar of fewer pixels has no room for its numbers
+SECOND, BAR, MIDDLE = 540, 1144, 610  # columns: of the map, of the colours, where flags begin
+SCALE_WIDTH = 510
+FOOT = 898
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a quantity becomes a colour: always the same range, so that two exams compare."""
+    """A range for pictures of a quantity that `dicomnode compare` shares."""
 
     label: str
     lowest: float
     highest: float
-    logarithmic: bool = False
 
-    def norm(self) -> Normalize:
-        """Return the mapping to 0..1."""
-        return (LogNorm if self.logarithmic else Normalize)(self.lowest, self.highest, clip=True)
+    def norm(self) -> Any:
+        """Return matplotlib's mapping to 0..1; only who draws with matplotlib loads it."""
+        from matplotlib.colors import Normalize  # noqa: PLC0415  takes longer to load than a page to draw
 
-    def values(self, maps: Maps) -> NDArray[np.float32]:
-        """Return the map this scale is for."""
-        return maps.t2star_ms if self is T2STAR else maps.r2star_per_s
+        return Normalize(self.lowest, self.highest, clip=True)
 
 
 T2STAR = Scale("T2* [ms]", 0.0, 30.0)
-R2STAR = Scale("R2* [1/s]", 20.0, 1000.0, logarithmic=True)
 
 
 def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
@@ -68,121 +62,131 @@ def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Da
 
 def page(draft: Draft, k: int) -> NDArray[np.uint8]:
     """Return the page of slice ``k`` as (HEIGHT, WIDTH, 3)."""
-    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor=PAPER)
-    canvas = FigureCanvasAgg(figure)
-    write(figure, 0.02, 0.965, _title(draft, k), size=15)
-    for left, scale in ((0.02, T2STAR), (0.52, R2STAR)):
-        axes = figure.add_axes((left, 0.34, 0.39, 0.57))
-        draw_map(axes, draft, k, scale)
-        draw_bar(figure, (left + 0.40, 0.37, 0.015, 0.51), scale, INK)
-    _table(figure, draft, k)
-    for line, sentence in enumerate(_footer(draft)):
-        write(figure, 0.02, 0.065 - 0.022 * line, sentence, size=9, color=FAINT)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+    return raster.pixels(sheet(draft, k))
 
 
-def _title(draft: Draft, k: int) -> str:
-    plane = draft.source.slices[k].plane
-    return f"T2* and R2*, slice {k + 1} of {len(draft.source.slices)} at {plane.location_mm:.1f} mm"
+def sheet(draft: Draft, k: int) -> Sheet:
+    """Return what is drawn on the page of slice ``k``."""
+    made = Sheet(WIDTH, HEIGHT, SCREEN)
+    _head(made, draft, k)
+    bottom = _images(made, draft, k)
+    _iron(made, draft, k, bottom)
+    _words(made, draft, bottom)
+    _foot(made, draft)
+    return made
 
 
-def _footer(draft: Draft) -> tuple[str, ...]:
-    record = draft.result.maps.record
-    echoes = draft.result.stack.echo_times_ms
-    field = draft.result.stack.field_strength_t
-    return (
-        f"{len(echoes)} echoes {echoes[0]:g} to {echoes[-1]:g} ms, "
-        f"{'field unknown' if field is None else f'{field:.2f} T'}, {record.method}, {record.model}, {record.noise} "
-        f"noise. Black: no valid fit. {MODEL_NAME} {draft.software_version}, result {draft.key[:12]}",
-        NOT_FOR_DIAGNOSIS,
-    )
+# ---- the answer
 
 
-# ---- drawing, shared with the PDF
+def _head(made: Sheet, draft: Draft, k: int) -> None:
+    """Write who and when, then the answer of the whole exam."""
+    place = f"Slice {k + 1} of {len(draft.source.slices)}"
+    made.write(RIGHT, 32, place, PLAIN, made.palette.faint, align="right")
+    room = RIGHT - LEFT - 180
+    named = " · ".join(identity(draft)) or "Liver iron"
+    made.write(LEFT, 32, wrapped(named, room, PLAIN)[0], PLAIN, made.palette.faint)
+    made.line(((LEFT, 44), (RIGHT, 44)), 1, made.palette.rule)
+    answer = wording.headline(draft.result)
+    width = RIGHT - LEFT
+    size = next((s for s in (HUGE, 34, 30, 26) if len(wrapped(answer.found, width, s, bold=True)) == 1), LARGE)
+    made.write(LEFT, 88, _first(wrapped(answer.found, width, size, bold=True)), size, bold=True)
+    doubt = f"{wording.GRADES[Grade.LOW_CONFIDENCE][0]} low confidence" if answer.doubted else ""
+    end = _meaning(made, wording.capital(answer.meaning), width - font().width(f"   {doubt}", LARGE))
+    made.write(end, 120, doubt, LARGE, made.palette.doubt)
 
 
-def draw_map(axes: Axes, draft: Draft, k: int, scale: Scale) -> None:
-    """Draw a map with its regions; invalid voxels stay black."""
-    maps, plane = draft.result.maps, draft.source.slices[k].plane
-    shown = np.ma.masked_where(~maps.valid[k], scale.values(maps)[k])
-    axes.set_facecolor("black")
-    height, width = plane.pixel_spacing_mm
-    axes.imshow(shown, cmap="viridis", norm=scale.norm(), interpolation="nearest", aspect=height / width)
-    axes.set_axis_off()
-    axes.add_patch(_backdrop(axes))
-    _draw_letters(axes, plane)
-    for index, roi in enumerate(draft.result.rois):
-        if is_shown(roi):
-            _draw_region(axes, roi, index, k)
+def _meaning(made: Sheet, words: str, width: float) -> float:
+    """Write what the answer means in one line, or in two smaller ones, and return where it ends."""
+    if len(lines := wrapped(words, width, LARGE)) <= 1:
+        return made.write(LEFT, 120, words, LARGE) + (LARGE if lines else 0)
+    first, *rest = wrapped(words, width, SMALL)
+    ends = [made.write(LEFT, y, line, SMALL) for y, line in ((110, first), (133, _first(rest))) if line]
+    return max(ends) + LARGE
 
 
-def _backdrop(axes: Axes) -> mpl.patches.Rectangle:
-    """Return the black ground that an axes without frame does not paint."""
-    return mpl.patches.Rectangle((0, 0), 1, 1, transform=axes.transAxes, color="black", zorder=-1)
+def _first(lines: list[str]) -> str:
+    """Return the first of some lines, with a sign where there are more; the report has them all."""
+    return "" if not lines else lines[0] if len(lines) == 1 else f"{lines[0]} …"
 
 
-def _draw_region(axes: Axes, roi: Roi, index: int, k: int) -> None:
-    """Draw white on black: seen on every colour and in greyscale."""
-    for number, points in enumerate(outlines(roi.mask[k])):
-        x, y = (points - 0.5).T
-        (line,) = axes.plot(x, y, color="white", linewidth=1.4, linestyle=DASHES[index % len(DASHES)])
-        line.set_path_effects([patheffects.Stroke(linewidth=3.2, foreground="black"), patheffects.Normal()])
-        if number == 0:
-            top = int(np.argmin(y))
-            above = "bottom" if y[top] > 0.05 * len(roi.mask[k]) else "top"  # stays inside the map
-            label = axes.text(x[top], y[top], str(index + 1), color="white", fontsize=11, ha="center", va=above)
-            label.set_path_effects([patheffects.Stroke(linewidth=2.5, foreground="black"), patheffects.Normal()])
+def identity(draft: Draft) -> list[str]:
+    """Return who was scanned and when, where the site lets pages say so."""
+    if not shows_identity(draft):
+        return []
+    known = draft.source.identity
+    born, sex = date(known.get("PatientBirthDate")), str(known.get("PatientSex") or "")
+    patient = ", ".join(part for part in (f"born {born}" if born else "", sex) if part)
+    facts = [wording.person(str(known.get("PatientName") or "")), str(known.get("PatientID") or ""), patient]
+    study = date(known.get("StudyDate"))
+    facts += [f"study {study}" if study else "", _named("accession", known.get("AccessionNumber"))]
+    return [fact for fact in facts if fact]
 
 
-def _draw_letters(axes: Axes, plane: Plane) -> None:
-    """Say which side of the patient each edge is (PS3.3 C.7.6.1.1.1)."""
-    row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
-    places = ((0.01, 0.5, -row, "left"), (0.99, 0.5, row, "right"), (0.5, 0.97, -column, "center"))
-    for x, y, direction, align in (*places, (0.5, 0.03, column, "center")):
-        text = axes.text(
-            x, y, side(direction), transform=axes.transAxes, color="white", fontsize=11, ha=align, va="center"
-        )
-        text.set_path_effects([patheffects.Stroke(linewidth=2, foreground="black"), patheffects.Normal()])
+def shows_identity(draft: Draft) -> bool:
+    """Whether pages and PDF name the patient: they live in the patient's folder, unless a site says no."""
+    return bool(getattr(draft.settings, "identity_on_pages", True))
 
 
-def side(direction: NDArray[np.float64]) -> str:
-    """Return the side of the patient a direction points to, the strongest first: "L", "LA", "LAH"."""
-    letters = [("R", "L"), ("A", "P"), ("F", "H")]
-    order = [axis for axis in np.argsort(-np.abs(direction)) if abs(direction[axis]) > 0.2]
-    return "".join(letters[axis][int(direction[axis] > 0)] for axis in order)
+def _named(what: str, value: Any) -> str:
+    return f"{what} {value}" if value else ""
 
 
-def draw_bar(figure: Figure, place: tuple[float, float, float, float], scale: Scale, ink: str) -> None:
-    """Draw the colour bar with its unit; pointed ends say that the range goes on."""
-    axes = figure.add_axes(place)
-    colours = mpl.cm.ScalarMappable(norm=scale.norm(), cmap="viridis")
-    bar = figure.colorbar(colours, cax=axes, extend="both" if scale.logarithmic else "max")
-    if scale.logarithmic:
-        bar.set_ticks([20, 50, 100, 200, 500, 1000], labels=["20", "50", "100", "200", "500", "1000"])
-        bar.minorticks_off()
-    axes.tick_params(colors=ink, labelsize=9)
-    axes.set_title(scale.label, color=ink, fontsize=10, loc="left")
-    bar.outline.set_edgecolor(ink)
+def date(value: Any) -> str:
+    """Return a date (PS3.5 6.2 DA) as 2026-03-04; what is none as it is."""
+    text = str(value or "")
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 and text.isdigit() else text
 
 
-def write(
-    figure: Figure, x: float, y: float, text: str, *, size: float, color: str = INK, weight: str = "normal"
-) -> None:
-    """Write one line from its left top; what the font cannot draw becomes "?"."""
-    figure.text(x, y, drawable(text), size=size, color=color, weight=weight, va="top", parse_math=False)
+# ---- images
 
 
-def drawable(text: str) -> str:
-    """Replace characters that the font has no glyph for."""
-    known = _glyphs()
-    return "".join(c if ord(c) in known else "?" for c in text)
+def _images(made: Sheet, draft: Draft, k: int) -> float:
+    """Show the slice in grey and as R2*, each with the regions; return where the page goes on."""
+    result, plane = draft.result, draft.source.slices[k].plane
+    view = figures.View.of(result)
+    image, white, name = figures.brightness(result)
+    lines = figures.traced(result, k)
+    bottom: float = IMAGES_TOP + LEAST_HEIGHT
+    for x in (LEFT, SECOND):
+        panel = figures.Panel.within(Box(x, IMAGES_TOP, IMAGE_WIDTH, IMAGE_HEIGHT), view, plane)
+        bottom = max(bottom, panel.box.bottom)
+        if x == LEFT:
+            figures.magnitude(made, panel, image[k], white)
+        else:
+            figures.rate_map(made, panel, result.maps, beyond(result), k)
+        figures.sides(made, panel, SMALL)
+        figures.regions(made, panel, lines, 1.8, SMALL)
+    made.write(LEFT, TITLES, name, PLAIN, made.palette.faint)
+    made.write(SECOND, TITLES, f"R2* map, at {plane.location_mm:.1f} mm", PLAIN, made.palette.faint)
+    figures.colour_bar(made, Box(BAR, IMAGES_TOP + 20, 26, bottom - IMAGES_TOP - 26), SMALL)
+    figures.legend(made, SECOND, bottom + 28, SMALL)
+    return bottom + 28
 
 
-@cache
-def _glyphs() -> frozenset[int]:
-    path = font_manager.findfont(font_manager.FontProperties(family=mpl.rcParams["font.family"]))
-    return frozenset(font_manager.get_font(path).get_charmap())
+# ---- numbers
+
+
+def _iron(made: Sheet, draft: Draft, k: int, top: float) -> None:
+    """Show the concentration on its scale, and below it the values of this slice's regions."""
+    first = wording.lead(draft.result)
+    y = top + leading(SMALL)
+    if first is not None and wording.has_scale(*first):
+        figures.iron_scale(made, Box(LEFT, top + 8, SCALE_WIDTH, 32), *first, SMALL)
+        y = top + 40 + 2.7 * SMALL
+    here = [entry for entry in rows(draft.result) if entry[1].mask[k].any()]
+    if not here:
+        made.write(LEFT, y, "No region on this slice.", SMALL)
+        return
+    cells = ((LEFT, "left", "Medians"), (330, "right", "R2* /s"), (440, "right", "T2* ms"), (570, "right", "LIC mg/g"))
+    figures.row(made, y, cells, SMALL, made.palette.faint)
+    lines = list(_lines(k, here))
+    most = int((FOOT - 26 - y) / leading(SMALL))
+    for line in lines[: most if len(lines) <= most else most - 1]:
+        y += leading(SMALL)
+        figures.row(made, y, line, SMALL)
+    if len(lines) > most:
+        made.write(LEFT, y + leading(SMALL), f"{len(lines) - most + 1} more in the report", SMALL, made.palette.faint)
 
 
 def rows(result: Result) -> list[tuple[int, Roi, RoiMeasurement]]:
@@ -190,52 +194,67 @@ def rows(result: Result) -> list[tuple[int, Roi, RoiMeasurement]]:
     return [(number, *pair) for number, pair in enumerate(zip(result.rois, result.measurements, strict=True), 1)]
 
 
-def columns(number: int, roi: Roi, numbers: RoiMeasurement) -> tuple[str, ...]:
-    """Return a row of the table of values."""
-    return (
-        f"{number}  {name(roi)}",
-        wording.statistics(numbers.t2star_ms),
-        wording.statistics(numbers.r2star_per_s),
-        wording.lic(numbers),
-        f"{numbers.n_voxels} voxels, {numbers.area_mm2 / 100:.1f} cm²",
-    )
+def _lines(k: int, here: list[tuple[int, Roi, RoiMeasurement]]) -> Iterator[tuple[tuple[float, str, str], ...]]:
+    """Return the regions that lie on a slice; the first, which goes through many, also by this slice alone."""
+    for number, roi, numbers in here:
+        yield _cells(f"{number} {roi.name}", *values(numbers))
+        one = next((s for s in numbers.slices if s.index == k), None) if len(numbers.slices) > 1 else None
+        if one is not None:
+            rate = "–" if one.r2star_per_s is None else wording.number(one.r2star_per_s)
+            time = "–" if not one.r2star_per_s else wording.number(1000.0 / one.r2star_per_s)
+            iron = "–" if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"
+            yield _cells("this slice alone", rate, time, iron, 24)
 
 
-HEADINGS = ("Region", "T2* [ms]: mean ± SD (median)", "R2* [1/s]: mean ± SD (median)", "LIC", "Measured")
+def values(numbers: RoiMeasurement) -> tuple[str, str, str]:
+    """Return the medians of a region and its LIC for a table; a bound says that it is one."""
+    bound = numbers.at_least
+    rate = "–" if bound is None else f"> {wording.number(bound.r2star_per_s)}"
+    if numbers.r2star_per_s is not None:
+        rate = wording.number(numbers.r2star_per_s.median)
+    time = "–" if numbers.t2star_ms is None else wording.number(numbers.t2star_ms.median)
+    iron = wording.lic(numbers).removesuffix(f" {wording.LIC_UNIT}")
+    return rate, time, "–" if iron == "not given" else iron
 
 
-def notes(roi: Roi, numbers: RoiMeasurement) -> str:
-    """Return what has to be read with a row: flags, calibration, published range."""
-    slices = int(roi.mask.any(axis=(1, 2)).sum())
-    parts = [*numbers.flags, numbers.calibration or "", wording.band(roi, numbers)]
-    if slices > 1:
-        parts.append(f"values of all {slices} slices of the region")
-    if roi.mask.any() and not is_shown(roi):
-        parts.append("not outlined: it encloses the others")
-    return "; ".join(part for part in parts if part)
+def _cells(name: str, rate: str, time: str, iron: str, indent: int = 0) -> tuple[tuple[float, str, str], ...]:
+    shown = _first(wrapped(name, 220, SMALL))
+    return (LEFT + indent, "left", shown), (330, "right", rate), (440, "right", time), (570, "right", iron)
 
 
-def _table(figure: Figure, draft: Draft, k: int) -> None:
-    """Write the regions of a slice from the top down; what finds no room is counted, never just left out."""
-    here = [entry for entry in rows(draft.result) if entry[1].mask[k].any()]
-    _row(figure, 0.31, HEADINGS, color=FAINT)
-    y = 0.285
-    for done, (number, roi, numbers) in enumerate(here):
-        remarks = textwrap.wrap(notes(roi, numbers), 165)
-        if y - LINE * len(remarks) < BOTTOM:
-            write(figure, 0.02, y, f"{len(here) - done} further regions: see the report", size=10.5, color=ALERT)
-            return
-        _row(figure, y, columns(number, roi, numbers))
-        for line, remark in enumerate(remarks, 1):
-            write(figure, 0.045, y - 0.003 - LINE * line, remark, size=9, color=ALERT)
-        y -= LINE * (len(remarks) + 1) + 0.012
-    if not here:
-        write(figure, 0.02, y, "No region was measured in this slice.", size=11)
+def _words(made: Sheet, draft: Draft, top: float) -> None:
+    """Write verdict, flags and advice beside the numbers; what finds no room is counted, never just left out."""
+    result, width = draft.result, RIGHT - MIDDLE
+    first = wording.lead(result)
+    y = top + 32
+    verdict, *rest = wording.quality(result)
+    y = made.paragraph((MIDDLE, y), width, " ".join([verdict, *rest[:1]]), SMALL)
+    flags = wording.flags_by_grade(first[1].flags) if first is not None else []
+    tips = [line for tip in wording.advice(result) for line in wrapped(tip, width, SMALL)]
+    room = FOOT - 26 - len(tips) * leading(SMALL)
+    for done, one in enumerate(flags):
+        height = len(figures.flag_lines(one, width, SMALL)) * leading(SMALL)
+        if y + height - leading(SMALL) > room - (leading(SMALL) if done + 1 < len(flags) else 0):
+            more = f"{len(flags) - done} more " + ("note" if len(flags) - done == 1 else "notes") + ": see the report"
+            made.write(MIDDLE, y, more, SMALL, made.palette.faint)
+            y += leading(SMALL)
+            break
+        y = figures.flag(made, (MIDDLE, y), width, one, SMALL)
+    for line in tips[: max(0, int((FOOT - 20 - y) / leading(SMALL)) + 1)]:
+        made.write(MIDDLE, y, line, SMALL)
+        y += leading(SMALL)
 
 
-def _row(figure: Figure, y: float, cells: Sequence[str], color: str = INK) -> None:
-    for x, cell in zip((0.02, 0.235, 0.445, 0.66, 0.815), cells, strict=True):
-        write(figure, x, y, cell, size=10.5, color=color)
+def _foot(made: Sheet, draft: Draft) -> None:
+    result = draft.result
+    made.line(((LEFT, FOOT - 20), (RIGHT, FOOT - 20)), 1, made.palette.rule)
+    field = result.stack.field_strength_t
+    echoes = result.stack.echo_times_ms
+    at = "field unknown" if field is None else f"{field:.2f} T"
+    scan = f"{len(echoes)} echoes {echoes[0]:g} to {echoes[-1]:g} ms, {at}"
+    made_by = f"{scan}; {MODEL_NAME} {draft.software_version}, result {draft.key[:12]}"
+    made.write(LEFT, FOOT + 4, made_by, SMALL, made.palette.faint)
+    made.paragraph((LEFT, FOOT + 4 + leading(SMALL)), RIGHT - LEFT, NOT_FOR_DIAGNOSIS, SMALL, made.palette.faint)
 
 
 # ---- the object
@@ -248,9 +267,10 @@ def _capture(draft: Draft, k: int, pixels: NDArray[np.uint8]) -> Dataset:
     image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     image.PatientOrientation = None
     image.BodyPartExamined = "LIVER"
-    image.BurnedInAnnotation = "YES"
+    # Whether it names the patient and the date (PS3.3 C.7.6.1).
+    image.BurnedInAnnotation = "YES" if shows_identity(draft) else "NO"
     image.update(draft.source.compression)
-    image.DerivationDescription = derivation(draft, "Colour page of T2* and R2*.")
+    image.DerivationDescription = derivation(draft, "Colour page of R2* with regions.")
     image.SourceImageSequence = [
         image_item(reference, codes.SOURCE_FOR_PROCESSING) for reference in merged(draft.source.slices[k].echoes)
     ]

@@ -26,6 +26,7 @@ def parameters(draft: Draft) -> tuple[str, ...]:
         "magnitude_from": result.stack.magnitude_from.value,
         "noise_sigma_per_slice": [float(sigma) for sigma in result.maps.sigma],
         "fit": _fit(result),
+        "finder": dict(result.finder),
         "settings": result.settings,
     }
     if result.identity.supersedes:
@@ -55,7 +56,7 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{name}", value
 
 
-def derivation(draft: Draft, what: str) -> str:
+def derivation(draft: Draft, what: str, more: str = "") -> str:
     """Return a Derivation Description: what was done, how to ask for it again; at most 1024 characters."""
     record = draft.result.maps.record
     echoes = ", ".join(f"{t:g}" for t in draft.result.stack.echo_times_ms)
@@ -63,9 +64,40 @@ def derivation(draft: Draft, what: str) -> str:
         f"{what} {record.method}, model {record.model}, noise {record.noise}, echoes {echoes} ms,",
         f"software {draft.software_version}, result {draft.key}.",
         "0 = no valid fit.",
+        *([f"{more}."] if more else []),
     ]
     if not record.converged:
         sentences.append(f"The fit did not converge: {record.verdict}.")
     if draft.result.identity.supersedes:
         sentences.append(f"Supersedes result {draft.result.identity.supersedes}.")
     return " ".join(sentences)[:1024]
+
+
+def in_words(draft: Draft) -> tuple[str, ...]:
+    """Return in sentences how the numbers came about, for people; ``parameters`` has every value."""
+    result = draft.result
+    record, stack = result.maps.record, result.stack
+    slices, rows, columns, _ = stack.shape
+    field = "unknown" if stack.field_strength_t is None else f"{stack.field_strength_t:.2f} T"
+    echoes = ", ".join(f"{t:g}" for t in stack.echo_times_ms)
+    sigma = result.maps.sigma
+    n_coils, origin = record.parameters.get("n_coils"), record.parameters.get("n_coils_source")
+    coils = f", {n_coils:.3g} coil{'' if n_coils == 1 else 's'} ({origin})" if n_coils and origin else ""
+    spread = " to ".join(dict.fromkeys((f"{min(sigma):.3g}", f"{max(sigma):.3g}"))) if sigma else ""
+    noise = f"σ {spread} in units of the signal{coils}" if sigma else "not known"
+    calibrations = dict.fromkeys(one.calibration for one in result.measurements if one.calibration)
+    found = [
+        f"Scan: {slices} slices of {rows} × {columns}, field {field}, echoes used: {echoes} ms.",
+        f"Fit: {record.method}, model {record.model}, noise {record.noise}: {record.verdict}.",
+        f"Noise: {noise}.",
+        *(f"Calibration: {words}." for words in calibrations),
+    ]
+    if result.finder:
+        found.append("Region finder: " + ", ".join(f"{name} {value}" for name, value in _named(result.finder)) + ".")
+    found.append(f"Software: {draft.software_version}, result {draft.key}.")
+    return tuple(found)
+
+
+def _named(finder: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return what names a finder; its training record stands among the parameters."""
+    return [(name, value) for name, value in finder.items() if isinstance(value, str | int) and name != "training"]

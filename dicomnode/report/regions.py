@@ -1,4 +1,4 @@
-"""Measured regions as names, outlines and the images they are drawn on."""
+"""Measured regions as outlines and the images they are drawn on."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-    from dicomnode.model import Roi
+    from dicomnode.model import Result, Roi
     from dicomnode.report.instance import Draft
     from dicomnode.report.references import Reference
 
 
-def name(roi: Roi) -> str:
-    """Return what a reader sees; a region that is not known to be what its name says is called provisional."""
-    if roi.provisional and "provisional" not in roi.name.lower():
-        return f"{roi.name} (provisional)"
-    return roi.name
+def beyond(result: Result) -> NDArray[np.bool_]:
+    """Return where decays are too fast to be measured, (slices, K, L).
 
-
-def is_shown(roi: Roi) -> bool:
-    """Say whether a region is painted over: the body would cover every region in it, and only checks the data."""
-    return bool(roi.mask.any()) and roi.finding != "body"
+    In a region that is beyond the range as a whole, every voxel without a fit is: its signal is lost in the noise
+    already in the first echo, which by itself looks like air.
+    """
+    maps = result.maps
+    found = np.zeros_like(maps.valid) if maps.beyond is None else maps.beyond & ~maps.valid
+    for roi, numbers in zip(result.rois, result.measurements, strict=True):
+        if numbers.at_least is not None:
+            found |= roi.mask & ~maps.valid
+    return found
 
 
 def has_holes(roi: Roi) -> bool:
@@ -55,9 +57,13 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     gives the mask back, except that what an outline encloses belongs to it: excluded vessels are the
     segmentation's to show.
     """
-    padded = np.pad(binary_fill_holes(mask), 1).astype(np.float32)
+    if not mask.any():
+        return []
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    top, left = rows[0], columns[0]  # the region alone is traced, which is quicker than the whole slice
+    padded = np.pad(binary_fill_holes(mask[top : rows[-1] + 1, left : columns[-1] + 1]), 1).astype(np.float32)
     traced: list[NDArray[np.float64]] = find_contours(padded, 0.5)
-    found = [_straightened(points - 0.5) for points in traced]
+    found = [_straightened(points - 0.5 + (top, left)) for points in traced]
     return sorted((points[:, ::-1].astype(np.float32) for points in found), key=area, reverse=True)
 
 

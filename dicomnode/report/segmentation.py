@@ -14,7 +14,7 @@ from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
 from dicomnode.report.parametric_map import settle
 from dicomnode.report.provenance import ALGORITHM
 from dicomnode.report.references import rewire
-from dicomnode.report.regions import anchors, is_shown, name
+from dicomnode.report.regions import anchors
 from dicomnode.report.source import UTF8, stand_ins
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ COLOURS = ((213, 94, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115))
 
 
 def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
-    """Return one Segmentation with a segment per region that is shown, or nothing where none is."""
-    if not any(is_shown(roi) for roi in draft.result.rois):
+    """Return one Segmentation with a segment per region that has voxels, or nothing where none has."""
+    if not any(roi.mask.any() for roi in draft.result.rois):
         return ()
     sources = stand_ins(draft.source, draft.key)
     image = _image(draft, sources)
@@ -50,7 +50,7 @@ def tracking_uid(draft: Draft, index: int) -> str:
 
 
 def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
-    drawn = [(index, roi) for index, roi in enumerate(draft.result.rois) if is_shown(roi)]
+    drawn = [(index, roi) for index, roi in enumerate(draft.result.rois) if roi.mask.any()]
     return hd.seg.Segmentation(
         source_images=sources,
         pixel_array=np.stack([roi.mask for _, roi in drawn], axis=-1).astype(np.uint8),
@@ -80,7 +80,7 @@ def _content(draft: Draft) -> str:
 def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentDescription:
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name(roi)[:64],
+        segment_label=roi.name[:64],
         segmented_property_category=codes.ANATOMY,
         segmented_property_type=codes.finding(roi.finding),
         algorithm_type="AUTOMATIC" if roi.automatic else "MANUAL",
@@ -90,7 +90,7 @@ def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentD
             version=draft.software_version,
         ),
         tracking_uid=tracking_uid(draft, index),
-        tracking_id=name(roi)[:64],
+        tracking_id=roi.name[:64],
         display_color=hd.color.CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)]),
     )
 

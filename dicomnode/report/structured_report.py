@@ -13,9 +13,9 @@ from pydicom.valuerep import DSfloat
 from dicomnode.report import codes, wording
 from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
-from dicomnode.report.provenance import ALGORITHM, parameters
+from dicomnode.report.provenance import ALGORITHM, in_words, parameters
 from dicomnode.report.references import Reference, merged, to
-from dicomnode.report.regions import anchors, area, has_holes, name, outlines
+from dicomnode.report.regions import anchors, area, has_holes, outlines
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.report.source import ALWAYS, UTF8
 
@@ -44,28 +44,31 @@ MOST_OUTLINES = 50
 def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
     """Return the report: one measurement group per region, drawn on the T2* map where there is one."""
     shown_on = anchors(draft, written)
+    traced = [_drawn(roi) for roi in draft.result.rois]
     # A region without an outline gets words only: one group without coordinates blanks the whole report in OHIF.
-    drawn = [index for index, roi in enumerate(draft.result.rois) if roi.mask.any()]
-    groups = [_group(draft, index, shown_on, written) for index in drawn]
+    groups = [_group(draft, index, lines, shown_on, written) for index, lines in enumerate(traced) if lines]
     report = _document(draft, groups or [_nothing_drawn(draft)], shown_on, written)
-    report.ContentSequence.append(_remarks(draft))
+    report.ContentSequence.append(_remarks(draft, traced))
     stamp(report, draft, KIND)
     return (report,)
 
 
 # ---- measurement groups
 
+_Lines = list[tuple[int, "NDArray[np.float32]"]]  # outlines with the slice each lies on, largest first
 
-def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Written) -> Group:
+
+def _group(draft: Draft, index: int, lines: _Lines, shown_on: Sequence[Reference], written: Written) -> Group:
     """Return TID 1410 for a region of one outline, TID 1411 for one of several."""
     roi, numbers = draft.result.rois[index], draft.result.measurements[index]
-    regions = [_outline(points, shown_on[k]) for k, points in _drawn(roi)[:MOST_OUTLINES]]
+    regions = [_outline(points, shown_on[k]) for k, points in lines[:MOST_OUTLINES]]
+    name = wording.tracked(roi, numbers)
     content: dict[str, Any] = {
-        "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft, index), identifier=name(roi)),
+        "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft, index), identifier=name),
         "finding_type": codes.finding(roi.finding),
         "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding))],
         "algorithm_id": sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft)),
-        "measurements": _measurements(numbers, written),
+        "measurements": _measurements(draft, numbers, written),
         "qualitative_evaluations": _evaluations(roi, numbers),
     }
     if len(regions) == 1:
@@ -73,7 +76,7 @@ def _group(draft: Draft, index: int, shown_on: Sequence[Reference], written: Wri
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **content)
 
 
-def _drawn(roi: Roi) -> list[tuple[int, NDArray[np.float32]]]:
+def _drawn(roi: Roi) -> _Lines:
     """Return every outline of a region with the index of its slice, largest first."""
     found = [(k, points) for k, mask in enumerate(roi.mask) for points in outlines(mask)]
     return sorted(found, key=lambda outline: -area(outline[1]))
@@ -84,24 +87,69 @@ def _outline(points: NDArray[np.float32], image: Reference) -> sr.ImageRegion:
     return sr.ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=source)
 
 
-def _measurements(numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:
-    """Put first what viewers that show five lines should show."""
+def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:
+    """Put first what viewers that show five lines should show: medians, the concentration, how sure it is."""
     t2star = _Quantity(codes.T2STAR, codes.MILLISECOND, numbers.t2star_ms, written.get("parametric_map_t2star", ()))
     r2star = _Quantity(codes.R2STAR, codes.PER_SECOND, numbers.r2star_per_s, written.get("parametric_map_r2star", ()))
+    iron = _lic(numbers)
     return [
-        *t2star.item("mean", codes.MEAN),
-        *r2star.item("mean", codes.MEAN),
-        *_lic(numbers),
-        _printed(sr.Measurement(name=codes.AREA, value=float(numbers.area_mm2), unit=codes.SQUARE_MILLIMETRE)),
-        _printed(sr.Measurement(name=codes.VOXELS, value=int(numbers.n_voxels), unit=codes.VOXEL_COUNT)),
-        # Medians first: a viewer that prints names without derivations must not show a deviation as "T2*".
-        *t2star.item("median", codes.MEDIAN),
+        *_bounds(numbers),
         *r2star.item("median", codes.MEDIAN),
-        *t2star.item("sd", codes.STANDARD_DEVIATION),
+        *iron[:1],
+        *t2star.item("median", codes.MEDIAN),
+        *_interval(numbers),
+        *_confidence(numbers),
+        _plain(codes.AREA, numbers.area_mm2, codes.SQUARE_MILLIMETRE),
+        _plain(codes.VOXELS, int(numbers.n_voxels), codes.VOXEL_COUNT),
+        *iron[1:],
+        *r2star.item("mean", codes.MEAN),
+        *t2star.item("mean", codes.MEAN),
         *r2star.item("sd", codes.STANDARD_DEVIATION),
-        *t2star.item("iqr", codes.INTERQUARTILE_RANGE),
+        *t2star.item("sd", codes.STANDARD_DEVIATION),
         *r2star.item("iqr", codes.INTERQUARTILE_RANGE),
+        *t2star.item("iqr", codes.INTERQUARTILE_RANGE),
+        *_slices(draft, numbers, written),
     ]
+
+
+def _plain(name: Code, value: float, unit: Code) -> sr.Measurement:
+    return _printed(sr.Measurement(name=name, value=value, unit=unit))
+
+
+def _bounds(numbers: RoiMeasurement) -> list[sr.Measurement]:
+    """Return what is there at the least, beyond the measurable range."""
+    if numbers.at_least is None:
+        return []
+    rate, iron = numbers.at_least.r2star_per_s, numbers.at_least.lic_mg_per_g
+    found = [_plain(codes.R2STAR_AT_LEAST, float(rate), codes.PER_SECOND)]
+    return found if iron is None else [*found, _plain(codes.LIC_AT_LEAST, float(iron), codes.MILLIGRAM_PER_GRAM_DRY)]
+
+
+def _confidence(numbers: RoiMeasurement) -> list[sr.Measurement]:
+    if numbers.confidence is None:
+        return []
+    return [_plain(codes.CONFIDENCE, round(100 * float(numbers.confidence), 1), codes.PERCENT)]
+
+
+def _slices(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:
+    """Return the medians of single slices, each inferred from the R2* map of its slice."""
+    maps = written.get("mr_map_r2star", ())
+    images = [to(m) for m in maps] or [slice_.echoes[0] for slice_ in draft.source.slices]
+    found = []
+    for one in numbers.slices:
+        image = images[one.index]
+        source = sr.SourceImageForMeasurement(image.sop_class_uid, image.sop_instance_uid, list(image.frames) or None)
+        values = (
+            (codes.R2STAR_OF_SLICE, one.r2star_per_s, codes.PER_SECOND),
+            (codes.LIC_OF_SLICE, one.lic_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        )
+        for name, value, unit in values:
+            if value is not None and math.isfinite(value):
+                item = sr.Measurement(
+                    name=name, value=float(value), unit=unit, derivation=codes.MEDIAN, referenced_images=[source]
+                )
+                found.append(_printed(item))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +178,42 @@ class _Quantity:
         return [_printed(item)]
 
 
-def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
-    """Return the concentration; where there is none, words say so among the remarks."""
-    if numbers.lic_mg_per_g is None or wording.is_under_range(numbers):
+def _interval(numbers: RoiMeasurement) -> list[sr.Measurement]:
+    """Return the ends of the 95 % intervals, each under a name that nothing takes for the value."""
+    if not numbers.measurable:
         return []
-    value, unit = float(numbers.lic_mg_per_g), codes.MILLIGRAM_PER_GRAM_DRY
-    method = codes.calibration(numbers.calibration)
-    return [_printed(sr.Measurement(name=codes.LIC, value=value, unit=unit, method=method))]
+    found = []
+    if numbers.lic is not None and not wording.is_under_range(numbers):
+        low, high = numbers.lic.ci95
+        unit = codes.MILLIGRAM_PER_GRAM_DRY
+        found += [(codes.LIC_LOW, low, unit), (codes.LIC_HIGH, high, unit)]
+    if numbers.r2star is not None:
+        low, high = numbers.r2star.ci95
+        found += [(codes.R2STAR_LOW, low, codes.PER_SECOND), (codes.R2STAR_HIGH, high, codes.PER_SECOND)]
+    return [_plain(name, max(float(value), 0.0), unit) for name, value, unit in found]
+
+
+def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
+    """Return the concentration in both units; where there is none, words say so among the remarks."""
+    if numbers.lic_mg_per_g is None or not numbers.measurable or wording.is_under_range(numbers):
+        return []
+    value = float(numbers.lic_mg_per_g)
+    name = codes.LIC_DOUBTED if wording.is_doubted(numbers) else codes.LIC
+    return [
+        _printed(
+            sr.Measurement(
+                name=what,
+                value=value * factor,
+                unit=unit,
+                derivation=codes.MEDIAN,
+                method=codes.calibration(numbers.calibration),
+            )
+        )
+        for what, unit, factor in (
+            (name, codes.MILLIGRAM_PER_GRAM_DRY, 1.0),
+            (codes.LIC_UMOL, codes.MICROMOLE_PER_GRAM_DRY, wording.UMOL_PER_MG),
+        )
+    ]
 
 
 def _printed(item: sr.Measurement) -> sr.Measurement:
@@ -148,13 +225,16 @@ def _printed(item: sr.Measurement) -> sr.Measurement:
 
 
 def _evaluations(roi: Roi, numbers: RoiMeasurement) -> list[sr.QualitativeEvaluation]:
-    """Say in codes what is no number.
+    """Say in codes what is no number: how the region came about, and each flag with its grade.
 
     What failed is named with the standard's qualifier (CID 42) as an evaluation: a measurement without a value
     is an error to validators and to highdicom, and any number in its place would be read as one.
     """
-    region = codes.PROVISIONAL if roi.provisional else codes.AUTOMATIC if roi.automatic else codes.MANUAL
-    facts = [(codes.REGION, region), (codes.QUALITY, codes.FLAGGED if numbers.flags else codes.NO_FLAG)]
+    facts = [
+        (codes.REGION, codes.AUTOMATIC if roi.automatic else codes.MANUAL),
+        (codes.QUALITY, codes.FLAGGED if numbers.flags else codes.NO_FLAG),
+        *((codes.grade(flag), codes.flag(flag)) for flag in wording.flags_by_grade(numbers.flags)),
+    ]
     if numbers.t2star_ms is None:
         facts.append((codes.T2STAR, codes.MEASUREMENT_FAILURE))
     if numbers.r2star_per_s is None:
@@ -174,10 +254,14 @@ def _nothing_drawn(draft: Draft) -> Group:
 # ---- the document around them
 
 
-def _remarks(draft: Draft) -> sr.ContainerContentItem:
-    """Return everything that takes words (TID 1500, Qualitative Evaluations)."""
-    sentences = [(codes.LIMITATION, NOT_FOR_DIAGNOSIS)]
-    sentences += [(codes.REMARK, sentence) for sentence in (*wording.remarks(draft.result), *_undrawn(draft))]
+def _remarks(draft: Draft, traced: Sequence[_Lines]) -> sr.ContainerContentItem:
+    """Return everything that takes words (TID 1500, Qualitative Evaluations), the answer first."""
+    answer, *remarks = wording.remarks(draft.result)
+    sentences = [(codes.ANSWER, answer), (codes.LIMITATION, NOT_FOR_DIAGNOSIS)]
+    sentences += [(codes.REMARK, sentence) for sentence in (*remarks, *_undrawn(draft, traced))]
+    sentences += [(codes.REMARK, sentence) for sentence in wording.numbers_in_words(draft.result)]
+    sentences += [(codes.OF_SLICE, line) for line in wording.slice_lines(draft.result)]
+    sentences += [(codes.PROVENANCE, line) for line in in_words(draft)]
     container = sr.ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence(
         [sr.TextContentItem(name=what, value=words, relationship_type="CONTAINS") for what, words in sentences]
@@ -185,16 +269,16 @@ def _remarks(draft: Draft) -> sr.ContainerContentItem:
     return container
 
 
-def _undrawn(draft: Draft) -> list[str]:
+def _undrawn(draft: Draft, traced: Sequence[_Lines]) -> list[str]:
     """Say which regions are not, or not exactly, what the report draws."""
-    found = []
-    for roi in draft.result.rois:
-        if not roi.mask.any():
-            found.append(f"{name(roi)}: no voxel, no numbers")
+    found = [] if draft.result.rois else ["No region was found or drawn; only maps were made"]
+    for roi, lines in zip(draft.result.rois, traced, strict=True):
+        if not lines:
+            found.append(f"{roi.name}: no voxel, no numbers")
         if has_holes(roi):
-            found.append(f"{name(roi)}: the outline encloses voxels that were left out; the segmentation does not")
-        if len(_drawn(roi)) > MOST_OUTLINES:
-            found.append(f"{name(roi)}: the {MOST_OUTLINES} largest outlines are drawn; the segmentation holds all")
+            found.append(f"{roi.name}: the outline encloses voxels that were left out; the segmentation does not")
+        if len(lines) > MOST_OUTLINES:
+            found.append(f"{roi.name}: the {MOST_OUTLINES} largest outlines are drawn; the segmentation holds all")
     return found
 
 

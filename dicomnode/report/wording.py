@@ -1,13 +1,16 @@
-"""What a reader is told of a number, the same in report, pictures and PDF."""
+"""What a reader is told of a result, the same in report, pages and PDF."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dicomnode.report.regions import name
+from dicomnode.model import Grade
 
 if TYPE_CHECKING:
-    from dicomnode.model import Drawn, Result, Roi, RoiMeasurement, Statistics
+    from collections.abc import Iterable
+
+    from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Statistics
 
 # mg Fe per g dry weight (Reeder et al., Radiology 2023): lower limit, upper limit, the scheme's own word.
 BANDS = (
@@ -19,64 +22,380 @@ BANDS = (
 )
 BAND_SCHEME = "Reeder 2023"
 LIC_UNIT = "mg/g dry weight"
+UMOL_PER_MG = 17.9  # of iron
+SMALLEST = "0.5"  # mg/g that a calibration can tell from nothing
+GRADES = {  # the worst first: how each is marked, with a sign that needs no colour
+    Grade.NOT_MEASURABLE: ("✖", "No number"),
+    Grade.LOW_CONFIDENCE: ("▲", "Low confidence"),
+    Grade.INFO: ("•", "Note"),
+}
+HOW_TO_DRAW = (
+    "To get a number, draw the liver on the R2* map of these results (not on the echo images) with the region tool of "
+    "your viewer and send it back to this node: it is measured and reported like this."
+)
+_FEW = 4  # letters of a flag's sentence are upper case where it begins with a quantity
 
 
-def is_under_range(measurement: RoiMeasurement) -> bool:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The one answer of a report: what was found, in smaller type what it means, and whether it stands with doubt."""
+
+    found: str
+    meaning: str
+    doubted: bool = False
+
+    def __str__(self) -> str:
+        """Return it as one sentence."""
+        meaning = "; ".join(part for part in (self.meaning, str(Grade.LOW_CONFIDENCE) if self.doubted else "") if part)
+        return f"{self.found}: {meaning}" if meaning else self.found
+
+
+def lead(result: Result) -> tuple[Roi, RoiMeasurement] | None:
+    """Return the region that the answer is about: the first one."""
+    return (result.rois[0], result.measurements[0]) if result.rois else None
+
+
+def headline(result: Result) -> Answer:
+    """Return the answer for whoever reads no further."""
+    first = lead(result)
+    if first is None:
+        return Answer("No liver iron value", "no region was found or drawn")
+    roi, numbers = first
+    subject = _subject(result, roi)
+    if not numbers.measurable or numbers.r2star_per_s is None:
+        return _unmeasured(subject, roi, numbers)
+    if numbers.lic is None and numbers.lic_mg_per_g is None and not is_under_range(numbers):
+        value = f"R2* {rate(numbers.r2star_per_s.median)}"
+        return Answer(
+            f"{subject} not given", f"{_why_no_calibration(result, roi)}; median {value}", is_doubted(numbers)
+        )
+    return Answer(f"{subject} {lic(numbers)}", _meaning(roi, numbers), is_doubted(numbers))
+
+
+def _subject(result: Result, roi: Roi) -> str:
+    subject = "Liver iron" if roi.finding == "liver" else f"Iron in {roi.finding}"
+    if result.drawn is None:
+        return subject
+    return f"{subject} in the drawn region" + (f" “{roi.name}”" if roi.name != "liver" else "")
+
+
+def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
+    if numbers.at_least is not None:
+        return _beyond(subject, roi, numbers.at_least)
+    # The name of the quantity stays whole: "No liver iron value".
+    what = f"No {subject[0].lower()}{subject[1:]} value" if subject == "Liver iron" else f"No value: {subject}"
+    if not roi.mask.any():
+        return Answer(what, f"no reliable {roi.name} region")
+    stops = [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
+    return Answer(what, stops[0].sentence if stops else "the region could not be measured")
+
+
+def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
+    beyond = "beyond what this scan can measure"
+    if bound.lic_mg_per_g is None or roi.finding != "liver":
+        return Answer(f"{subject} not given", f"R2* more than {rate(bound.r2star_per_s)}, {beyond}")
+    word = band_of(bound.lic_mg_per_g)[2]
+    more = word if word == BANDS[-1][2] else f"{word} or more"
+    return Answer(f"{subject} more than {bound.lic_mg_per_g:.1f} mg/g dry weight", f"{beyond}; {more} ({BAND_SCHEME})")
+
+
+def _why_no_calibration(result: Result, roi: Roi) -> str:
+    """Say why a measured rate has no concentration."""
+    measure = result.settings.get("measure", {})
+    if isinstance(measure, dict) and measure.get("calibration") == "none":
+        return "no calibration is configured"
+    if roi.finding != "liver":
+        return f"no calibration for {roi.finding}"
+    field = result.stack.field_strength_t
+    return "no calibration, the field is unknown" if field is None else f"no calibration at {field:.2f} T"
+
+
+def _meaning(roi: Roi, numbers: RoiMeasurement) -> str:
+    parts = (
+        [f"95 % interval {interval(numbers.lic)}"] if numbers.lic is not None and not is_under_range(numbers) else []
+    )
+    parts += [words] if (words := band(roi, numbers)) else []
+    return "; ".join(parts)
+
+
+def is_doubted(numbers: RoiMeasurement) -> bool:
+    """Whether a number stands with doubt."""
+    return numbers.measurable and any(flag.grade is Grade.LOW_CONFIDENCE for flag in numbers.flags)
+
+
+# ---- quantities
+
+
+def is_under_range(numbers: RoiMeasurement) -> bool:
     """Say whether a calibration applied but cannot tell the concentration from nothing."""
-    value, applied = measurement.lic_mg_per_g, measurement.calibration is not None
-    return applied and measurement.r2star_per_s is not None and (value is None or value < 0)
+    value, applied = numbers.lic_mg_per_g, numbers.calibration is not None
+    return applied and numbers.r2star_per_s is not None and numbers.measurable and (value is None or value < 0)
 
 
-def lic(measurement: RoiMeasurement) -> str:
+def lic(numbers: RoiMeasurement) -> str:
     """Return the concentration to one decimal; under the calibration's reach it is "< 0.5", otherwise not given."""
-    if is_under_range(measurement):
-        return f"< 0.5 {LIC_UNIT}"
-    value = measurement.lic_mg_per_g
+    if is_under_range(numbers):
+        return f"< {SMALLEST} {LIC_UNIT}"
+    value = numbers.lic_mg_per_g
+    if value is None and numbers.at_least is not None and numbers.at_least.lic_mg_per_g is not None:
+        return f"> {numbers.at_least.lic_mg_per_g:.1f} {LIC_UNIT}"
     return "not given" if value is None else f"{value:.1f} {LIC_UNIT}"
 
 
-def band(roi: Roi, measurement: RoiMeasurement) -> str:
-    """Return the published range the concentration lies in with its limits, or nothing. It is no diagnosis.
+def micromoles(lic_mg_per_g: float) -> str:
+    """Return a concentration in µmol/g, to two significant digits or whole numbers."""
+    value = lic_mg_per_g * UMOL_PER_MG
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
-    A region that is not known to be liver has a number but no range: the ranges are of livers.
-    """
-    value = 0.0 if is_under_range(measurement) else measurement.lic_mg_per_g
-    if value is None or roi.provisional or roi.finding != "liver":
+
+def interval(estimate: Estimate) -> str:
+    """Return the 95 % interval of a concentration."""
+    return f"{max(estimate.ci95[0], 0.0):.1f} to {estimate.ci95[1]:.1f}"
+
+
+def rate(r2star_per_s: float) -> str:
+    """Return a rate with its unit."""
+    return f"{number(r2star_per_s)} /s"
+
+
+def number(value: float) -> str:
+    """Return three digits of a rate or a time."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def rate_interval(numbers: RoiMeasurement) -> str:
+    """Return the 95 % interval of the median R2*, or nothing."""
+    if numbers.r2star is None:
         return ""
-    low, high, word = next(entry for entry in BANDS if value < entry[1])
-    limits = f"< {high:g}" if low < 0 else f"> {low:g}" if high > 1e9 else f"{low:g} to {high:g}"
-    return f"{BAND_SCHEME} range {limits} mg/g: {word}"
+    return " to ".join(number(max(bound, 0.0)) for bound in numbers.r2star.ci95)
+
+
+def time_interval(numbers: RoiMeasurement) -> str:
+    """Return the 95 % interval of T2*, the reciprocal of that of R2*, or nothing where it has no upper end."""
+    if numbers.r2star is None or min(numbers.r2star.ci95) <= 0:
+        return ""
+    low, high = sorted(1000.0 / bound for bound in numbers.r2star.ci95)
+    return f"{number(low)} to {number(high)}"
 
 
 def statistics(values: Statistics | None) -> str:
-    """Return mean, standard deviation and median, or that there is nothing to return."""
+    """Return median, mean and standard deviation with their names, or that there is nothing to return."""
     if values is None:
         return "not measurable"
-    return f"{values.mean:.1f} ± {values.sd:.1f} ({values.median:.1f})"
+    return f"median {number(values.median)}, mean {number(values.mean)} ± {number(values.sd)}"
+
+
+def reach(numbers: RoiMeasurement) -> str:
+    """Return up to where this protocol could have measured, or nothing where it is not known."""
+    if numbers.reach is None:
+        return ""
+    iron = "" if numbers.reach.lic_mg_per_g is None else f" ({numbers.reach.lic_mg_per_g:.1f} mg/g)"
+    return f"R2* up to {rate(numbers.reach.r2star_per_s)}{iron}"
+
+
+# ---- severity
+
+
+def band_of(lic_mg_per_g: float) -> tuple[float, float, str]:
+    """Return the published range a concentration lies in."""
+    return next(entry for entry in BANDS if lic_mg_per_g < entry[1])
+
+
+def band(roi: Roi, numbers: RoiMeasurement) -> str:
+    """Return the published range with its limits, or nothing. It is no diagnosis.
+
+    Where the interval reaches into another range, both are named. The ranges are of livers: no other region has one.
+    """
+    value = 0.0 if is_under_range(numbers) else numbers.lic_mg_per_g
+    if value is None or roi.finding != "liver" or not numbers.measurable:
+        return ""
+    low, high = (value, value) if numbers.lic is None or is_under_range(numbers) else numbers.lic.ci95
+    first, last = band_of(min(low, value)), band_of(max(high, value))
+    if first == last:
+        return f"{first[2]} ({_limits(first)}, {BAND_SCHEME})"
+    return f"between {first[2]} and {last[2]} ({BAND_SCHEME})"
+
+
+def has_scale(roi: Roi, numbers: RoiMeasurement) -> bool:
+    """Whether there is a concentration, or a bound of one, to be shown among the published ranges."""
+    bound = numbers.at_least is not None and numbers.at_least.lic_mg_per_g is not None
+    known = numbers.measurable and (numbers.lic_mg_per_g is not None or is_under_range(numbers))
+    return roi.finding == "liver" and (known or bound)
+
+
+def _limits(entry: tuple[float, float, str]) -> str:
+    low, high, _ = entry
+    return f"below {high:g}" if low < 0 else f"above {low:g}" if high > 1e9 else f"{low:g} to {high:g}"
+
+
+# ---- what has to be read with the numbers
+
+
+def flags_by_grade(flags: Iterable[Flag]) -> list[Flag]:
+    """Return flags, the worst first, each sentence once."""
+    order = list(GRADES)
+    return sorted(dict.fromkeys(flags), key=lambda flag: order.index(flag.grade))
+
+
+def capital(sentence: str) -> str:
+    """Return a sentence that begins with a capital; names of quantities and codes stay as they are."""
+    first = sentence.split(" ", 1)[0]
+    return sentence if any(c.isdigit() or c in "*σ" for c in first[:_FEW]) else sentence[:1].upper() + sentence[1:]
+
+
+def confidence(value: float | None) -> str:
+    """Return a chance in per cent, never more certain than it can be."""
+    return "" if value is None else "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
+
+
+def doubt_of(numbers: RoiMeasurement) -> str:
+    """Return what the flags make of a number in two words, or nothing."""
+    if not numbers.measurable:
+        return Grade.NOT_MEASURABLE.value
+    return Grade.LOW_CONFIDENCE.value if is_doubted(numbers) else ""
+
+
+def tracked(roi: Roi, numbers: RoiMeasurement) -> str:
+    """Return the name of a region with the doubt beside it, as overlays show it."""
+    doubt = doubt_of(numbers)
+    return f"{roi.name} ({doubt})" if doubt else roi.name
+
+
+def quality(result: Result) -> list[str]:
+    """Say in words how far the answer can be trusted: verdict, region, decay, noise."""
+    first = lead(result)
+    if first is None:
+        return ["No region: only maps were made."]
+    roi, numbers = first
+    said = [_verdict(numbers), _where_from(result, roi, numbers), _decay(result), _noise(result)]
+    if not result.maps.record.converged:
+        said.append(f"The fit did not converge: {result.maps.record.verdict}.")
+    return [sentence for sentence in said if sentence]
+
+
+def _verdict(numbers: RoiMeasurement) -> str:
+    grades = [flag.grade for flag in numbers.flags]
+    stops, doubts = grades.count(Grade.NOT_MEASURABLE), grades.count(Grade.LOW_CONFIDENCE)
+    if stops:
+        return f"No number is given: {_count(stops, 'reason')} against it."
+    if doubts:
+        return f"The number stands with doubt: {_count(doubts, 'reason')} for low confidence."
+    return "Nothing speaks against the number."
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("s" if n > 1 else "")
+
+
+def _where_from(result: Result, roi: Roi, numbers: RoiMeasurement) -> str:
+    if result.drawn is not None:
+        return f"Region drawn by {author(result.drawn)}."
+    if not roi.mask.any():
+        return "No region of the images was recognised as liver with confidence."
+    chance = confidence(numbers.confidence if numbers.confidence is not None else roi.confidence)
+    return "Region found automatically" + (f", {chance} confidence that it is {roi.name}." if chance else ".")
+
+
+def _decay(result: Result) -> str:
+    curve = result.decays[0] if result.decays else None
+    if curve is None:
+        return ""
+    above = sum(value > 2.0 * curve.noise_floor for value in curve.signal)
+    return f"{above} of {len(curve.signal)} echoes stand above twice the noise floor."
+
+
+def _noise(result: Result) -> str:
+    known = result.maps.record.parameters.get("noise_confidence")
+    curve = result.decays[0] if result.decays else None
+    sigma = sorted(result.maps.sigma)[len(result.maps.sigma) // 2] if result.maps.sigma else 0.0
+    ratio = f"first echo {curve.signal[0] / sigma:.0f} times the noise" if curve is not None and sigma > 0 else ""
+    trust = f"noise known with {known} confidence" if isinstance(known, str) and known != "given" else ""
+    words = "; ".join(part for part in (ratio, trust) if part)
+    return capital(words) + "." if words else ""
+
+
+def author(drawn: Drawn) -> str:
+    """Return who drew, as people write names."""
+    return person(drawn.author or "") or "a person the object does not name"
+
+
+def person(name: str) -> str:
+    """Return a person name (PS3.5 6.2) as "Family, Given"; the first of its scripts that has letters."""
+    groups = [group for group in name.split("=") if group.strip("^ ")]
+    parts = [part.strip() for part in (groups[0] if groups else "").split("^")]
+    given = " ".join(part for part in parts[1:3] if part)
+    return ", ".join(part for part in (parts[0], given) if part)
+
+
+def advice(result: Result) -> list[str]:
+    """Say what to do next: how to scan again, how to draw a region where there is no number."""
+    first = lead(result)
+    if first is None:
+        return [HOW_TO_DRAW]
+    numbers = first[1]
+    said = [numbers.advice] if numbers.advice else []
+    # Beyond the range another region of the same liver would not help.
+    return [*said, HOW_TO_DRAW] if not numbers.measurable and numbers.at_least is None else said
 
 
 def remarks(result: Result) -> list[str]:
-    """Return everything that has to be read with the numbers, region by region."""
-    found = [] if result.rois else ["No region was found or drawn; only maps were made"]
+    """Return everything that has to be read with the numbers, the answer first, then region by region."""
+    found = [str(headline(result)), *quality(result), *advice(result)]
     found += [] if result.drawn is None else _drawing(result.drawn)
     for roi, numbers in zip(result.rois, result.measurements, strict=True):
-        found += [f"{name(roi)}: {remark}" for remark in (*numbers.flags, *_lic_words(roi, numbers))]
-    if not result.maps.record.converged:
-        found.append(f"The fit did not converge: {result.maps.record.verdict}")
+        found += [f"{roi.name}: {flag}" for flag in flags_by_grade(numbers.flags)]
     if result.identity.supersedes:
         found.append(f"Replaces result {result.identity.supersedes}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _drawing(drawn: Drawn) -> list[str]:
     """Say who drew what was measured, with what, and which of it could not be."""
-    author = drawn.author or "a person the object does not name"
-    origin = f"Regions drawn by {author} with {drawn.made_with or 'unnamed software'}, object {drawn.sop_instance_uid}"
+    name = drawn.author or "a person the object does not name"
+    origin = f"Regions drawn by {name} with {drawn.made_with or 'unnamed software'}, object {drawn.sop_instance_uid}"
     return [origin, *(f"Not measured: {reason}" for reason in drawn.refused)]
 
 
-def _lic_words(roi: Roi, measurement: RoiMeasurement) -> list[str]:
-    if measurement.calibration is None or measurement.r2star_per_s is None:
+def numbers_in_words(result: Result) -> list[str]:
+    """Return the numbers of every region as sentences, for those who see no table."""
+    pairs = zip(result.rois, result.measurements, strict=True)
+    return [f"{roi.name}: {words}" for roi, numbers in pairs for words in _numbers_of(roi, numbers)]
+
+
+def _numbers_of(roi: Roi, numbers: RoiMeasurement) -> list[str]:
+    found = []
+    if numbers.r2star_per_s is not None:
+        spread = rate_interval(numbers)
+        found.append(
+            f"median R2* {rate(numbers.r2star_per_s.median)}" + (f", 95 % interval {spread} /s" if spread else "")
+        )
+    if numbers.calibration is not None and numbers.r2star_per_s is not None:
+        iron = numbers.lic_mg_per_g
+        words = [lic(numbers)]
+        if numbers.lic is not None and not is_under_range(numbers):
+            words.append(f"95 % interval {interval(numbers.lic)} mg/g")
+        words += [f"{micromoles(iron)} µmol/g"] if iron is not None and not is_under_range(numbers) else []
+        words += [band(roi, numbers), f"from the median R2* by {numbers.calibration}"]
+        found.append("liver iron concentration " + "; ".join(word for word in words if word))
+    if numbers.at_least is not None:
+        bound = numbers.at_least
+        iron_bound = "" if bound.lic_mg_per_g is None else f", LIC more than {bound.lic_mg_per_g:.1f} mg/g"
+        found.append(f"R2* more than {rate(bound.r2star_per_s)}{iron_bound}: a bound, not a measurement")
+    if reach(numbers):
+        found.append(f"measurable with this protocol: {reach(numbers)}")
+    return found
+
+
+def slice_lines(result: Result) -> list[str]:
+    """Return the values of each slice of the first region."""
+    first = lead(result)
+    if first is None:
         return []
-    words = (lic(measurement), band(roi, measurement), measurement.calibration)
-    return ["liver iron concentration " + "; ".join(word for word in words if word)]
+    found = []
+    for one in first[1].slices:
+        values = "no value" if one.r2star_per_s is None else f"median R2* {rate(one.r2star_per_s)}"
+        iron = "" if one.lic_mg_per_g is None else f", LIC {one.lic_mg_per_g:.1f} mg/g"
+        sure = "" if one.confidence is None else f", confidence {confidence(one.confidence)}"
+        note = f" ({one.note})" if one.note else ""
+        found.append(f"{first[0].name}, slice {one.index + 1}: {values}{iron}, {one.n_voxels} voxels{sure}{note}")
+    return found

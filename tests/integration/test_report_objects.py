@@ -21,14 +21,19 @@ from dicomnode.config import PRODUCTS, GroupingSettings, ReportSettings
 from dicomnode.model import (
     DecayCurve,
     EchoStack,
+    Estimate,
     FitRecord,
+    Flag,
+    Grade,
     GroupStatus,
     Identity,
+    Limit,
     Maps,
     Output,
     Result,
     Roi,
     RoiMeasurement,
+    SliceValue,
     Statistics,
 )
 from dicomnode.report.identity import result_key
@@ -64,10 +69,12 @@ def result_of(stack: EchoStack) -> Result:
     slices, rows, columns, _ = stack.shape
     r2star = np.random.default_rng(3).uniform(20, 900, (slices, rows, columns)).astype(np.float32)
     valid = r2star > 30
+    beyond = r2star > 850
+    valid &= ~beyond
     record = FitRecord("admm", "mono-exponential", "rician", True, 12, 0.3, "converged", {}, "0.1.0")
     t2star = np.where(valid, 1000 / r2star, 0).astype(np.float32)
     sd = np.ones_like(r2star)
-    maps = Maps(t2star, np.where(valid, r2star, 0), sd * 100, sd, valid, (3.0,) * slices, record)
+    maps = Maps(t2star, np.where(valid, r2star, 0), sd * 100, sd, valid, (3.0,) * slices, record, beyond)
     whole, part = np.zeros_like(valid), np.zeros_like(valid)
     whole[:, rows // 4 : rows // 2, columns // 4 : columns // 2] = True
     part[slices // 2, rows // 2 : rows // 2 + 6, 4:12] = True
@@ -75,10 +82,33 @@ def result_of(stack: EchoStack) -> Result:
     return Result(
         stack,
         maps,
-        (Roi("liver", whole), Roi("tissue", part, finding="tissue", provisional=True)),
+        (Roi("liver", whole, confidence=0.93), Roi("liver edge", part)),
         (
-            RoiMeasurement("liver", 100, 250.0, *numbers, 3.0, "hernando-2023: LIC = -0.16 + 0.02603 · R2*"),
-            RoiMeasurement("tissue", 48, 90.0, None, None, None, None, ("not measurable: R2* > 900/s",)),
+            RoiMeasurement(
+                "liver",
+                100,
+                250.0,
+                *numbers,
+                3.0,
+                "hernando-2023: LIC = -0.16 + 0.02603 · R2*",
+                (Flag("few-echoes", Grade.LOW_CONFIDENCE, "2 echoes above the noise"),),
+                r2star=Estimate(121.5, (118.0, 125.25)),
+                lic=Estimate(3.0, (2.9, 3.1)),
+                reach=Limit(850.0, 22.0),
+                slices=tuple(SliceValue(k, 50, 120.0 + k, 3.0, 0.9) for k in range(slices)),
+                confidence=0.93,
+            ),
+            RoiMeasurement(
+                "liver edge",
+                48,
+                90.0,
+                None,
+                None,
+                None,
+                None,
+                (Flag("beyond-range", Grade.NOT_MEASURABLE, "R2* > 900/s"),),
+                at_least=Limit(900.0, 23.3),
+            ),
         ),
         Identity(result_key(stack.sop_instance_uids, SETTINGS, "0.1.0"), "0.1.0"),
         SETTINGS,

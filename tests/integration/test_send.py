@@ -8,9 +8,18 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import numpy as np
 import pydicom
+import pydicom.data
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
+import structlog
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import MRImageStorage, SecondaryCaptureImageStorage
 
@@ -55,6 +64,7 @@ class Pacs:
     def __init__(self, classes=(MRImageStorage, SecondaryCaptureImageStorage), answer=None, syntax=None, context=None):
         self.stored = []
         self.datasets = []
+        self.files = []
         self.asked = 0
         self.answer = answer or (lambda *_: 0x0000)
         entity = AE("PACS")
@@ -75,6 +85,9 @@ class Pacs:
         if status == 0x0000:
             self.stored.append(uid)
             self.datasets.append(event.dataset)
+            received = event.dataset
+            received.file_meta = event.file_meta
+            self.files.append(received)
         return status
 
 
@@ -140,6 +153,46 @@ def test_a_pacs_that_only_speaks_implicit_gets_the_same_values(pacs, files):
     server = pacs(syntax=ImplicitVRLittleEndian)
     assert outcomes(to(server.port), files[:1]) == [Outcome.DELIVERED]
     assert server.datasets[0].PixelData == pydicom.dcmread(files[0]).PixelData
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A colour page of two hues and noise."""
+    image = pydicom.dcmread(pydicom.data.get_testdata_file("SC_rgb_rle.dcm"))
+    image.decompress()
+    image.PlanarConfiguration = 0
+    path = tmp_path_factory.mktemp("page") / "page.dcm"
+    image.save_as(path, enforce_file_format=True)
+    return path
+
+
+SYNTAXES = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}
+
+
+@pytest.mark.parametrize("wanted", SYNTAXES)
+def test_pages_go_losslessly_compressed_where_the_destination_takes_that(pacs, page, wanted):
+    server = pacs(syntax=[SYNTAXES[wanted], ExplicitVRLittleEndian])
+    assert outcomes(to(server.port, compress_pages=wanted), [page]) == [Outcome.DELIVERED]
+    [received] = server.files
+    assert received.file_meta.TransferSyntaxUID == SYNTAXES[wanted]
+    assert server.stored == [uid(page)]
+    np.testing.assert_array_equal(received.pixel_array, pydicom.dcmread(page).pixel_array)
+
+
+def test_pages_go_as_they_are_where_the_destination_does_not_and_the_log_says_so(pacs, page, caplog):
+    server = pacs()
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
+    with caplog.at_level(logging.WARNING, "dicomnode.send"):
+        assert outcomes(to(server.port, compress_pages="jpeg-ls"), [page]) == [Outcome.DELIVERED]
+    structlog.reset_defaults()
+    assert server.files[0].file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert "pages_go_uncompressed" in caplog.text
+
+
+def test_only_pages_are_compressed(pacs, files):
+    server = pacs(syntax=[RLELossless, ExplicitVRLittleEndian])
+    assert outcomes(to(server.port, compress_pages="rle"), files) == [Outcome.DELIVERED] * 5
+    assert {one.file_meta.TransferSyntaxUID for one in server.files} == {ExplicitVRLittleEndian}
 
 
 def test_a_refused_class_does_not_hold_back_the_rest(pacs, files):

@@ -80,7 +80,7 @@ def test_a_region_of_one_rate_has_that_rate_and_its_iron(tmp_path):
 def test_a_decay_that_cannot_be_told_from_none_does_not_spoil_the_mean_t2star(tmp_path):
     rates = np.full((1, SIZE, SIZE), 100.0)
     rates[0, 0, :8] = 0.01  # T2* of 100 s, if one believes it
-    one = measured(tmp_path, rates, signal=decays(np.full((1, SIZE, SIZE), 100.0)))
+    one = measured(tmp_path, rates)
     assert one.t2star_ms.mean == pytest.approx(10.0)
     assert one.n_voxels == SIZE * SIZE
     assert "t2star-long" in codes(one, Grade.INFO)

@@ -27,8 +27,9 @@ GOOD = quality.Evidence(
     unexplained=1.0,
     moved_by_noise=0.001,
     moved_by_echoes=0.001,
-    moved_by_fat=0.001,
+    fat=quality.FatEvidence(0.001, 0.001, 0.1),
     mixed=0.05,
+    classes=0.64,
     disagreeing=0.0,
     coils_source="air",
     noise_confidence="high",
@@ -53,9 +54,12 @@ def test_a_good_decay_has_no_flag():
         ({"beyond": 0.6, "invalid": 0.6}, "beyond-range"),
         ({"invalid": 0.6}, "invalid-voxels"),
         ({"clipped": 0.3}, "clipped"),
-        ({"unexplained": 187.0, "moved_by_fat": -0.3}, "residuals"),
-        ({"unexplained": 50.0, "moved_by_fat": None, "moved_by_echoes": 0.4}, "residuals"),
-        ({"mixed": 0.8}, "mixed"),
+        ({"unexplained": 187.0, "moved_by_echoes": 0.4}, "residuals"),
+        ({"unexplained": 50.0, "fat": None}, "residuals"),
+        ({"moved_by_echoes": 0.6, "fat": quality.FatEvidence(0.3, 0.5, 1e4)}, "residuals"),
+        ({"moved_by_echoes": 0.1, "fat": quality.FatEvidence(0.3, None, 1e4)}, "fat"),
+        ({"mixed": 0.6, "classes": 0.9}, "mixed"),
+        ({"mixed": 1.2}, "mixed"),
         ({"disagreeing": 0.5}, "slices-disagree"),
         ({"moved_by_noise": 0.4}, "noise"),
     ],
@@ -70,7 +74,8 @@ def test_what_makes_a_number_wrong_forbids_it(changes, code):
         ({"decay": decay(550.0), "plain_r2star_per_s": None}, "few-echoes"),
         ({"invalid": 0.2}, "invalid-voxels"),
         ({"decay": decay(20.0, s0=48.0), "plain_r2star_per_s": None}, "first-echo-weak"),
-        ({"unexplained": 5.0, "moved_by_fat": 0.05}, "residuals"),
+        ({"moved_by_echoes": 0.1}, "residuals"),
+        ({"mixed": 0.8, "classes": 0.66}, "mixed"),
         ({"moved_by_noise": 0.1}, "noise"),
         ({"coils_source": "unclear"}, "coils"),
         ({"coils_source": "unknown"}, "coils"),
@@ -85,7 +90,8 @@ def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"unexplained": 3.0, "moved_by_fat": 0.01}, "residuals"),
+        ({"unexplained": 3.0}, "residuals"),
+        ({"moved_by_echoes": 0.2, "fat": quality.FatEvidence(0.15, 0.01, 1e4)}, "fat-corrected"),
         ({"unexplained": 0.3}, "residuals"),
         ({"plain_r2star_per_s": 85.0}, "noise-correction"),
         ({"plain_r2star_per_s": 115.0}, "noise-correction"),
@@ -96,18 +102,35 @@ def test_what_takes_nothing_away_is_told(changes, code):
     assert flags(**changes)[code] is Grade.INFO
 
 
+def test_fat_is_allowed_for_only_where_it_explains_what_single_echoes_do():
+    fatty = replace(GOOD, moved_by_echoes=0.2, fat=quality.FatEvidence(0.15, 0.01, 1e4))
+    assert fatty.correction == 1.15
+    assert fatty.moved_by_model == 0.01
+    for doubtful in ((0.15, 0.01, 1.0), (0.15, 0.19, 1e4), (0.15, None, 1e4)):
+        other = replace(fatty, fat=quality.FatEvidence(*doubtful))
+        assert other.correction == 1.0
+        assert other.moved_by_model == 0.2
+
+
 def test_fat_that_noise_explains_is_no_fat():
-    assert flags(moved_by_fat=0.5, moved_by_echoes=0.5) == {}
+    assert flags(fat=quality.FatEvidence(0.5, 0.001, 1.0)) == {}
 
 
 def certain(**changes):
-    known = {"n_voxels": 10_000, "voxel_sd": 2.0, "joined": 1.0, "moved_by_noise": 0.0, "moved_by_model": 0.0}
-    return quality.estimate(100.0, **{**known, "blocks": (), "slices": (), **changes})
+    known = {
+        "covers": 0.5,
+        "n_voxels": 10_000,
+        "voxel_sd": 2.0,
+        "joined": 1.0,
+        "moved_by_noise": 0.0,
+        "moved_by_model": 0.0,
+    }
+    return quality.estimate(100.0, correction=1.0, **{**known, "blocks": (), "slices": (), **changes})
 
 
 def test_the_interval_of_many_equal_voxels_is_that_of_their_median():
     found = certain()
-    half = 1.96 * 1.2533 * 2.0 / 100
+    half = 1.96 * math.hypot(1.2533 * 2.0 / 100, 100 * quality.UNSEEN)
     assert found.ci95 == pytest.approx((100 - half, 100 + half), rel=1e-3)
 
 
@@ -127,6 +150,12 @@ def test_every_cause_widens_the_interval(part, changes):
     assert wider.ci95[1] - wider.ci95[0] > certain().ci95[1] - certain().ci95[0]
 
 
+def test_a_region_that_is_all_there_is_is_no_sample():
+    blocks = (90.0, 95.0, 100.0, 105.0, 110.0)
+    assert certain(blocks=blocks, covers=1.0).parts["region"] == 0.0
+    assert certain(blocks=blocks, covers=0.5).parts["region"] > certain(blocks=blocks, covers=0.9).parts["region"]
+
+
 def test_an_interval_that_says_nothing_forbids_the_number():
     assert quality.too_wide(Estimate(100.0, (90.0, 110.0))) == ()
     (flag,) = quality.too_wide(Estimate(100.0, (20.0, 180.0)))
@@ -137,8 +166,22 @@ def test_noise_is_no_mixture_and_two_tissues_are_one():
     rng = np.random.default_rng(1)
     noisy = rng.normal(100.0, 20.0, 5000)
     assert quality.spread(noisy, np.full(5000, 20.0)) < 0.1
-    two = np.concatenate([rng.normal(40.0, 2.0, 2500), rng.normal(160.0, 2.0, 2500)])
-    assert quality.spread(two, np.full(5000, 2.0)) > quality.MOST_MIXED
+    two = np.concatenate([rng.normal(40.0, 2.0, 2000), rng.normal(160.0, 2.0, 3000)])
+    assert quality.spread(two, np.full(5000, 2.0)) > quality.MUCH_MIXED
+    assert quality.two_classes(two) > quality.TWO_TISSUES
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        np.exp(np.random.default_rng(2).normal(4.2, 0.4, 5000)),  # uneven iron
+        np.linspace(40.0, 100.0, 5000),  # a field that grows from side to side
+        np.concatenate([np.full(500, 20.0), np.random.default_rng(3).normal(100.0, 5.0, 4500)]),  # a few vessels
+        np.full(100, 50.0),
+    ],
+)
+def test_one_tissue_is_not_two_however_uneven(rates):
+    assert quality.two_classes(rates) < quality.TWO_TISSUES
 
 
 def test_only_slices_far_from_the_median_disagree():

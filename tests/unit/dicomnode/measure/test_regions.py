@@ -44,7 +44,7 @@ def found(confidence=0.99, doubts=(), shrink=0):
 @pytest.fixture
 def find(monkeypatch):
     def run(finding, where=None):
-        monkeypatch.setattr(liver, "find", lambda *_: finding)
+        monkeypatch.setattr(liver, "find", lambda *_, **__: finding)
         return regions.find(np.ones((*SHAPE, 3), np.float32), (1.0, 2.0, 3.0), maps(), where or planes(), 1.0)
 
     return run
@@ -96,7 +96,7 @@ def test_a_thin_liver_has_no_circles(find):
     assert [roi.name for roi in find(found(shrink=20)).rois] == ["liver"]
 
 
-@pytest.mark.parametrize("confidence", [0.0, 0.5, liver.TRUSTED - 0.01])
+@pytest.mark.parametrize("confidence", [0.0, 0.5, regions.TRUSTED - 0.01])
 def test_a_liver_that_is_not_trusted_is_no_region(find, confidence):
     result = find(found(confidence))
     (roi,) = result.rois
@@ -109,5 +109,14 @@ def test_what_speaks_against_a_liver_is_the_reason_it_is_not_trusted(find):
     doubt = liver.Doubt("mirrored", "the images are mirrored")
     (roi,) = find(found(0.1, (doubt,))).rois
     assert [(flag.code, flag.grade) for flag in roi.doubts] == [("mirrored", Grade.NOT_MEASURABLE)]
-    trusted = find(found(0.99, (liver.Doubt("small", "little of the liver is seen"),))).rois[0]
-    assert [flag.grade for flag in trusted.doubts] == [Grade.LOW_CONFIDENCE]
+    assert find(found(0.99, (doubt,))).rois[0].mask.sum() == 0
+
+
+@pytest.mark.parametrize(("code", "grade"), [("small", Grade.LOW_CONFIDENCE), ("cut-off", Grade.INFO)])
+def test_other_doubts_stand_beside_a_trusted_liver_and_do_not_forbid_it(find, code, grade):
+    doubt = liver.Doubt(code, "something is so.")
+    trusted = find(found(0.99, (doubt,))).rois[0]
+    assert [(flag.code, flag.grade, flag.sentence) for flag in trusted.doubts] == [(code, grade, "something is so")]
+    assert trusted.mask.any()
+    (left_out, why) = find(found(0.1, (doubt,))).rois[0].doubts
+    assert (left_out.grade, why.code) == (Grade.INFO, "no-liver")

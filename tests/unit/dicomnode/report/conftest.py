@@ -1,4 +1,4 @@
-"""A small result on real files: three oblique slices, four echoes, two regions, one voxel without a fit."""
+"""A small result on real files: three oblique slices, four echoes, two regions, voxels without a fit or beyond it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from dicomnode.model import (
     EchoImage,
     EchoStack,
     Encoding,
+    Estimate,
     FitRecord,
+    Flag,
+    Grade,
     Identity,
+    Limit,
     Maps,
     Output,
     Plane,
@@ -31,6 +35,7 @@ from dicomnode.model import (
     Roi,
     RoiMeasurement,
     SequenceKind,
+    SliceValue,
     Statistics,
 )
 from dicomnode.report import source
@@ -165,6 +170,9 @@ def make_maps(slices: int) -> Maps:
     valid = np.ones(r2star.shape, bool)
     valid[0, 3, 4] = False
     r2star[0, 5, 6] = 0.2  # T2* of 5 s: more than 16 bits of microseconds
+    beyond = np.zeros(r2star.shape, bool)
+    beyond[1:2, 20:23, 2:8] = True
+    valid &= ~beyond
     record = FitRecord("admm", "mono-exponential", "rician", True, 17, 0.4, "converged", {"weights": "auto"}, "0.1.0")
     return Maps(
         t2star_ms=np.where(valid, 1000 / r2star, 0).astype(np.float32),
@@ -174,6 +182,7 @@ def make_maps(slices: int) -> Maps:
         valid=valid,
         sigma=(3.25,) * slices,
         record=record,
+        beyond=beyond,
     )
 
 
@@ -183,9 +192,11 @@ def make_rois(slices: int) -> tuple[Roi, ...]:
     one[0, 9, 8] = False  # a vessel
     many[:, 10:18, 16:26] = True
     many[0, 2:4, 20:22] = True
-    return Roi("Liver circle", one), Roi("Whole liver", many, provisional=True)
+    return Roi("Liver circle", one, confidence=0.97), Roi("Whole liver", many)
 
 
+DOUBT = Flag("few-echoes", Grade.LOW_CONFIDENCE, "2 echoes above the noise")
+STOP = Flag("beyond-range", Grade.NOT_MEASURABLE, "1 of 4 echoes above the noise: the decay is too fast")
 MEASURED = (
     RoiMeasurement(
         "Liver circle",
@@ -195,10 +206,29 @@ MEASURED = (
         Statistics(123.456789, 19.5, 125.0, 27.25),
         3.1,
         "hernando-2023: LIC = -0.16 + 0.02603 · R2* at 1.5 T",
-        ("low confidence: 2 echoes above the noise",),
+        (DOUBT,),
+        r2star=Estimate(125.0, (118.5, 132.25), {"fit": 3.0, "noise": 1.5}),
+        lic=Estimate(3.09375, (2.9, 3.3), {"fit": 0.1}),
+        reach=Limit(812.0, 21.0),
+        slices=(SliceValue(0, 55, 125.0, 3.1, 0.97),),
+        confidence=0.97,
     ),
-    RoiMeasurement("Whole liver", 244, 640.5, None, None, None, None, ("not measurable: R2* > 812/s",)),
+    RoiMeasurement(
+        "Whole liver",
+        244,
+        640.5,
+        None,
+        None,
+        None,
+        None,
+        (STOP,),
+        at_least=Limit(812.0, 21.0),
+        reach=Limit(812.0, 21.0),
+        advice="Scan again with a first echo of 1 ms.",
+        slices=(SliceValue(0, 70, None, None, 0.8), SliceValue(1, 80, 300.5, 7.7, 0.9, "beyond the range")),
+    ),
 )
+FINDER = {"name": "liver-finder", "version": 2, "sha256": "ab12"}
 
 
 NUMBERS = ("mr_maps", "parametric_maps", "segmentation", "structured_report")  # what takes no drawing
@@ -226,9 +256,13 @@ class Bench:
             stack=stack,
             maps=make_maps(scan.slices),
             rois=make_rois(scan.slices),
-            measurements=MEASURED,
+            measurements=tuple(
+                replace(one, slices=tuple(s for s in one.slices if s.index < scan.slices)) for one in MEASURED
+            ),
             identity=Identity(result_key(stack.sop_instance_uids, settings, "0.1.0"), "0.1.0"),
             settings=settings,
+            anatomy=np.random.default_rng(8).uniform(0, 900, (scan.slices, ROWS, COLUMNS)).astype(np.float32),
+            finder=FINDER,
             decays=(DecayCurve(ECHOES, (240.0, 178.0, 131.0, 97.0), 4.07, 325.0, 123.0), None),
         )
         return replace(result, **changes)

@@ -14,16 +14,17 @@ def test_stored_r2star_is_the_rate_in_whole_numbers_per_second(bench, everything
     maps = bench.result().maps
     for k, d in enumerate(everything["mr_map_r2star"]):
         expected = np.where(maps.valid[k], np.maximum(1, np.rint(maps.r2star_per_s[k])), 0)
+        expected[maps.beyond[k]] = 65535
         np.testing.assert_array_equal(d.pixel_array, expected)
 
 
 def test_stored_t2star_is_microseconds_and_real_world_values_are_milliseconds(bench, everything):
-    maps, d = bench.result().maps, everything["mr_map_t2star"][1]
+    maps, d = bench.result().maps, everything["mr_map_t2star"][2]
     mapping = d.RealWorldValueMappingSequence[0]
     assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "ms"
     assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "113064"
     shown = d.pixel_array * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
-    np.testing.assert_allclose(shown, maps.t2star_ms[1], atol=0.0005)
+    np.testing.assert_allclose(shown, maps.t2star_ms[2], atol=0.0005)
 
 
 def test_no_rescale_is_written_for_viewers_disagree_about_it(everything):
@@ -33,8 +34,26 @@ def test_no_rescale_is_written_for_viewers_disagree_about_it(everything):
 def test_invalid_is_zero_and_declared(bench, everything):
     for kind in ("mr_map_r2star", "mr_map_t2star"):
         d = everything[kind][0]
-        np.testing.assert_array_equal(d.pixel_array == 0, ~bench.result().maps.valid[0])
+        maps = bench.result().maps
+        np.testing.assert_array_equal(d.pixel_array == 0, ~(maps.valid[0] | maps.beyond[0]))
         assert d.PixelPaddingValue == 0
+
+
+def test_beyond_the_range_the_maps_are_at_their_severe_end_and_say_so(bench, everything):
+    beyond = bench.result().maps.beyond[1]
+    for kind, stored in (("mr_map_r2star", 65535), ("mr_map_t2star", 1)):
+        d = everything[kind][1]
+        assert (d.pixel_array[beyond] == stored).all()
+        assert f"stored {stored} = decay beyond the measurable range" in d.ImageComments
+        assert f"stored {stored} = decay beyond" in d.DerivationDescription
+
+
+def test_a_region_that_is_lost_in_the_noise_as_a_whole_is_severe_and_not_black(bench):
+    result = bench.result()
+    lost = replace(result.maps, valid=result.maps.valid & ~result.rois[1].mask)
+    written = bench.write(replace(result, maps=lost), ("mr_maps",))
+    for k, d in enumerate(written["mr_map_r2star"]):
+        assert (d.pixel_array[result.rois[1].mask[k]] == 65535).all()
 
 
 def test_more_than_sixteen_bits_saturates_and_never_wraps(everything):

@@ -48,7 +48,7 @@ def test_invalid_voxels_are_zero_declared_and_inside_the_mapping(everything):
 def test_a_map_without_any_valid_voxel_is_still_an_object(bench):
     result = bench.result()
     nothing = replace(result.maps, valid=np.zeros_like(result.maps.valid))
-    written = bench.write(replace(result, maps=nothing))
+    written = bench.write(replace(result, maps=nothing, rois=(), measurements=(), decays=()))
     assert not np.frombuffer(written["parametric_map_r2star"][0].FloatPixelData, "<f4").any()
     assert not written["mr_map_t2star"][0].pixel_array.any()
 

@@ -47,9 +47,20 @@ def test_on_an_enhanced_source_each_frame_names_the_frame_it_lies_on(bench, scan
         assert int(source.ReferencedFrameNumber) == result.stack.images[k][0].frame + 1
 
 
-def test_a_provisional_region_is_called_so(everything):
+def test_segments_have_exactly_the_names_of_the_regions(everything):
     labels = [segment.SegmentLabel for segment in everything["segmentation"][0].SegmentSequence]
-    assert labels == ["Liver circle", "Whole liver (provisional)"]
+    assert labels == ["Liver circle", "Whole liver"]
+
+
+def test_regions_within_another_are_kept_whole(bench):
+    result = bench.result()
+    inside = replace(result.rois[0], name="liver left", mask=result.rois[1].mask & (np.arange(32) < 20))
+    changed = replace(result, rois=(result.rois[1], inside))
+    image = _read(bench, changed, ("mr_maps", "segmentation"))
+    uids = [d.SOPInstanceUID for d in bench.write(changed, ("mr_maps",))["mr_map_t2star"]]
+    stored = image.get_pixels_by_source_instance(uids, ignore_spatial_locations=False).astype(bool)
+    np.testing.assert_array_equal(stored[..., 0], result.rois[1].mask)
+    np.testing.assert_array_equal(stored[..., 1], inside.mask)
 
 
 def test_a_region_without_voxels_makes_no_segment(bench):
@@ -57,7 +68,7 @@ def test_a_region_without_voxels_makes_no_segment(bench):
     first, second = result.rois
     rois = (replace(first, mask=np.zeros_like(first.mask)), second)
     [d] = bench.write(replace(result, rois=rois))["segmentation"]
-    assert [segment.SegmentLabel for segment in d.SegmentSequence] == ["Whole liver (provisional)"]
+    assert [segment.SegmentLabel for segment in d.SegmentSequence] == ["Whole liver"]
 
 
 def test_no_region_at_all_makes_no_segmentation(bench):

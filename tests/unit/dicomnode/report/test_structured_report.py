@@ -14,6 +14,8 @@ from skimage.draw import polygon2mask
 from dicomnode import report
 from dicomnode.config import ReportSettings
 from dicomnode.model import Drawn, Identity
+from dicomnode.report import wording
+from tests.unit.dicomnode.report.conftest import STOP
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -43,19 +45,21 @@ def test_every_number_is_the_measured_one_exactly(bench, everything):
         assert numbers[name, "Standard Deviation"] == statistics.sd
         assert numbers[name, "Median"] == statistics.median
         assert numbers[name, "Interquartile range"] == statistics.iqr
-    assert numbers["LIC (dry weight)", None] == measured.lic_mg_per_g
+    assert numbers["LIC, low confidence", "Median"] == measured.lic_mg_per_g
+    assert numbers["LIC (dry weight), amount of iron", "Median"] == pytest.approx(17.9 * measured.lic_mg_per_g)
     assert numbers["Area", None] == measured.area_mm2
     assert numbers["Voxels", None] == measured.n_voxels
 
 
 def test_a_viewer_that_prints_five_lines_prints_the_five_that_matter(everything):
     names = list(_numbers(_groups(everything["structured_report"][0])[0]))[:5]
+    assert [derivation for _, derivation in names[:3]] == ["Median"] * 3
     assert [name for name, _ in names] == [
-        "T2*",
         "R2*",
-        "LIC (dry weight)",
-        "Area",
-        "Voxels",
+        "LIC, low confidence",
+        "T2*",
+        "LIC, 95 % interval from",
+        "LIC, 95 % interval to",
     ]
 
 
@@ -79,21 +83,29 @@ def test_units_are_coded(everything):
     assert units == {
         "T2*": "ms",
         "R2*": "/s",
-        "LIC (dry weight)": "mg/g{DryWeight}",
+        "LIC, low confidence": "mg/g{DryWeight}",
+        "LIC (dry weight), amount of iron": "umol/g{DryWeight}",
+        "Confidence of the region": "%",
+        "R2*, 95 % interval from": "/s",
+        "R2*, 95 % interval to": "/s",
+        "LIC, 95 % interval from": "mg/g{DryWeight}",
+        "LIC, 95 % interval to": "mg/g{DryWeight}",
         "Area": "mm2",
         "Voxels": "{voxels}",
+        "R2* of one slice": "/s",
+        "LIC of one slice": "mg/g{DryWeight}",
     }
 
 
 def test_the_concentration_names_its_calibration_and_field(everything):
-    [lic] = [m for m in _groups(everything["structured_report"][0])[0].get_measurements() if "LIC" in m.name.meaning]
+    [lic] = [m for m in _groups(everything["structured_report"][0])[0].get_measurements() if m.name.value == "LIC"]
     assert lic.method.value == "HERNANDO-2023"
     assert lic.method.meaning == "hernando-2023: LIC = -0.16 + 0.02603 · R2* at 1.5 T"
 
 
 def test_what_could_not_be_measured_has_a_qualifier_and_no_number(everything):
     group = _groups(everything["structured_report"][0])[1]
-    assert {name for name, _ in _numbers(group)} == {"Area", "Voxels"}
+    assert not {"R2*", "T2*", "LIC (dry weight)"} & {name for name, _ in _numbers(group)}
     said = {e[0].name.meaning: e[0].value.value for e in group.get_qualitative_evaluations()}
     assert said["T2*"] == said["R2*"] == "114006"
 
@@ -106,8 +118,11 @@ def test_a_region_of_many_slices_is_reported_once(everything):
 def test_flags_calibration_range_and_limits_of_use_are_in_words(everything):
     words = list(_texts(everything["structured_report"][0].ContentSequence))
     assert "Liver circle: low confidence: 2 echoes above the noise" in words
-    assert "Whole liver (provisional): not measurable: R2* > 812/s" in words
-    assert any("3.1 mg/g dry weight; Reeder 2023 range 1.8 to 3.2 mg/g: borderline; hernando" in w for w in words)
+    assert "Whole liver: not measurable: 1 of 4 echoes above the noise: the decay is too fast" in words
+    [iron] = [w for w in words if "liver iron concentration" in w]
+    for part in ("3.1 mg/g dry weight", "2.9 to 3.3 mg/g", "55 µmol/g", "between borderline and mild (Reeder 2023)"):
+        assert part in iron
+    assert "from the median R2* by hernando-2023" in iron
     assert any("Not a cleared medical device" in w for w in words)
 
 
@@ -158,7 +173,7 @@ def test_every_group_has_an_outline_and_a_region_without_voxels_has_words(bench)
     [d] = bench.write(replace(result, rois=(empty, result.rois[1])))["structured_report"]
     content = hd.sr.ComprehensiveSR.from_dataset(d).content
     assert content.get_image_measurement_groups() == []
-    assert [g.tracking_identifier for g in _groups(d)] == ["Whole liver (provisional)"]
+    assert [g.tracking_identifier for g in _groups(d)] == ["Whole liver (not measurable)"]
     assert "Liver circle: no voxel, no numbers" in list(_texts(d.ContentSequence))
 
 
@@ -173,7 +188,7 @@ def test_a_concentration_under_the_calibration_s_reach_is_words_and_no_number(be
     result = bench.result()
     low = replace(result.measurements[0], lic_mg_per_g=lic)
     [d] = bench.write(replace(result, measurements=(low, result.measurements[1])))["structured_report"]
-    assert not any("LIC" in name for name, _ in _numbers(_groups(d)[0]))
+    assert not {"LIC", "LIC-UMOL"} & {m.name.value for m in _groups(d)[0].get_measurements()}
     assert any("< 0.5 mg/g" in words for words in _texts(d.ContentSequence))
 
 
@@ -182,7 +197,7 @@ def test_a_fit_that_did_not_converge_is_named(bench):
     record = replace(result.maps.record, converged=False, verdict="500 iterations were not enough")
     maps = replace(result.maps, record=record)
     [d] = bench.write(replace(result, maps=maps), ("structured_report",))["structured_report"]
-    assert "The fit did not converge: 500 iterations were not enough" in set(_texts(d.ContentSequence))
+    assert "The fit did not converge: 500 iterations were not enough." in set(_texts(d.ContentSequence))
 
 
 def test_all_results_and_all_echoes_are_evidence(bench, everything):
@@ -206,12 +221,70 @@ def test_a_region_of_dust_keeps_its_largest_outlines_and_says_so(bench):
     assert any("the 50 largest outlines are drawn" in words for words in _texts(d.ContentSequence))
 
 
-def test_the_body_has_numbers_but_no_segment_that_would_cover_the_rest(bench):
+def test_the_interval_stands_with_the_number_in_its_unit(everything):
+    found = {
+        m.name.value: (m.value, m.unit.value) for m in _groups(everything["structured_report"][0])[0].get_measurements()
+    }
+    assert (found["R2S-CI95-LOW"], found["R2S-CI95-HIGH"]) == ((118.5, "/s"), (132.25, "/s"))
+    assert (found["LIC-CI95-LOW"], found["LIC-CI95-HIGH"]) == ((2.9, "mg/g{DryWeight}"), (3.3, "mg/g{DryWeight}"))
+
+
+def test_the_doubt_stands_beside_the_number_and_beside_the_region(everything):
+    group = _groups(everything["structured_report"][0])[0]
+    assert group.tracking_identifier == "Liver circle (low confidence)"
+    assert "LIC, low confidence" in {m.name.meaning for m in group.get_measurements()}
+
+
+def test_a_number_without_doubt_is_named_without(bench):
     result = bench.result()
-    rois = (result.rois[0], replace(result.rois[1], finding="body"))
-    written = bench.write(replace(result, rois=rois))
-    assert len(_groups(written["structured_report"][0])) == 2
-    assert [s.SegmentLabel for s in written["segmentation"][0].SegmentSequence] == ["Liver circle"]
+    sure = replace(result.measurements[0], flags=())
+    [d] = bench.write(replace(result, measurements=(sure, result.measurements[1])))["structured_report"]
+    group = _groups(d)[0]
+    assert group.tracking_identifier == "Liver circle"
+    assert "LIC (dry weight)" in {m.name.meaning for m in group.get_measurements()}
+
+
+def test_a_bound_has_a_concept_of_its_own(everything):
+    first, second = _groups(everything["structured_report"][0])[1].get_measurements()[:2]
+    assert [(m.name.value, m.value) for m in (first, second)] == [("R2S-MIN", 812.0), ("LIC-MIN", 21.0)]
+    assert {first.name.scheme_designator, second.name.scheme_designator} == {"99LIVERIRON"}
+
+
+def test_each_flag_is_a_code_with_its_grade(everything):
+    for group, name, value in zip(
+        _groups(everything["structured_report"][0]),
+        ("Low confidence", "Not measurable"),
+        ("FEW-ECHOES", "BEYOND-RANGE"),
+        strict=True,
+    ):
+        said = {e[0].name.meaning: e[0].value for e in group.get_qualitative_evaluations()}
+        assert said[name].value == value
+        assert len(said[name].meaning) <= 64
+
+
+def test_a_slice_s_median_is_inferred_from_the_map_of_that_slice(everything):
+    group = _groups(everything["structured_report"][0])[1]
+    [one] = [m for m in group.get_measurements() if m.name.value == "R2S-SLICE"]
+    assert one.value == 300.5
+    [image] = one.referenced_images
+    assert image.referenced_sop_instance_uid == everything["mr_map_r2star"][1].SOPInstanceUID
+
+
+def test_a_withheld_number_is_nowhere_though_it_was_computed(bench):
+    result = bench.result()
+    stopped = replace(result.measurements[0], flags=(STOP,))
+    [d] = bench.write(replace(result, measurements=(stopped, result.measurements[1])))["structured_report"]
+    assert not any(name.startswith("LIC,") or name == "LIC (dry weight)" for name, _ in _numbers(_groups(d)[0]))
+
+
+def test_without_a_liver_the_report_says_how_to_draw_one(bench):
+    result = bench.result()
+    empty = replace(result.rois[0], name="liver", mask=np.zeros_like(result.rois[0].mask))
+    nothing = replace(result.measurements[1], name="liver", at_least=None, flags=(STOP,))
+    [d] = bench.write(replace(result, rois=(empty,), measurements=(nothing,), decays=()))["structured_report"]
+    words = list(_texts(d.ContentSequence))
+    assert "No liver iron value: no reliable liver region" in words
+    assert wording.HOW_TO_DRAW in words
 
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

@@ -1,0 +1,1 @@
+"""How the liver finder is made: samples, network, training, calibration, validation."""

@@ -1,0 +1,129 @@
+"""What the finder makes of a digital exam, beside the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.anatomy import Exam, exam, has_liver
+from dicomnode import fit
+from dicomnode.config import FitSettings
+from dicomnode.measure.liver import series as finder
+from dicomnode.measure.liver.looking import dice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicomnode.measure.liver.finding import LiverFinding
+    from dicomnode.measure.liver.network import Network
+    from dicomnode.model import Maps
+
+    Array = NDArray[Any]
+    Mask = NDArray[np.bool_]
+
+GOOD_DICE = 0.8
+GOOD_RATE = 0.05  # of the truth
+WRONG_RATE = 0.20
+SIGMA_DOUBT = 0.05  # as well as a fit knows it
+# How often exams for calibration are what; faults are of abdomens.
+SHARES = {"abdomen": 0.62, "drawn": 0.06, "fault": 0.12, "thorax": 0.03, "head": 0.04, "limbs": 0.05, "pelvis": 0.04}
+PHANTOMS = ("vials", "bottle")  # the rest
+MOST_SLICES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One exam and one finding: evidence for calibration, figures for validation."""
+
+    meta: dict[str, Any]
+    liver: bool  # whether there is one to measure, where its header says
+    slice_numbers: Array  # (n, numbers) of slices where something was found
+    slice_good: Mask  # (n,)
+    series_numbers: Array | None
+    confidence: float
+    dice_whole: float
+    dice_parenchyma: float
+    rate_error: float  # of the true rate in the region against the liver's, relative; NaN without a region
+    fit_error: float  # median of the fit in the region against that in the true region
+    codes: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """What the confidence is the chance of."""
+        return self.liver and self.dice_whole >= GOOD_DICE and abs(self.rate_error) <= GOOD_RATE
+
+
+def drawn_for_calibration(seed: int, family: str) -> Exam:
+    """An exam of a mixture with many that hold no liver, or lie otherwise than they say."""
+    rng = np.random.default_rng([seed, len(family)])
+    kind = str(rng.choice([*SHARES, *PHANTOMS], p=[*SHARES.values(), 0.02, 0.02]))
+    fixed: dict[str, Any] = {"slices": int(rng.integers(1, MOST_SLICES + 1)), "fault": "none", "scene": kind}
+    if kind == "fault":
+        fixed.update(scene="abdomen", fault=str(rng.choice(["mirrored", "turned", "upside down", "wrong plane"])))
+    return exam(seed, family, **fixed)
+
+
+def maps_of(made: Exam) -> Maps:
+    """Voxelwise maps with the true noise."""
+    spacing = made.spacing_mm[:2]
+    sigma = float(made.sigma * np.median(made.noise_map))
+    signal = np.asarray(made.signal, np.float32)
+    settings = FitSettings(method="nls")
+    return fit.fit(signal, made.echo_times_ms, spacing, settings, sigma=sigma, n_coils=made.n_coils)
+
+
+def judge(made: Exam, network: Network, maps: Maps | None) -> Judged:
+    """Run the finder and compare."""
+    rng = np.random.default_rng(made.meta["seed"])
+    sigma = made.sigma * made.noise_map * float(np.exp(rng.normal(0, SIGMA_DOUBT)))
+    signal = np.asarray(made.signal, np.float32)
+    given = finder.given_slices(signal, made.planes(), sigma, made.n_coils, maps)
+    gathered = finder.gather(network, given, made.echo_times_ms)
+    found = finder.conclude(network, gathered)
+    there = has_liver(made) and made.meta["fault"] == "none"
+    slices = [(k, s.evidence.numbers) for k, s in enumerate(gathered.slices) if s.evidence is not None]
+    masks = [s.view.turn_back(s.mask) for s in gathered.slices]
+    regions = [s.view.turn_back(s.region) for s in gathered.slices]
+    good = [there and _slice_is_good(made, k, masks[k], regions[k]) for k, _ in slices]
+    return Judged(
+        meta=made.meta,
+        liver=there,
+        slice_numbers=np.array([numbers for _, numbers in slices]),
+        slice_good=np.array(good, bool),
+        series_numbers=finder.series_numbers(gathered),
+        confidence=found.confidence,
+        dice_whole=dice(found.mask, made.whole),
+        dice_parenchyma=dice(found.parenchyma, made.liver),
+        rate_error=_rate_error(made, found.region),
+        fit_error=_fit_error(made, found, maps),
+        codes=tuple(doubt.code for doubt in found.doubts),
+    )
+
+
+def _slice_is_good(made: Exam, k: int, mask: Mask, region: Mask) -> bool:
+    if not made.liver[k].any() or not region.any():
+        return False
+    rate = float(np.median(made.r2star_per_s[k][made.liver[k]]))
+    error = float(np.median(made.r2star_per_s[k][region])) / rate - 1
+    return dice(mask, made.whole[k]) >= GOOD_DICE and abs(error) <= GOOD_RATE
+
+
+def _rate_error(made: Exam, region: Mask) -> float:
+    """Of what truly is in the region, so that noise does not count."""
+    if not region.any():
+        return float("nan")
+    if not made.liver.any():
+        return float("inf")
+    rates = made.r2star_per_s
+    return float(np.median(rates[region]) / np.median(rates[made.liver]) - 1)
+
+
+def _fit_error(made: Exam, found: LiverFinding, maps: Maps | None) -> float:
+    if maps is None:
+        return float("nan")
+    here, there = found.region & maps.valid, made.liver & maps.valid
+    if here.sum() < 20 or there.sum() < 20:
+        return float("nan")
+    return float(np.median(maps.r2star_per_s[here]) / np.median(maps.r2star_per_s[there]) - 1)

@@ -1,0 +1,130 @@
+"""From probabilities to masks at the image's resolution: the liver, its parenchyma, the region to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage as ndi
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Mask = NDArray[np.bool_]
+
+RIM_MM = 4.0  # of the liver that is left out: partial volume, breathing
+THIN_RIM_MM = 2.0  # where the liver is too thin for that
+ENOUGH_MM2 = 600.0  # a region smaller than that is "too thin"
+SMALLEST_PIECE = 0.12  # of the largest: smaller pieces of a slice are not followed
+BAND_MM = (8.0, 5.0)  # within and beyond the network's border, where the maps may move it
+LOCAL_MM = 18.0  # over which the liver's own rate and brightness may change
+VESSEL_REACH_MM = 14.0
+FEWEST = 60  # pixels from which the maps' distribution is learnt
+TRUST_IN_MAPS = 2.0  # weight of the maps' likeness against the network's log odds
+TAIL = 2.2  # deviations at which a pixel is as unlike as like
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """R2* (1/s), S0 and where they are known, of a turned slice (K, L)."""
+
+    r2star: Array
+    s0: Array
+    valid: Mask
+
+    @property
+    def logs(self) -> tuple[Array, Array]:
+        """Natural logarithms, bounded where nothing is known."""
+        return np.log(np.maximum(self.r2star, 1.0)), np.log(np.maximum(self.s0, 1e-3))
+
+
+def depth_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Array:
+    """Distance to the nearest pixel outside; the image's edge counts as outside."""
+    inside: Array = ndi.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1]
+    return inside
+
+
+def pieces(mask: Mask, share: float = SMALLEST_PIECE) -> Mask:
+    """Connected pieces that are not small beside the largest."""
+    labels, count = ndi.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())[1:]
+    large: Mask = np.isin(labels, 1 + np.flatnonzero(sizes >= share * sizes.max()))
+    return large
+
+
+def outline(probability: Array, rates: Rates | None, spacing_mm: tuple[float, float]) -> Mask:
+    """Return the whole liver: where it is likelier than not, its border moved by what the maps say."""
+    mask = pieces(ndi.binary_fill_holes(probability > 0.5))
+    return mask if rates is None else _refined(mask, probability, rates, spacing_mm)
+
+
+def _refined(mask: Mask, probability: Array, rates: Rates, spacing_mm: tuple[float, float]) -> Mask:
+    """Let pixels near the border that look like the liver's depth join, and others leave."""
+    core = depth_mm(mask, spacing_mm) > BAND_MM[0]
+    known = core & rates.valid
+    if known.sum() < FEWEST:
+        return mask
+    near = ndi.distance_transform_edt(~mask, sampling=spacing_mm) <= BAND_MM[1]
+    unlike = sum(_deviation(values, known, spacing_mm) ** 2 for values in rates.logs)
+    # Where nothing is known the network stands, with a little doubt: vessels and fat often have no valid fit.
+    likeness = np.where(rates.valid, 2 * np.exp(-0.5 * unlike) - 0.9, -0.15)
+    certain = np.clip(probability, 0.02, 0.98)
+    odds = np.log(certain / (1 - certain)) + TRUST_IN_MAPS * ndi.gaussian_filter(likeness, 0.7)
+    moved = np.where(near & ~core, odds > 0, mask)
+    opened: Mask = pieces(ndi.binary_opening(moved))
+    return opened
+
+
+def _deviation(values: Array, known: Mask, spacing_mm: tuple[float, float]) -> Array:
+    """Distance from the local average of the core, in deviations."""
+    blur = [LOCAL_MM / d for d in spacing_mm]
+    weight = ndi.gaussian_filter(known.astype(np.float32), blur, truncate=3) + 1e-4
+    local = ndi.gaussian_filter(np.where(known, values, 0).astype(np.float32), blur, truncate=3) / weight
+    local = np.where(weight < 0.02, np.median(values[known]), local)
+    away = values - local
+    spread = 1.4826 * float(np.median(np.abs(away[known] - np.median(away[known])))) + 0.03
+    scaled: Array = away / (TAIL * spread)
+    return scaled
+
+
+def parenchyma(mask: Mask, inside: Array, rates: Rates | None, spacing_mm: tuple[float, float]) -> Mask:
+    """Leave out vessels, bile, lesions: what the network calls so, and what is unlike its surroundings on the maps."""
+    kept = mask & (inside <= 0.5)
+    if rates is None:
+        return kept
+    known = kept & rates.valid
+    if known.sum() < FEWEST:
+        return kept
+    rate, brightness = rates.logs
+    like = known
+    for _ in range(3):
+        dr, ds = (values - _local(values, like, spacing_mm) for values in (rate, brightness))
+        sr, ss = (1.4826 * float(np.median(np.abs(d[like]))) + 0.015 for d in (dr, ds))
+        odd = (dr < -max(3.2 * sr, 0.10)) | (dr > max(4.0 * sr, 0.2)) | (np.abs(ds) > max(3.5 * ss, 0.15))
+        like = known & ~odd
+        if like.sum() < FEWEST:
+            return kept
+    # Single pixels are noise, not vessels.
+    without: Mask = kept & ~ndi.binary_opening(known & odd, np.ones((2, 2)))
+    return without
+
+
+def _local(values: Array, among: Mask, spacing_mm: tuple[float, float]) -> Array:
+    blur = [VESSEL_REACH_MM / d for d in spacing_mm]
+    weight = ndi.gaussian_filter(among.astype(np.float32), blur, truncate=3) + 1e-6
+    mean: Array = ndi.gaussian_filter(np.where(among, values, 0).astype(np.float32), blur, truncate=3) / weight
+    return mean
+
+
+def within_the_rim(mask: Mask, kept: Mask, spacing_mm: tuple[float, float]) -> tuple[Mask, float]:
+    """Return the region and the rim taken off (mm): less of it where the liver is thin."""
+    depth = depth_mm(mask, spacing_mm)
+    pixel = spacing_mm[0] * spacing_mm[1]
+    region = kept & (depth > RIM_MM)
+    if region.sum() * pixel >= ENOUGH_MM2 or not mask.any():
+        return region, RIM_MM
+    return kept & (depth > THIN_RIM_MM), THIN_RIM_MM

@@ -1,0 +1,229 @@
+"""The liver of a series: every slice looked at by itself, then all of them weighed together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicomnode.measure.liver import border, doubting, evidence
+from dicomnode.measure.liver.confidence import chance, log_odds
+from dicomnode.measure.liver.features import Noise
+from dicomnode.measure.liver.finding import LiverFinding
+from dicomnode.measure.liver.looking import Look, look
+from dicomnode.measure.liver.network import shipped
+from dicomnode.measure.liver.views import View, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from dicomnode.measure.liver.evidence import SliceEvidence
+    from dicomnode.measure.liver.finding import Doubt
+    from dicomnode.measure.liver.network import Network
+    from dicomnode.model import Maps, Plane
+
+    Array = NDArray[Any]
+    Mask = NDArray[np.bool_]
+
+SLICE_HOLDS = 0.5  # chance from which on a slice counts where another one is better
+RATES_AGREE = 0.25  # difference of logarithms: beyond, a slice shows other tissue than the rest
+OVERLAP_HOLDS = 0.25  # with the better of its neighbours
+MANY = 3  # slices, from which on one that disagrees is outvoted
+NO_NOTE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One slice as it came."""
+
+    signal: Array
+    plane: Plane
+    noise: Noise
+    rates: border.Rates | None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One slice on its way: turned masks, evidence, log odds of being right."""
+
+    view: View
+    look: Look
+    evidence: SliceEvidence | None
+    odds: float
+    mask: Mask
+    parenchyma: Mask
+    region: Mask
+    rim_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Every slice looked at, before they are weighed together; ``overlaps`` of neighbours that both have a liver."""
+
+    given: Sequence[Given]
+    echo_times_ms: Array
+    slices: Sequence[Looked]
+    overlaps: dict[tuple[int, int], float]
+
+
+def find(
+    signal: NDArray[np.float32],
+    echo_times_ms: Sequence[float],
+    planes: Sequence[Plane],
+    sigma: ArrayLike,
+    n_coils: float,
+    *,
+    maps: Maps | None = None,
+    network: Network | None = None,
+) -> LiverFinding:
+    """Find the liver in ``signal`` (slices, K, L, M), whose slices may come in any order.
+
+    ``sigma`` is the noise of each coil's real and imaginary part: one number, one per slice, or a map (K, L) or
+    (slices, K, L). ``maps`` move the border and show vessels; without them, or where they are not valid, the network's
+    own border stands. ``network`` is the shipped one unless given.
+    """
+    net = network or shipped()
+    return conclude(net, gather(net, given_slices(signal, planes, sigma, n_coils, maps), echo_times_ms))
+
+
+def given_slices(
+    signal: NDArray[np.float32], planes: Sequence[Plane], sigma: ArrayLike, n_coils: float, maps: Maps | None
+) -> list[Given]:
+    """Take a series apart into its slices; arguments as of ``find``."""
+    noises = _noises(sigma, n_coils, signal.shape)
+    return [Given(signal[k], plane, noises[k], _rates(maps, k)) for k, plane in enumerate(planes)]
+
+
+def gather(net: Network, given: Sequence[Given], echo_times_ms: Sequence[float]) -> Gathered:
+    """Look at every slice by itself."""
+    times = np.asarray(echo_times_ms, float)
+    slices = [_one(net, each, times) for each in given]
+    return Gathered(given, times, slices, _overlaps(slices, [each.plane for each in given]))
+
+
+def conclude(net: Network, gathered: Gathered) -> LiverFinding:
+    """Weigh the slices together."""
+    slices = gathered.slices
+    notes = _notes(slices, gathered.overlaps)
+    numbers = series_numbers(gathered)
+    confidence = 0.0 if numbers is None else chance(log_odds(net.arrays, "series", numbers))
+    doubts = doubting.of_series([doubting.Seen(s.view, s.look, s.mask, s.rim_mm) for s in slices], notes)
+    if confidence < doubting.IN_DOUBT:
+        doubts += _named(net, gathered)
+    return _finding(net, slices, notes, confidence, doubts)
+
+
+def _noises(sigma: ArrayLike, n_coils: float, shape: tuple[int, ...]) -> list[Noise]:
+    """The noise of each slice."""
+    values = np.asarray(sigma, np.float32)
+    if values.ndim == 1:
+        values = values[:, None, None]
+    if values.ndim == 0:
+        return [Noise(float(values), n_coils)] * shape[0]
+    return [Noise(each, n_coils) for each in np.broadcast_to(values, shape[:3])]
+
+
+def _rates(maps: Maps | None, k: int) -> border.Rates | None:
+    return None if maps is None else border.Rates(maps.r2star_per_s[k], maps.s0[k], maps.valid[k])
+
+
+def _turned(noise: Noise, view: View) -> Noise:
+    return Noise(view.turn(noise.sigma), noise.n_coils) if isinstance(noise.sigma, np.ndarray) else noise
+
+
+def _one(net: Network, given: Given, echo_times_ms: Array) -> Looked:
+    view, rates = view_of(given.plane), given.rates
+    turned = np.asarray(view.turn(given.signal), np.float32)
+    seen = look(net, turned, echo_times_ms, _turned(given.noise, view), view)
+    if rates is not None:
+        rates = border.Rates(*(view.turn(v) for v in (rates.r2star, rates.s0, rates.valid)))
+    mask = border.outline(seen.liver, rates, view.spacing_mm)
+    kept = border.parenchyma(mask, seen.inside, rates, view.spacing_mm)
+    region, rim = border.within_the_rim(mask, kept, view.spacing_mm)
+    found = evidence.of_slice(seen)
+    odds = float(log_odds(net.arrays, "slice", found.numbers)) if found is not None else -np.inf
+    return Looked(view, seen, found, odds, mask, kept, region, rim)
+
+
+def _overlaps(slices: Sequence[Looked], planes: Sequence[Plane]) -> dict[tuple[int, int], float]:
+    """How far livers of neighbouring slices lie over each other; only where both have one."""
+    stored = [s.view.turn_back(s.mask) for s in slices]
+    return {
+        (a, b): evidence.overlap(stored[a], planes[a], stored[b], planes[b])
+        for a, b in evidence.neighbours(planes)
+        if slices[a].evidence is not None and slices[b].evidence is not None
+    }
+
+
+def _notes(slices: Sequence[Looked], overlaps: dict[tuple[int, int], float]) -> list[str]:
+    """Why each slice does not count; empty where it does."""
+    best = max((s.odds for s in slices), default=-np.inf)
+    notes = [_note(s, best) for s in slices]
+    counting = [k for k, note in enumerate(notes) if note == NO_NOTE]
+    rates = {k: e.rate for k in counting if (e := slices[k].evidence) is not None and np.isfinite(e.rate)}
+    if len(rates) >= MANY:
+        usual = float(np.median(list(rates.values())))
+        for k, rate in rates.items():
+            if abs(np.log(rate / usual)) > RATES_AGREE:
+                notes[k] = f"its R2* of about {rate:.0f}/s is not that of the other slices, about {usual:.0f}/s"
+    for k in counting:
+        beside = [value for pair, value in overlaps.items() if k in pair]
+        if len(counting) >= MANY and beside and max(beside) < OVERLAP_HOLDS:
+            notes[k] = "its outline does not continue those of the slices beside it"
+    return notes
+
+
+def _note(piece: Looked, best: float) -> str:
+    if piece.evidence is None or not piece.mask.any():
+        return "no liver found"
+    if chance(piece.odds) < SLICE_HOLDS <= chance(best):
+        return "the outline is doubtful"
+    return NO_NOTE
+
+
+def series_numbers(gathered: Gathered) -> Array | None:
+    """Evidence of the series; None where no slice has a liver."""
+    slices = gathered.slices
+    odds = np.array([s.odds for s in slices if s.evidence is not None])
+    if not odds.size:
+        return None
+    overlaps = list(gathered.overlaps.values())
+    return evidence.of_series([s.evidence for s in slices], odds, overlaps, [s.look for s in slices])
+
+
+def _named(net: Network, gathered: Gathered) -> tuple[Doubt, ...]:
+    """Look at the most telling slice in other orientations."""
+    slices, given = gathered.slices, gathered.given
+    k = max(range(len(slices)), key=lambda k: doubting.liver_like(slices[k].look))
+    view, noise = slices[k].view, Noise(given[k].noise.typical, given[k].noise.n_coils)
+    turned = np.asarray(view.turn(given[k].signal), np.float32)
+
+    def again(image: Array, as_view: View) -> Look:
+        return look(net, np.ascontiguousarray(image), gathered.echo_times_ms, noise, as_view)
+
+    return doubting.of_orientation(turned, view, slices[k].look, again)
+
+
+def _finding(
+    net: Network, slices: Sequence[Looked], notes: Sequence[str], confidence: float, doubts: tuple[Doubt, ...]
+) -> LiverFinding:
+    counts = [note == NO_NOTE for note in notes]
+
+    def stored(name: str) -> Mask:
+        return np.stack([s.view.turn_back(getattr(s, name)) & c for s, c in zip(slices, counts, strict=True)])
+
+    return LiverFinding(
+        mask=stored("mask"),
+        parenchyma=stored("parenchyma"),
+        region=stored("region"),
+        probability=np.stack([s.view.turn_back(s.look.liver) for s in slices]),
+        slice_confidence=tuple(chance(s.odds) for s in slices),
+        notes=tuple(notes),
+        rim_mm=tuple(s.rim_mm for s in slices),
+        confidence=confidence,
+        doubts=doubts,
+        finder={"name": net.name, "version": net.version, "sha256": net.sha256, "training": dict(net.record)},
+    )

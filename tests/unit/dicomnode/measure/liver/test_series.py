@@ -1,0 +1,118 @@
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bench.anatomy import exam
+from dicomnode.measure.liver import find
+from dicomnode.measure.liver.looking import dice
+
+ABDOMEN = {
+    "scene": "abdomen", "fault": "none", "plane": "axial", "habitus": "normal", "liver_shape": "usual", "arms": "up",
+    "middle": (0, 0, 5.0), "slices": 3, "over": 1, "pixel_mm": 2.2, "t2star_ms": 5.0, "snr": 80.0, "n_coils": 1,
+    "train": "short", "ghost": 0.0, "field_t": 1.5, "stored": "as drawn",
+}  # fmt: skip
+SEED = 3
+
+
+@cache
+def abdomen(**more):
+    return exam(SEED, **{**ABDOMEN, **more})
+
+
+def found(made, **more):
+    signal = np.asarray(more.pop("signal", made.signal), np.float32)
+    return find(signal, made.echo_times_ms, more.pop("planes", made.planes()), made.sigma * more.pop("scale", 1.0), 1.0)
+
+
+def test_a_plain_liver_is_found_with_confidence():
+    made = abdomen()
+    finding = found(made)
+    assert dice(finding.mask, made.whole) > 0.9
+    assert finding.confidence > 0.9
+    assert (finding.region <= finding.parenchyma).all()
+    assert (finding.parenchyma <= finding.mask).all()
+    assert made.whole[finding.region].mean() > 0.99
+
+
+def test_intensity_scale_changes_nothing():
+    made = abdomen()
+    bright = found(made, signal=np.asarray(made.signal, np.float32) * 37.0, scale=37.0)
+    assert dice(bright.mask, found(made).mask) > 0.999
+    assert bright.confidence == pytest.approx(found(made).confidence, abs=0.01)
+
+
+def test_the_order_of_slices_changes_nothing():
+    made = abdomen()
+    order = [2, 0, 1]
+    shuffled = found(made, signal=made.signal[order], planes=tuple(made.planes()[k] for k in order))
+    assert np.array_equal(shuffled.mask, found(made).mask[order])
+    assert shuffled.confidence == pytest.approx(found(made).confidence)
+
+
+def test_flips_that_the_header_tells_of_change_nothing_in_the_patient():
+    made = abdomen()
+    planes = []
+    for plane in made.planes():
+        column, row_mm = np.array(plane.orientation[3:]), plane.pixel_spacing_mm[0]
+        last = np.array(plane.position) + column * row_mm * (plane.rows - 1)
+        planes.append(replace(plane, position=tuple(last), orientation=(*plane.orientation[:3], *-column)))
+    flipped = found(made, signal=made.signal[:, ::-1], planes=tuple(planes))
+    assert np.array_equal(flipped.mask[:, ::-1], found(made).mask)
+
+
+def test_transposed_rows_and_columns_change_nothing_in_the_patient():
+    made = abdomen()
+    planes = tuple(
+        replace(p, rows=p.columns, columns=p.rows, orientation=(*p.orientation[3:], *p.orientation[:3]))
+        for p in made.planes()
+    )
+    swapped = found(made, signal=np.swapaxes(made.signal, 1, 2), planes=planes)
+    assert np.array_equal(np.swapaxes(swapped.mask, 1, 2), found(made).mask)
+
+
+def test_a_mirrored_image_is_doubted():
+    made = abdomen(fault="mirrored")
+    finding = found(made)
+    assert finding.confidence < 0.5
+    assert "mirrored" in {doubt.code for doubt in finding.doubts}
+
+
+@pytest.mark.parametrize(("scene", "code"), [("head", "not-an-abdomen"), ("vials", "phantom"), ("pelvis", "no-liver")])
+def test_where_there_is_no_liver_none_is_found(scene, code):
+    made = exam(SEED, scene=scene, slices=1, over=1, pixel_mm=2.5, plane="axial")
+    finding = found(made)
+    assert finding.confidence < 0.5
+    assert code in {doubt.code for doubt in finding.doubts}
+
+
+def test_air_alone_is_no_liver():
+    made = abdomen()
+    noise = np.random.default_rng(1).rayleigh(made.sigma, made.signal.shape)
+    finding = found(made, signal=noise)
+    assert not finding.mask.any()
+    assert finding.confidence == 0
+
+
+def test_a_signal_of_zeros_is_no_liver():
+    finding = found(abdomen(), signal=np.zeros(abdomen().signal.shape))
+    assert not finding.mask.any()
+    assert "no-liver" in {doubt.code for doubt in finding.doubts}
+
+
+def test_a_noise_map_is_as_good_as_one_number():
+    made = abdomen()
+    signal = np.asarray(made.signal, np.float32)
+    maps = [
+        find(signal, made.echo_times_ms, made.planes(), sigma, 1.0)
+        for sigma in (made.sigma, np.full(signal.shape[1:3], made.sigma), np.full(signal.shape[:3], made.sigma))
+    ]
+    assert np.array_equal(maps[0].mask, maps[1].mask)
+    assert np.array_equal(maps[0].mask, maps[2].mask)
+
+
+def test_the_result_names_its_finder():
+    finder = found(abdomen()).finder
+    assert len(finder["sha256"]) == 64
+    assert finder["training"]["samples"] > 0
