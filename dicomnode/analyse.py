@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dicomnode import fit as fitting
 from dicomnode import pixels, region
@@ -10,7 +13,6 @@ from dicomnode.measure import regions
 from dicomnode.model import DecayCurve, EchoStack, Flag, Grade, Maps, Roi, RoiMeasurement
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings, MeasureSettings
@@ -41,6 +43,21 @@ def measure_regions(
     images = region.Images.of(stack, signal, maps)
     measured = [region.measure(roi, images, settings) for roi in rois]
     return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
+
+
+def with_what_is_beyond(maps: Maps, rois: tuple[Roi, ...], measurements: tuple[RoiMeasurement, ...]) -> Maps:
+    """Mark as beyond the range what has no fit in a region that is: black from the first echo on, it never had one.
+
+    A map that shows nothing there would read as no iron.
+    """
+    nothing = np.zeros(maps.valid.shape, bool)
+    too_fast = [
+        roi.mask
+        for roi, one in zip(rois, measurements, strict=True)
+        if any(flag.code == "beyond-range" for flag in one.flags)
+    ]
+    beyond = np.logical_or.reduce([nothing if maps.beyond is None else maps.beyond, *too_fast])
+    return dataclasses.replace(maps, beyond=beyond & ~maps.valid)
 
 
 def why_no_number(measurements: tuple[RoiMeasurement, ...]) -> Flag | None:

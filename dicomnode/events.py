@@ -308,6 +308,17 @@ class SeriesFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PagesGoUncompressed(Event):
+    """Pages should have been compressed for a destination, and are sent as they are."""
+
+    part = "send"
+    usual_level = "warning"
+    destination: str
+    wanted: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectRefused(Event):
     """A destination refuses an object for good."""
 

@@ -46,7 +46,7 @@ class Node:
         self._running = contextlib.ExitStack()
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb)
         self._children = children or Children(settings.fit.workers, pipeline.prepare)
-        sender = sender or Sender(settings.node.ae_title, settings.tls)
+        sender = sender or Sender(settings.node.ae_title, settings.tls, say)
         deliveries = Deliveries(self.spool, settings.destination, sender, say=say)
         steps = Steps(
             self.spool,

@@ -22,8 +22,8 @@ from pynetdicom import AE, _config
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicomnode import events, logs
 from dicomnode.errors import NoAnswer, Unreachable
-from dicomnode.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +67,10 @@ class Negotiated:
 class Sender:
     """The storage SCU of the node."""
 
-    def __init__(self, calling_ae_title: str, tls: TlsSettings) -> None:
+    def __init__(self, calling_ae_title: str, tls: TlsSettings, say: events.Sink = logs.write) -> None:
         self._calling = calling_ae_title
         self._tls = tls
+        self._say = say
         _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
 
     def send(self, destination: DestinationSettings, files: list[Path]) -> Iterator[Sent]:
@@ -84,7 +85,10 @@ class Sender:
         if syntax and any(sop_class == _PAGE for sop_class, _ in contexts):
             contexts.add((_PAGE, syntax))
         association = self._associate(destination, sorted(contexts))
-        packing = _accepted(association, destination, syntax) if (_PAGE, syntax) in contexts else None
+        packing = syntax if (_PAGE, syntax) in contexts else None
+        if packing and not _takes(association, packing):
+            self._say(events.PagesGoUncompressed(destination.name, destination.compress_pages, "not accepted"))
+            packing = None
         try:
             for file in files:
                 yield self._store(association, destination, file, packing)
@@ -136,7 +140,7 @@ class Sender:
     ) -> Sent:
         data_set: pydicom.Dataset = pydicom.dcmread(file)
         if packing is not None and _is_page(data_set):
-            data_set = _compressed(data_set, packing)
+            data_set = self._compressed(data_set, packing, destination)
         uid = str(data_set.SOPInstanceUID)
         try:
             status = association.send_c_store(data_set)
@@ -152,6 +156,21 @@ class Sender:
             raise NoAnswer(f"{destination.name} did not answer within {destination.timeout_seconds:g} s")
         return Sent(uid, *_judge(int(status.Status), status.get("ErrorComment", "")))
 
+    def _compressed(self, data_set: pydicom.Dataset, syntax: str, destination: DestinationSettings) -> pydicom.Dataset:
+        """Return a page with the same pixels in fewer bytes; it stays the same instance, for nothing of it is lost.
+
+        JPEG 2000 stores grey in one of three channels when it may turn the colours (PS3.5 8.2.4).
+        """
+        packed = copy.deepcopy(data_set)
+        if syntax == JPEG2000Lossless:
+            packed.PhotometricInterpretation = "YBR_RCT"
+        try:
+            packed.compress(syntax, generate_instance_uid=False)
+        except RuntimeError as fault:  # pydicom: no codec could do it
+            self._say(events.PagesGoUncompressed(destination.name, destination.compress_pages, str(fault)))
+            return data_set
+        return packed
+
     def _tls_context(self) -> ssl.SSLContext:
         tls = self._tls
         try:
@@ -165,36 +184,16 @@ class Sender:
         return context
 
 
-def _accepted(association: Association, destination: DestinationSettings, syntax: str | None) -> str | None:
-    """Return the syntax where the peer takes pages in it; else say that they go as they are."""
+def _takes(association: Association, syntax: str) -> bool:
+    """Whether the peer takes pages in that syntax."""
     taken = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
-    if syntax is not None and (_PAGE, syntax) in taken:
-        return syntax
-    wanted = destination.compress_pages
-    logger("send").warning("pages_go_uncompressed", destination=destination.name, wanted=wanted, why="not accepted")
-    return None
+    return (_PAGE, syntax) in taken
 
 
 def _is_page(data_set: pydicom.Dataset) -> bool:
     """Whether this is an uncompressed colour page."""
     colour = data_set.get("PhotometricInterpretation") == "RGB"
     return colour and str(data_set.SOPClassUID) == _PAGE and data_set.file_meta.TransferSyntaxUID in _UNCOMPRESSED
-
-
-def _compressed(data_set: pydicom.Dataset, syntax: str) -> pydicom.Dataset:
-    """Return a page with the same pixels in fewer bytes; it stays the same instance, for nothing of it is lost.
-
-    JPEG 2000 stores grey in one of three channels when it may turn the colours (PS3.5 8.2.4).
-    """
-    packed = copy.deepcopy(data_set)
-    if syntax == JPEG2000Lossless:
-        packed.PhotometricInterpretation = "YBR_RCT"
-    try:
-        packed.compress(syntax, generate_instance_uid=False)
-    except RuntimeError as fault:  # pydicom: no codec could do it
-        logger("send").warning("pages_go_uncompressed", sop_instance_uid=str(data_set.SOPInstanceUID), why=str(fault))
-        return data_set
-    return packed
 
 
 def _offered(syntax: str) -> list[str]:

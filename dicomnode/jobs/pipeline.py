@@ -193,11 +193,13 @@ def _load_maps(job: Job) -> Maps:
 def _load_result(work: _Work, stack: EchoStack) -> Result:
     arrays, record = _load(work.job.folder / _MEASUREMENT)
     manifest = work.manifest
+    rois = tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"]))
+    measurements = TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"])
     return Result(
         stack=stack,
-        maps=_load_maps(work.origin),
-        rois=tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"])),
-        measurements=TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"]),
+        maps=analyse.with_what_is_beyond(_load_maps(work.origin), rois, measurements),
+        rois=rois,
+        measurements=measurements,
         decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
         drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
         identity=Identity(work.job.key, manifest.software_version, manifest.supersedes),

@@ -146,7 +146,7 @@ def _result(
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
     result = Result(
         stack=stack,
-        maps=maps,
+        maps=analyse.with_what_is_beyond(maps, rois, measurements),
         rois=rois,
         measurements=measurements,
         decays=decays,

@@ -50,7 +50,7 @@ PER_SECOND = Code("/s", "UCUM", "/s")
 SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
 VOXEL_COUNT = Code("{voxels}", "UCUM", "voxels")
 PERCENT = Code("%", "UCUM", "%")
-MICROMOLE_PER_GRAM_DRY = Code("umol/g{DryWeight}", "UCUM", "umol/g dry weight")
+MICROMOLE_PER_GRAM_DRY = Code("umol/g{DryWt}", "UCUM", "umol/g dry weight")  # a longer code value is another attribute
 MILLIGRAM_PER_GRAM_DRY = Code("mg/g{DryWeight}", "UCUM", "mg/g dry weight")
 
 MEAN = Code("373098007", "SCT", "Mean")

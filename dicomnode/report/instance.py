@@ -43,7 +43,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("mr_map_r2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 1, "R2* map [1/s]"),
-        Kind("mr_map_t2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 2, "T2* map [us; 1000 = 1 ms]"),
+        Kind("mr_map_t2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 2, "T2* map [ms]"),
         Kind("parametric_map_t2star", "parametric_maps", "1.2.840.10008.5.1.4.1.1.30", "MR", 3, "T2* map [ms] float"),
         Kind("parametric_map_r2star", "parametric_maps", "1.2.840.10008.5.1.4.1.1.30", "MR", 4, "R2* map [1/s] float"),
         Kind("segmentation", "segmentation", "1.2.840.10008.5.1.4.1.1.66.4", "SEG", 5, "Measured regions"),

@@ -129,10 +129,15 @@ def _pixels(image: Dataset, pixels: NDArray[np.uint16]) -> None:
 
 
 def _display(image: Dataset, style: MapStyle) -> None:
-    """Give the unit by real world value mapping only: Rescale is no part of the MR IOD and viewers disagree on it."""
-    widths = [upper * style.stored_per_unit for upper in style.windows]
-    image.WindowCenter = [decimal(width / 2) for width in widths]
-    image.WindowWidth = [decimal(width) for width in widths]
+    """Give the unit by real world value mapping, and by Rescale where stored values are not in it.
+
+    Rescale is no part of the MR IOD, but scanners write it and viewers apply it, to the window too (docs/why.md).
+    """
+    per_unit = style.stored_per_unit
+    if per_unit != 1:
+        image.RescaleIntercept, image.RescaleSlope, image.RescaleType = 0, decimal(1 / per_unit), style.unit.value
+    image.WindowCenter = [decimal(upper / 2) for upper in style.windows]
+    image.WindowWidth = [decimal(upper) for upper in style.windows]
     quantity, unit = style.label.split(" ")
     image.WindowCenterWidthExplanation = [f"{quantity} 0-{upper} {unit}" for upper in style.windows]
     mapping = hd.pm.RealWorldValueMapping(

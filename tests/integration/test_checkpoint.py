@@ -21,9 +21,9 @@ _opened: Counter[str] = Counter()
 
 
 def _count(event, arguments):
-    if event == "open" and isinstance(arguments[0], str) and "/incoming/" in arguments[0]:
-        if arguments[0].endswith(".dcm") and arguments[1] in ("r", "rb"):
-            _opened[arguments[0]] += 1
+    if event == "open" and arguments[1] in ("r", "rb"):
+        path = str(arguments[0])
+        _opened.update([path] if "/incoming/" in path and path.endswith(".dcm") else [])
 
 
 sys.addaudithook(_count)  # it stays for the life of the process, and only counts

@@ -57,6 +57,10 @@ class Study:
         """Stored values of a map, (slices, K, L)."""
         return np.stack([image.pixel_array for image in self.objects(kind)])
 
+    def shown(self, kind: str) -> NDArray[Any]:
+        """What a viewer shows of a map: stored values after Rescale."""
+        return self.values(kind) * float(self.objects(kind)[0].get("RescaleSlope", 1))
+
     def point(self, voxel: Voxel) -> list[float]:
         """Where the centre of a voxel is in the patient, mm (PS3.3 C.7.6.2.1.1)."""
         k, row, column = voxel
@@ -104,7 +108,8 @@ def deepest(mask: NDArray[np.bool_], k: int) -> Voxel:
 
 
 def grey_of(image: pydicom.Dataset, value: float) -> float:
-    """The brightness 0 to 255 of a stored value in the first window of an image (PS3.3 C.11.2.1.2)."""
+    """The brightness 0 to 255 of a stored value in the first window of an image (PS3.3 C.11.1, C.11.2.1.2)."""
+    value = value * float(image.get("RescaleSlope", 1)) + float(image.get("RescaleIntercept", 0))
     centre, width = (np.atleast_1d(np.array(image[name].value, float))[0] for name in ("WindowCenter", "WindowWidth"))
     return float(np.clip((value - (centre - width / 2)) / width, 0, 1) * 255)
 

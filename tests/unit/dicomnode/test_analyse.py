@@ -233,3 +233,14 @@ def test_a_result_without_a_number_says_why_and_one_with_a_number_does_not(tmp_p
     assert analyse.why_no_number((good, bad)) is None
     assert analyse.why_no_number((bad,)).code == "mixed"
     assert analyse.why_no_number(()).code == "no-region"
+
+
+def test_what_is_black_in_a_region_beyond_the_range_is_beyond_the_range(tmp_path):
+    rates = np.full((1, SIZE, SIZE), 100.0)
+    rates[0, :8] = 0.0  # no fit
+    maps = maps_of(rates)
+    roi = Roi("liver", np.arange(SIZE)[None, :, None] < np.full((1, 1, SIZE), 4))
+    too_fast = replace(measured(tmp_path, 100.0), flags=(Flag("beyond-range", Grade.NOT_MEASURABLE, "too fast"),))
+    marked = analyse.with_what_is_beyond(maps, (roi,), (too_fast,))
+    assert (marked.beyond == roi.mask).all()
+    assert not analyse.with_what_is_beyond(maps, (roi,), (measured(tmp_path, 100.0),)).beyond.any()

@@ -86,5 +86,5 @@ def test_a_receipt_of_the_version_before_is_read(job):
 def test_a_damaged_state_is_said_with_its_file(job, said):
     job.folder.mkdir()
     (job.folder / "state.json").write_text(said)
-    with pytest.raises(StorageError, match="state.json is damaged"):
+    with pytest.raises(StorageError, match=r"state\.json is damaged"):
         lifecycle.state(job)

@@ -27,8 +27,12 @@ def test_stored_t2star_is_microseconds_and_real_world_values_are_milliseconds(be
     np.testing.assert_allclose(shown, maps.t2star_ms[2], atol=0.0005)
 
 
-def test_no_rescale_is_written_for_viewers_disagree_about_it(everything):
-    assert "RescaleSlope" not in everything["mr_map_r2star"][0]
+def test_viewers_that_apply_rescale_show_milliseconds_too(bench, everything):
+    d = everything["mr_map_t2star"][2]
+    assert (d.RescaleSlope, d.RescaleIntercept, d.RescaleType) == (0.001, 0, "ms")
+    shown = d.pixel_array * float(d.RescaleSlope)
+    np.testing.assert_allclose(shown, bench.result().maps.t2star_ms[2], atol=0.0005)
+    assert "RescaleSlope" not in everything["mr_map_r2star"][0]  # stored is the rate itself
 
 
 def test_invalid_is_zero_and_declared(bench, everything):
@@ -102,4 +106,4 @@ def test_the_first_window_shows_a_normal_liver_and_the_second_a_severe_one(every
     d = everything["mr_map_r2star"][0]
     assert (list(d.WindowCenter), list(d.WindowWidth)) == ([150, 500], [300, 1000])
     assert list(d.WindowCenterWidthExplanation) == ["R2* 0-300 1/s", "R2* 0-1000 1/s"]
-    assert list(everything["mr_map_t2star"][0].WindowWidth) == [30000, 60000]
+    assert list(everything["mr_map_t2star"][0].WindowWidth) == [30, 60]

@@ -84,7 +84,7 @@ def test_units_are_coded(everything):
         "T2*": "ms",
         "R2*": "/s",
         "LIC, low confidence": "mg/g{DryWeight}",
-        "LIC (dry weight), amount of iron": "umol/g{DryWeight}",
+        "LIC (dry weight), amount of iron": "umol/g{DryWt}",
         "Confidence of the region": "%",
         "R2*, 95 % interval from": "/s",
         "R2*, 95 % interval to": "/s",
