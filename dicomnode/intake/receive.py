@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import (
     JPEG2000,
+    BasicTextSRStorage,
+    ColorSoftcopyPresentationStateStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     DeflatedExplicitVRLittleEndian,
+    EnhancedMRColorImageStorage,
     EnhancedMRImageStorage,
+    EnhancedSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -24,8 +31,14 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    LegacyConvertedEnhancedMRImageStorage,
     MRImageStorage,
+    ParametricMapStorage,
+    RawDataStorage,
     RLELossless,
+    RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -64,20 +77,20 @@ _COMPRESSED = (
 STORED: Mapping[str, tuple[str, ...]] = {
     MRImageStorage: _UNCOMPRESSED + _COMPRESSED,
     EnhancedMRImageStorage: _UNCOMPRESSED + _COMPRESSED,
-    "1.2.840.10008.5.1.4.1.1.4.3": _UNCOMPRESSED + _COMPRESSED,  # Enhanced MR Color Image
-    "1.2.840.10008.5.1.4.1.1.4.4": _UNCOMPRESSED + _COMPRESSED,  # Legacy Converted Enhanced MR Image
-    "1.2.840.10008.5.1.4.1.1.7": _UNCOMPRESSED + _COMPRESSED,  # Secondary Capture Image
-    "1.2.840.10008.5.1.4.1.1.30": _UNCOMPRESSED,  # Parametric Map
-    "1.2.840.10008.5.1.4.1.1.66": _UNCOMPRESSED,  # Raw Data
-    "1.2.840.10008.5.1.4.1.1.66.4": (*_UNCOMPRESSED, RLELossless),  # Segmentation
+    EnhancedMRColorImageStorage: _UNCOMPRESSED + _COMPRESSED,
+    LegacyConvertedEnhancedMRImageStorage: _UNCOMPRESSED + _COMPRESSED,
+    SecondaryCaptureImageStorage: _UNCOMPRESSED + _COMPRESSED,
+    ParametricMapStorage: _UNCOMPRESSED,
+    RawDataStorage: _UNCOMPRESSED,
+    SegmentationStorage: (*_UNCOMPRESSED, RLELossless),
     "1.2.840.10008.5.1.4.1.1.66.7": (*_UNCOMPRESSED, RLELossless),  # Label Map Segmentation
-    "1.2.840.10008.5.1.4.1.1.481.3": _UNCOMPRESSED,  # RT Structure Set
-    "1.2.840.10008.5.1.4.1.1.11.1": _UNCOMPRESSED,  # Grayscale Softcopy Presentation State
-    "1.2.840.10008.5.1.4.1.1.11.2": _UNCOMPRESSED,  # Color Softcopy Presentation State
-    "1.2.840.10008.5.1.4.1.1.88.11": _UNCOMPRESSED,  # Basic Text SR
-    "1.2.840.10008.5.1.4.1.1.88.22": _UNCOMPRESSED,  # Enhanced SR
-    "1.2.840.10008.5.1.4.1.1.88.33": _UNCOMPRESSED,  # Comprehensive SR
-    "1.2.840.10008.5.1.4.1.1.88.34": _UNCOMPRESSED,  # Comprehensive 3D SR
+    RTStructureSetStorage: _UNCOMPRESSED,
+    GrayscaleSoftcopyPresentationStateStorage: _UNCOMPRESSED,
+    ColorSoftcopyPresentationStateStorage: _UNCOMPRESSED,
+    BasicTextSRStorage: _UNCOMPRESSED,
+    EnhancedSRStorage: _UNCOMPRESSED,
+    ComprehensiveSRStorage: _UNCOMPRESSED,
+    Comprehensive3DSRStorage: _UNCOMPRESSED,
     "1.3.12.2.1107.5.9.1": _UNCOMPRESSED,  # Siemens CSA non-image
 }
 

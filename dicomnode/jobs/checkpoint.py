@@ -75,7 +75,7 @@ def _keep(spool: Spool, job: Job, loaded: pixels.Loaded) -> None:
     _write(job.folder / _SIGNAL, lambda file: np.save(file, loaded.signal))
     entries = {f"header{i}": content for i, content in enumerate(loaded.headers.values())}
     names = {f"header{i}": str(path.relative_to(spool.folder)) for i, path in enumerate(loaded.headers)}
-    arrays = {name: np.frombuffer(content, np.uint8) for name, content in entries.items()}
+    arrays: dict[str, Any] = {name: np.frombuffer(content, np.uint8) for name, content in entries.items()}
     arrays["names"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
     _write(job.folder / _HEADERS, lambda file: np.savez(file, **arrays))
 

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import traceback
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 from dicomnode.errors import StepError
@@ -18,6 +19,10 @@ from dicomnode.errors import StepError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
+
+
+# Ctrl-C and systemd's stop reach every process of the service; when a step ends is the parent's to say.
+_NOT_ITS_OWN = (signal.SIGINT, signal.SIGTERM)
 
 
 class ChildDied(StepError):
@@ -97,7 +102,12 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, os.getpid(), prepare), daemon=True)
-        self._process.start()
+        resource_tracker.ensure_running()  # it would unblock what is blocked here
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_ITS_OWN)  # inherited, until it ignores them
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that its death ends our waiting
 
     def run(self, step: Callable[..., None], *arguments: object) -> None:
@@ -117,9 +127,9 @@ class _Child:
 
 def _serve(pipe: Connection, parent: int, prepare: Callable[[], None] | None) -> None:
     """Run what is asked for until the parent is gone."""
-    # Ctrl-C and systemd's stop reach every process of the service; when a step ends is the parent's to say.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _NOT_ITS_OWN:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_ITS_OWN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     if prepare is not None:
         _fault_of(prepare, ())  # what is wrong here is met again, and said, by the first step

@@ -1,5 +1,6 @@
 """Child processes: what a step does to its process stays there."""
 
+import functools
 import os
 import signal
 import threading
@@ -115,3 +116,40 @@ def test_nothing_starts_after_the_stop(tmp_path):
     children.stop()
     with pytest.raises(Stopped):
         children.run(write, str(tmp_path / "late"), "x")
+
+
+def sleep_and_write(path):
+    time.sleep(0.5)
+    Path(path).write_text(str(os.getpid()))
+
+
+def test_children_that_are_started_prepare_before_their_first_step(tmp_path):
+    started = Children(1, functools.partial(write, str(tmp_path / "ready"), "yes"))
+    started.start()
+    try:
+        wait_for((tmp_path / "ready").exists)
+        started.run(name_process, str(tmp_path / "pid"))
+    finally:
+        started.stop()
+
+
+def test_a_child_that_cannot_prepare_still_runs_its_steps(tmp_path):
+    started = Children(1, raise_ours)
+    started.start()
+    try:
+        started.run(name_process, str(tmp_path / "pid"))
+    finally:
+        started.stop()
+    assert (tmp_path / "pid").exists()
+
+
+def test_an_interrupt_while_a_child_starts_is_not_the_childs(tmp_path):
+    """As when Ctrl-C ends a node that was just started: nothing of it may end up in its log."""
+    started = Children(1, functools.partial(sleep_and_write, str(tmp_path / "ready")))
+    started.start()
+    try:
+        (child,) = started._alive
+        os.kill(child._process.pid, signal.SIGINT)
+        wait_for((tmp_path / "ready").exists)
+    finally:
+        started.stop()
