@@ -45,6 +45,7 @@ gallery: $(READY)
 	$(BIN)/python -m bench.gallery
 
 bench: $(PEERS)
+	$(BIN)/python -m bench.study_time
 	$(BIN)/python -m bench.grouping
 	$(BIN)/python -m bench.solver
 

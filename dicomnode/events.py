@@ -239,6 +239,15 @@ class FileRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StepDone(Event):
+    """A step of a job came to its end."""
+
+    key: str
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepDied(Event):
     """The process that ran a step died."""
 

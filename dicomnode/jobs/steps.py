@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
@@ -67,7 +68,9 @@ class Steps:
         def step(key: str) -> None:
             job = self._spool.job(key)
             lifecycle.say(job, _DOING[name])
+            begin = time.monotonic()
             self._run(key, name)
+            self._say(events.StepDone(key, name, round(time.monotonic() - begin, 3)))
             if name == pipeline.STEPS[-1]:
                 lifecycle.say(job, JobStatus.DELIVERING)
                 self._settle(job)  # where there is no destination, or all have it already
