@@ -1,4 +1,4 @@
-"""Small pictures of real outputs, for docs/gallery.md."""
+"""Pictures of real outputs, for docs/gallery.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,27 +17,47 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from dicomnode import simulate
+import dicomnode
+from dicomnode import analyse, group, header, report, simulate
 from dicomnode.config import Settings
+from dicomnode.measure import rois
+from dicomnode.model import Drawn, Identity, Result
 from dicomnode.operate import offline
+from dicomnode.report import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dicomnode.model import EchoStack
+
 REPOSITORY = Path(__file__).parent.parent
-WIDTH = 800
+WIDTH = 960
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+DRAWN_ON = "moderate"  # the result that the reader of the gallery draws on
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One result of the gallery: what it is, the words of its summary, its objects."""
+
+    name: str
+    title: str
+    words: tuple[str, ...]
+    pages: tuple[Path, ...]
+    document: Path
 
 
 def _plan(**options: Any) -> simulate.SeriesPlan:
-    return simulate.SeriesPlan(slices=1, **options)
+    return simulate.SeriesPlan(**{"slices": 3, **options})
 
 
 SIMULATED = {
-    "mild": ("Simulated, 3 T, T2* 12 ms, a lesion of 25 mm", _plan(liver_t2star_ms=12.0, lesion_diameter_mm=25.0)),
-    "severe": ("Simulated, 1.5 T, T2* 2.2 ms", _plan(liver_t2star_ms=2.2, field_strength_t=1.5)),
-    "beyond": ("Simulated, 3 T, T2* 0.7 ms: beyond the measurable range", _plan(liver_t2star_ms=0.7)),
-}
+    "mild": ("Mild: simulated, 1.5 T, T2* 7 ms, a lesion of 25 mm", _plan(
+        liver_t2star_ms=7.0, field_strength_t=1.5, lesion_diameter_mm=25.0)),
+    "moderate": ("Moderate: simulated, 3 T, T2* 1.6 ms", _plan(liver_t2star_ms=1.6, snr=80)),
+    "severe": ("Severe: simulated, 1.5 T, T2* 1.4 ms", _plan(liver_t2star_ms=1.4, field_strength_t=1.5, snr=120)),
+    "beyond": ("Beyond the measurable range: simulated, 3 T, T2* 0.7 ms", _plan(liver_t2star_ms=0.7)),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -47,13 +68,28 @@ def main() -> None:
     (output / "gallery").mkdir(parents=True, exist_ok=True)
     lines = ["# Gallery", "", "Made by `make gallery` from what the node writes; nothing is drawn by hand.", ""]
     with tempfile.TemporaryDirectory() as scratch:
-        for name, title, folder in _series(Path(scratch)):
-            results = Path(scratch) / f"{name}-results"
-            summary = offline.process([folder], results, Settings(), created=WRITTEN, progress=lambda _: None)
-            (done,) = [one for one in summary["series"] if one["status"] == "done"]
-            lines += [f"## {title}", "", *(f"    {line}" for line in offline.lines(done)), ""]
-            lines += [f"![{caption}](gallery/{file})\n" for caption, file in _pictures(done, results, output, name)]
+        for shown in _all(Path(scratch)):
+            lines += [f"## {shown.title}", "", *(f"    {line}" for line in shown.words), ""]
+            lines += [f"![{caption}](gallery/{file})\n" for caption, file in _pictures(shown, output)]
     (output / "gallery.md").write_text("\n".join(lines))
+
+
+def _all(scratch: Path) -> Iterator[Shown]:
+    for name, title, folder in _series(scratch):
+        results = scratch / f"{name}-results"
+        yield _shown(name, title, results, _processed(folder, results))
+    yield _drawn(scratch)
+
+
+def _processed(folder: Path, results: Path) -> dict[str, Any]:
+    summary = offline.process([folder], results, Settings(), created=WRITTEN, progress=lambda _: None)
+    (made,) = [one for one in summary["series"] if one["outputs"]]
+    return dict(made)
+
+
+def _shown(name: str, title: str, results: Path, made: dict[str, Any]) -> Shown:
+    paths = {kind: [results / o["path"] for o in made["outputs"] if o["kind"] == kind] for kind in ("picture", "pdf")}
+    return Shown(name, title, tuple(offline.lines(made)), tuple(paths["picture"]), paths["pdf"][0])
 
 
 def _series(scratch: Path) -> Iterator[tuple[str, str, Path]]:
@@ -65,24 +101,90 @@ def _series(scratch: Path) -> Iterator[tuple[str, str, Path]]:
     for name, (title, plan) in SIMULATED.items():
         simulate.write(simulate.make(plan, WRITTEN), scratch / name)
         yield name, title, scratch / name
+    simulate.write(_mirrored(simulate.make(SIMULATED["mild"][1], WRITTEN)), scratch / "no-liver")
+    yield (
+        "no-liver",
+        "No number: the exam of the mild one, its pixels mirrored against its header",
+        scratch / "no-liver",
+    )
 
 
-def _pictures(done: dict[str, Any], results: Path, output: Path, name: str) -> Iterator[tuple[str, str]]:
-    """One colour page, and the first page of the report."""
-    paths = {one["kind"]: results / one["path"] for one in reversed(done["outputs"])}
-    page = pydicom.dcmread(paths["picture"]).pixel_array
-    yield "colour page", _save(Image.fromarray(np.asarray(page)), output, f"{name}-page.png")
+def _mirrored(scan: simulate.Simulated) -> simulate.Simulated:
+    """Swap left and right in the pixels only, as a damaged export does."""
+    for one in scan.instances:
+        one.PixelData = np.ascontiguousarray(one.pixel_array[:, ::-1]).tobytes()
+    return scan
+
+
+def _drawn(scratch: Path) -> Shown:
+    """Draw a region on the maps of a result as a reader would, and measure it as the node does."""
+    folder, results = scratch / DRAWN_ON, scratch / f"{DRAWN_ON}-results"
+    maps, drawing = _maps(results), _drawing(results, scratch / "drawing.dcm")
+    images = [image for path in sorted(folder.iterdir()) for image in header.read(path).images]
+    settings = Settings()
+    (candidate,) = group.assemble(images, settings.grouping)
+    stack = offline.stack_of(candidate, settings.grouping)
+    assert stack is not None  # noqa: S101  it was processed before
+    canvas = rois.Canvas.of(stack.planes, [one for kind in maps.values() for one in kind], stack.sop_instance_uids)
+    target = scratch / "drawn-results"
+    target.mkdir()
+    result = _measured(stack, rois.read(drawing, canvas), settings)
+    wanted = settings.report.model_copy(update={"products": ("segmentation", "structured_report", "pictures", "pdf")})
+    outputs = report.write(result, target, created=WRITTEN, settings=wanted, shown_on=maps)
+    local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
+    title = "Drawn: a region that a reader drew on the maps of the moderate one"
+    return _shown("drawn", title, target, analyse.summary_of(result, local))
+
+
+def _maps(results: Path) -> dict[str, list[pydicom.Dataset]]:
+    kinds = ("mr_map_r2star", "mr_map_t2star")
+    return {kind: [pydicom.dcmread(path) for path in sorted(results.glob(f"*/{kind}-*.dcm"))] for kind in kinds}
+
+
+def _drawing(results: Path, path: Path) -> Path:
+    """Make a reader's segmentation of the node's own: its third region alone, by another name and another hand."""
+    (own,) = results.glob("*/segmentation-*.dcm")
+    drawing = pydicom.dcmread(own)
+    drawing.SOPInstanceUID = drawing.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("2.25.7")
+    drawing.ContentCreatorName, drawing.Manufacturer, drawing.ManufacturerModelName = "Reader^Rita", "A viewer", "3"
+    drawing.SegmentSequence[2].SegmentLabel = "right lobe"
+    drawing.save_as(path)
+    return path
+
+
+def _measured(stack: EchoStack, drawing: rois.Drawing, settings: Settings) -> Result:
+    signal, maps = analyse.fit_stack(stack, settings.fit)
+    wanted = tuple(one for one in drawing.rois if one.name == "right lobe")
+    found, measurements, decays = analyse.measure_regions(wanted, stack, signal, maps, settings.measure)
+    parameters = settings.result_parameters()
+    return Result(
+        stack=stack,
+        maps=maps,
+        rois=found,
+        measurements=measurements,
+        decays=decays,
+        identity=Identity(identity.result_key([drawing.sop_instance_uid], parameters, "drawn"), dicomnode.__version__),
+        settings=parameters,
+        drawn=Drawn(drawing.sop_class_uid, drawing.sop_instance_uid, drawing.author, drawing.made_with),
+        anatomy=signal[..., 0],
+    )
+
+
+def _pictures(shown: Shown, output: Path) -> Iterator[tuple[str, str]]:
+    """The page of the middle slice, and the first page of the report."""
+    page = pydicom.dcmread(shown.pages[len(shown.pages) // 2]).pixel_array
+    yield "page", _save(Image.fromarray(np.asarray(page)), output, f"{shown.name}-page.png")
     if shutil.which("pdftoppm"):
-        document = pydicom.dcmread(paths["pdf"]).EncapsulatedDocument
-        command = ["pdftoppm", "-png", "-r", "110", "-f", "1", "-l", "1", "-"]
+        document = pydicom.dcmread(shown.document).EncapsulatedDocument
+        command = ["pdftoppm", "-png", "-r", "120", "-f", "1", "-l", "1", "-"]
         drawn = subprocess.run(command, input=document, capture_output=True, check=True).stdout  # noqa: S603
-        yield "report", _save(Image.open(io.BytesIO(drawn)), output, f"{name}-report.png")
+        yield "report", _save(Image.open(io.BytesIO(drawn)), output, f"{shown.name}-report.png")
 
 
 def _save(picture: Image.Image, output: Path, file: str) -> str:
     height = round(picture.height * WIDTH / picture.width)
     small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-    small.quantize(128).save(output / "gallery" / file, optimize=True)
+    small.save(output / "gallery" / file, optimize=True)  # fewer colours would make the scale lie
     return file
 
 

@@ -6,19 +6,23 @@ noise. Sigma is compared with sqrt(sigma^2 + 1/12) where numbers are stored whol
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import argparse
+import sys
+import time
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from solver import phantom
+from solver import fit_t2star, phantom
 from solver.model import fat_water
-from solver.phantom import Abdomen
+from solver.phantom import PAPER_ECHO_TIMES_MS, Abdomen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Array = NDArray[Any]
 LIVER = 300.0  # signal of the liver at echo time 0, before it is scaled to what is stored
@@ -137,7 +141,7 @@ def receive(seen: Scene, condition: str, rng: np.random.Generator) -> Exam:
     image = np.sqrt(power) * np.where(maps[1], 1.0, receiver.air)
     true_sigma = true_sigma * np.ones(zoom)
     image, true_sigma = _corrected(image, true_sigma, receiver, rng)
-    return _stored(image, true_sigma, maps, seen, receiver, condition)
+    return _stored(image, true_sigma, replace(seen, liver=maps[0], body=maps[1]), receiver, condition)
 
 
 def _white(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
@@ -199,31 +203,159 @@ def _corrected(image: Any, sigma: Any, receiver: Receiver, rng: np.random.Genera
     return image * gain, sigma * gain
 
 
-def _stored(image: Any, sigma: Any, maps: list[Any], seen: Scene, receiver: Receiver, condition: str) -> Exam:
-    bright = float(np.quantile(image[0][maps[1]], 0.98))
-    unit = receiver.grey / float(np.median(sigma[maps[1]])) if receiver.grey else REFERENCE / bright
+def _stored(image: Any, sigma: Any, seen: Scene, receiver: Receiver, condition: str) -> Exam:
+    """Scale, clip and round."""
+    bright = float(np.quantile(image[0][seen.body], 0.98))
+    unit = receiver.grey / float(np.median(sigma[seen.body])) if receiver.grey else REFERENCE / bright
     image, sigma = image * unit, sigma * unit
     if receiver.clipped:
-        image = np.minimum(image, np.quantile(image[0][maps[1]], 1 - receiver.clipped))
+        image = np.minimum(image, np.quantile(image[0][seen.body], 1 - receiver.clipped))
     if receiver.whole:
         image, sigma = np.rint(image), np.hypot(sigma, 12**-0.5)
     signal = np.moveaxis(image, 0, -1).astype(np.uint16 if receiver.whole else np.float32)
-    return Exam(signal, seen.times_ms, *maps, sigma, float(receiver.coils), condition)
+    return Exam(signal, seen.times_ms, seen.liver, seen.body, sigma, float(receiver.coils), condition)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _two_at_once(rng: np.random.Generator) -> Receiver:
+    """Join two conditions: where both change a thing, the second does."""
+    one, other = (CONDITIONS[name](rng) for name in rng.choice(list(CONDITIONS)[:-1], 2, replace=False))
+    changed = {f.name: getattr(other, f.name) for f in fields(Receiver) if getattr(other, f.name) != f.default}
+    return replace(one, **changed)
 
 
 CONDITIONS: dict[str, Callable[[np.random.Generator], Receiver]] = {
     "clean air": lambda rng: Receiver(whole=bool(rng.random() < 0.8)),
-    "zeroed air": lambda rng: Receiver(air=0.0),
-    "scaled air": lambda rng: Receiver(air=float(rng.uniform(0.1, 0.8))),
-    "ghosts": lambda rng: Receiver(ghost=float(rng.uniform(0.005, 0.06))),
+    "zeroed air": lambda _: Receiver(air=0.0),
+    "scaled air": lambda rng: Receiver(air=rng.uniform(0.1, 0.8)),
+    "ghosts": lambda rng: Receiver(ghost=rng.uniform(0.005, 0.06)),
     "interpolated": lambda rng: Receiver(zoom=(float(rng.choice([1.0, 1.5, 2.0])), float(rng.choice([1.5, 2.0])))),
-    "raw filter": lambda rng: Receiver(window=float(rng.uniform(0.3, 0.9))),
+    "raw filter": lambda rng: Receiver(window=rng.uniform(0.3, 0.9)),
     "coils": lambda rng: Receiver(coils=int(rng.choice([2, 3, 4, 8, 16, 32]))),
     "coils, zeroed air": lambda rng: Receiver(coils=int(rng.choice([2, 4, 8, 16])), air=0.0),
-    "few echoes": lambda rng: Receiver(coils=int(rng.choice([1, 1, 2])), echoes=int(rng.integers(2, 5))),
-    "rounding": lambda rng: Receiver(grey=float(np.exp(rng.uniform(np.log(0.2), np.log(2.0))))),
-    "g-factor": lambda rng: Receiver(g_factor=float(rng.uniform(1.3, 2.5))),
-    "intensity correction": lambda rng: Receiver(shading=float(rng.uniform(0.3, 1.5))),
-    "motion": lambda rng: Receiver(wander=float(rng.uniform(0.003, 0.02)), ghost=float(rng.uniform(0, 0.02))),
-    "clipped": lambda rng: Receiver(clipped=float(rng.uniform(0.01, 0.15))),
+    "2 to 4 echoes": lambda rng: Receiver(coils=int(rng.choice([1, 1, 2])), echoes=int(rng.integers(2, 5))),
+    "rounding": lambda rng: Receiver(grey=_log_uniform(rng, 0.2, 2.0)),
+    "g-factor": lambda rng: Receiver(g_factor=rng.uniform(1.3, 2.5)),
+    "intensity correction": lambda rng: Receiver(shading=rng.uniform(0.3, 1.5)),
+    "motion": lambda rng: Receiver(wander=rng.uniform(0.003, 0.02), ghost=rng.uniform(0, 0.02)),
+    "clipped": lambda rng: Receiver(clipped=rng.uniform(0.01, 0.15)),
+    "two of these": _two_at_once,
 }
+TRAINS = (  # first echo, spacing, number
+    (1.1, 1.1, 12),
+    (0.9, 0.8, 16),
+    (4.6, 4.61, 12),
+    (1.2, 1.7, 6),
+    (1.5, 1.8, 9),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one exam went."""
+
+    condition: str
+    ratio: float  # of sigma found to the truth, in the middle of the tissue
+    coils_right: bool
+    word: str
+    rate: float  # median R2* of the liver over that with the true sigma and N; NaN where not measurable
+    deviation: float  # its relative standard deviation as reported, median of the liver
+    milliseconds: float  # of CPU, for the estimate alone
+
+
+def exams(count: int, seed: int) -> Iterator[Exam]:
+    """Draw exams, the conditions in turn."""
+    names = list(CONDITIONS)
+    for k in range(count):
+        rng = np.random.default_rng([seed, k])
+        first, spacing, number = TRAINS[rng.integers(len(TRAINS))]
+        train = first * rng.uniform(0.9, 1.2) + spacing * rng.uniform(0.9, 1.2) * np.arange(number)
+        times = np.array(PAPER_ECHO_TIMES_MS) if rng.random() < 0.25 else train
+        yield receive(scene(rng, times), names[k % len(names)], rng)
+
+
+def outcome(exam: Exam) -> Outcome:
+    """Fit an exam with its noise estimated, and with the true noise."""
+    fit = partial(fit_t2star, exam.signal, exam.times_ms, method="nls", noise="rician", mask=exam.liver, threads=1)
+    found = fit()
+    started = time.process_time()
+    fit_t2star(exam.signal, exam.times_ms, method="nls", threads=1)
+    with_estimate = time.process_time()
+    fit_t2star(exam.signal, exam.times_ms, method="nls", sigma=found.sigma, threads=1)
+    estimate_only = 2 * with_estimate - started - time.process_time()
+    true = fit(sigma=exam.sigma if np.ptp(exam.sigma) > 0 else exam.typical, n_coils=exam.n_coils)
+    both = found.valid & true.valid & exam.liver
+    measurable = np.mean(true.valid[exam.liver]) > 0.5 and np.mean(found.valid[exam.liver]) > 0.25
+    medians = (
+        [float(np.median(f.r2star_per_s[f.valid & exam.liver])) for f in (found, true)] if measurable else [np.nan] * 2
+    )
+    relative = (found.r2star_sd_per_s / found.r2star_per_s)[both]
+    return Outcome(
+        condition=exam.condition,
+        ratio=found.sigma / exam.typical,
+        coils_right=abs(found.n_coils - exam.n_coils) < max(0.3, 0.15 * exam.n_coils),
+        word=str(found.parameters["noise_confidence"]),
+        rate=medians[0] / medians[1],
+        deviation=float(np.median(relative)) if measurable else np.nan,
+        milliseconds=1000 * estimate_only,
+    )
+
+
+def rows_of(outcomes: list[Outcome]) -> list[str]:
+    """Rows of a table, by condition."""
+    rows = [
+        "| exams | n | within 10 % | beyond 1.5 × | N right | R2* within 1 % | of | beyond 5 % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (*CONDITIONS, "all"):
+        some = [o for o in outcomes if name in (o.condition, "all")]
+        if not some:
+            continue
+        ratio = np.array([o.ratio for o in some])
+        far = np.abs(np.log(ratio)) > np.log(1.5)
+        silent = sum(f and o.word != "unknown" for f, o in zip(far, some, strict=True))
+        error = np.abs(np.array([o.rate for o in some]) - 1)
+        error = error[np.isfinite(error)]
+        rows.append(
+            f"| {name} | {len(some)} | {np.mean(np.abs(ratio - 1) < 0.1):.1%} | {silent} | "
+            f"{np.mean([o.coils_right for o in some]):.1%} | {np.mean(error < 0.01):.1%} | {error.size} | "
+            f"{np.count_nonzero(error > 0.05)} |"
+        )
+    return rows
+
+
+def words_of(outcomes: list[Outcome]) -> list[str]:
+    """Rows of a table, by word of confidence."""
+    rows = [
+        "| word | n | sigma off by > 10 % | > 20 % | root mean square | N wrong | R2* off by > 2 sd |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for word in ("high", "fair", "low", "unknown"):
+        some = [o for o in outcomes if o.word == word]
+        if not some:
+            continue
+        off = np.abs(np.log([o.ratio for o in some]))
+        lost = sum(abs(o.rate - 1) > 2 * o.deviation for o in some)
+        rows.append(
+            f"| {word} | {len(some)} | {np.mean(off > np.log(1.1)):.1%} | {np.mean(off > np.log(1.2)):.1%} | "
+            f"{np.sqrt(np.mean(off**2)):.1%} | {np.mean([not o.coils_right for o in some]):.1%} | {lost} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exams", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    found = [outcome(exam) for exam in exams(asked.exams, asked.seed)]
+    cpu = f"CPU of the estimate, median: {np.median([o.milliseconds for o in found]):.1f} ms"
+    sys.stdout.write("\n".join([*rows_of(found), "", *words_of(found), "", cpu, ""]))
+
+
+if __name__ == "__main__":
+    main()

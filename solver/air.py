@@ -34,6 +34,7 @@ class Crowd:
     power: float  # mean of m^2, 2 N sigma^2
     n_coils: float  # by the shape E[m]^2 / E[m^2]
     slope: float  # power of the early echoes less that of the late ones, over their mean
+    scatter: float  # variance of the power of its tiles over that of white noise
     tiles: NDArray[np.int64]
 
 
@@ -133,12 +134,12 @@ def lowest_crowd(magnitude: NDArray[Any], power: NDArray[Any], among: NDArray[An
     if spread == 0:
         return None
     a, b = np.searchsorted(x, [centre - WITHIN * spread, centre + WITHIN * spread])
-    found = _crowd(magnitude, power, among[order[a:b]])
+    found = _crowd(magnitude, power, among[order[a:b]], (spread / one) ** 2)
     noise = LEAST_SHAPE < found.n_coils < MOST_COILS and found.slope < MOST_REMAINS
-    return found if noise and (spread / one) ** 2 * found.n_coils < LOOSEST else None
+    return found if noise and found.scatter < LOOSEST else None
 
 
-def _crowd(magnitude: NDArray[Any], power: NDArray[Any], tiles: NDArray[Any]) -> Crowd:
+def _crowd(magnitude: NDArray[Any], power: NDArray[Any], tiles: NDArray[Any], scatter: float) -> Crowd:
     first, second = (of[:, tiles].mean(axis=1, dtype=np.float64) for of in (magnitude, power))
     echoes = len(power)
     half = max(1, echoes // 2)
@@ -146,4 +147,5 @@ def _crowd(magnitude: NDArray[Any], power: NDArray[Any], tiles: NDArray[Any]) ->
     if echoes > 2 and slope > REMAINS:
         late = max(2, echoes // 3)
         first, second = first[-late:], second[-late:]
-    return Crowd(float(second.mean()), coils_of_ratio(float(np.mean(first**2 / second))), slope, tiles)
+    n = coils_of_ratio(float(np.mean(first**2 / second)))
+    return Crowd(float(second.mean()), n, slope, scatter * n, tiles)

@@ -13,7 +13,7 @@ from solver.noise import NoiseEstimate, difference_sigma, residual_sigma
 from solver.patches import FEWEST
 from solver.tiles import tiles_of
 from solver.voxelwise import variable_projection
-from solver.witnesses import LIT, UNEVEN, WILD, Stack, Witnesses, hear
+from solver.witnesses import LIT, MANY, UNEVEN, WILD, Stack, Witnesses, hear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,8 @@ MOMENTS_AGREE = 0.4  # with N by shape, relative, or two deviations
 ONE = 1.4  # N that late echoes allow: with less it is one
 UNSEEN = 40.0  # N that they allow: with more, no floor is near any echo
 MOST_COILS = 64.0
+IN_REACH = 0.4  # of N that late echoes allow: of a floor further down decays tell nothing, something else bends them
+LOUDER = 2.0  # times the power of a floor
 DECAYS_KNOW = 1.5  # factor that N by decays may be wrong by
 # Relative deviation of sigma by the word of confidence; bench.noise measures how often a word is wrong.
 DEVIATIONS = {"high": 0.03, "fair": 0.06, "low": 0.2, "unknown": 0.5}
@@ -132,6 +134,8 @@ def _silence(heard: Witnesses, stack: Stack) -> Claim | None:
         return None
     n = stack.n_coils or whole_coils(one.n_coils)
     word = "fair" if 1 / ALIKE < one.n_coils / n < ALIKE else "low"
+    if np.count_nonzero(stack.tiles.sound & (stack.tiles.late_power > LOUDER * one.power)) > MANY:
+        word = "unknown"  # there is something that never comes down to this floor, nor is clear of it
     return Claim(_stored(one, n, stack.rounding), source, n, source, _around(n, ALIKE), word)
 
 
@@ -204,7 +208,7 @@ def _with_decays(known: Claim, heard: Witnesses, stack: Stack, fit: tuple[NDArra
     if heard.bound > UNSEEN:
         return _without_coils(sure, heard.bound, "assumed")
     n, source = coils_of_tissue(_samples(stack, heard), *fit)
-    if source == "decays" and n < AGREE * heard.bound:
+    if source == "decays" and IN_REACH * heard.bound < n < AGREE * heard.bound:
         n = whole_coils(n)
         return Claim(known.sigma, known.source, n, source, _around(n, DECAYS_KNOW), "fair", surface=known.surface)
     return _without_coils(sure, heard.bound, "unclear" if source == "decays" else source)

@@ -203,14 +203,20 @@ def _inner(bright: NDArray[np.bool_], tiles: Tiles) -> NDArray[np.bool_]:
 
 
 def tissue_noise(
-    stacks: list[NDArray[Any]], tiles: Tiles, clear_of: float, most: int, fewest_echoes: int, stride: int = 1
+    stacks: list[NDArray[Any]],
+    tiles: Tiles,
+    clear_of: float,
+    most: int,
+    fewest_echoes: int,
+    stride: int,
+    rounding: float,
 ) -> Patches:
     """Noise deviation of at most ``most`` patches centred on tiles of slices (M, K, L).
 
     Only the leading echoes whose mean is above ``clear_of`` count, where a magnitude scatters by sigma: at least
     ``fewest_echoes``. In a patch of ``SIDE`` by ``SIDE`` samples ``stride`` apart the amplitude may vary as it likes
     and the rate as a plane; fat, ghosts, edges and alternating read-outs add few components, which leave with the
-    signal; the rest is noise.
+    signal; the rest is noise, not less than the variance that ``rounding`` makes.
     """
     used = np.minimum(tiles.leading(clear_of), MOST_ECHOES)
     need = (SIDE - 1) * stride + 1
@@ -230,7 +236,7 @@ def tissue_noise(
             _variances(stacks[k], ys[at], xs[at], used[which[at]], stride, v, f)
             variance[mine], freedom[mine] = v, f
     good = variance > 0
-    each, freedom, where = np.sqrt(variance[good]), freedom[good], which[chosen[good]]
+    each, freedom, where = np.sqrt(np.maximum(variance[good], rounding)), freedom[good], which[chosen[good]]
     if each.size < FEWEST:
         return Patches(0.0, 0.0, each, freedom, where, stride)
     sigma = quantile(each / (1 + DEVIATE * np.sqrt(0.5 / freedom)), QUANTILE)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 NEARBY = 0.15  # of half the image: places that share a sigma; g-factors are as smooth as coils are wide
 SLICES_NEARBY = 1.0  # slices of those looked at, likewise
-PRIOR = 0.5  # places of the common sigma: where nothing is near, that one holds
+WIDER = 3.0  # times as far: what holds where nothing is near
+PRIOR = 0.5  # places of that, and of the common sigma where nothing is near that either
 FEWEST = 40  # places
 GAIN = 0.75  # scatter about the map over that about the mean, each place left out in turn: more is chance
 ROUGHEST = 0.16  # of ln sigma about the map: more, and the places tell structure, not noise
@@ -36,7 +37,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """ln sigma over the image: the mean of what was told nearby, drawn to the common one."""
+    """ln sigma over the image: the mean of what was told nearby, drawn to that of further away."""
 
     places: Places
     base: float
@@ -46,10 +47,12 @@ class Surface:
         unit = np.array([SLICES_NEARBY, NEARBY, NEARBY])
         a, b = where / unit, self.places.where / unit
         square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-        w = np.exp(-0.5 * np.maximum(square, 0))
+        far = np.exp(-0.5 / WIDER**2 * np.maximum(square, 0))
         if leave_out:
-            np.fill_diagonal(w, 0)
-        value: NDArray[np.float64] = (w @ self.places.value + PRIOR * self.base) / (w.sum(1) + PRIOR)
+            np.fill_diagonal(far, 0)
+        near = far ** (WIDER**2)
+        wide = (far @ self.places.value + PRIOR * self.base) / (far.sum(1) + PRIOR)
+        value: NDArray[np.float64] = (near @ self.places.value + PRIOR * wide) / (near.sum(1) + PRIOR)
         return value
 
     def map(self, position: float, shape: tuple[int, int]) -> NDArray[np.float64]:

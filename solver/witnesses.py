@@ -26,6 +26,7 @@ ZEROS = 0.02  # share of a tile's samples that may be 0 by chance
 ZEROED = 0.9  # with more, a tile is no data
 SHARED = 0.88  # of the deviation of samples two apart: neighbours share their noise
 NEARER, NEAR = 0.05, 0.15  # of ln sigma, to that of air: then air decides whether neighbours share
+WHITE = 2.0  # times the scatter of the power of tiles of white noise: with more, neighbours share it
 WILD = 0.4  # of ln sigma between patches: these tell nothing
 UNEVEN = 0.11  # of ln sigma between patches: more than chance
 LIT = 5.0  # sigma of the first echo of a tile of tissue
@@ -131,9 +132,9 @@ def _decayed(tiles: Tiles, alive: NDArray[np.bool_]) -> Crowd | None:
 def _patches(stack: Stack, floor_power: float, stride: int, most: int | None = None) -> Patches:
     most = (most or PATCHES // (1 if stride == 1 else 3)) * len(stack.slices)
     clear, fewest = CLEAR * math.sqrt(floor_power), min(3, stack.tiles.echoes)
-    found = tissue_noise(stack.slices, stack.tiles, clear, most, fewest, stride)
+    found = tissue_noise(stack.slices, stack.tiles, clear, most, fewest, stride, stack.rounding)
     if not found.found and fewest > 2:
-        found = tissue_noise(stack.slices, stack.tiles, clear, most, 2, stride)
+        found = tissue_noise(stack.slices, stack.tiles, clear, most, 2, stride, stack.rounding)
     return found
 
 
@@ -162,27 +163,26 @@ def _of_any_stride(stack: Stack, near: Patches, lowest: float, air: Crowd | None
 
     Interpolation and raw filters make neighbours share it.
     """
-    expected = math.sqrt(air.power / (2 * stack.coils(air))) if air else 0.0
-    tissue, shared = _choose(near, _patches(stack, lowest, 2), expected)
+    tissue, shared = _choose(near, _patches(stack, lowest, 2), stack, air)
     if shared:
-        further, more = _choose(tissue, _patches(stack, lowest, 4), expected)
+        further, more = _choose(tissue, _patches(stack, lowest, 4), stack, air)
         tissue = further if more and further.scatter < UNEVEN else tissue
     return tissue, shared
 
 
-def _choose(near: Patches, far: Patches, expected: float) -> tuple[Patches, bool]:
+def _choose(near: Patches, far: Patches, stack: Stack, air: Crowd | None) -> tuple[Patches, bool]:
     """Which of neighbouring and distant samples tells the noise of tissue, and whether neighbours share it.
 
-    ``expected`` is sigma by the air, which sharing does not touch; 0 without air.
+    Sharing does not touch sigma by the air, but makes the power of its tiles scatter.
     """
     if not far.found or (near.found and far.scatter > WILD):
         return near, False
     shared = near.sigma < SHARED * far.sigma
-    if expected and near.found:
-        off = [abs(math.log(expected / one.sigma)) for one in (near, far)]
+    if air is not None and near.found:
+        off = [abs(math.log(air.power / (2 * stack.coils(air) * one.sigma**2))) / 2 for one in (near, far)]
         if near.sigma < far.sigma and off[1] < off[0] - NEARER:
             shared = True
-        elif off[0] < min(NEAR, off[1] - NEARER):
+        elif off[0] < min(NEAR, off[1] - NEARER) and air.scatter < WHITE:
             shared = False
     return (far, True) if shared else (near, False)
 

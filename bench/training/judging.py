@@ -11,6 +11,7 @@ from bench.anatomy import Exam, exam, has_liver
 from dicomnode import fit
 from dicomnode.config import FitSettings
 from dicomnode.measure.liver import series as finder
+from dicomnode.measure.liver.doubting import IN_DOUBT
 from dicomnode.measure.liver.looking import dice
 
 if TYPE_CHECKING:
@@ -74,14 +75,16 @@ def maps_of(made: Exam) -> Maps:
     return fit.fit(signal, made.echo_times_ms, spacing, settings, sigma=sigma, n_coils=made.n_coils)
 
 
-def judge(made: Exam, network: Network, maps: Maps | None) -> Judged:
-    """Run the finder and compare."""
+def judge(made: Exam, network: Network, maps: Maps | None, *, explain: bool = False) -> Judged:
+    """Run the finder and compare; naming what is wrong with an image costs as much as ten slices."""
     rng = np.random.default_rng(made.meta["seed"])
     sigma = made.sigma * made.noise_map * float(np.exp(rng.normal(0, SIGMA_DOUBT)))
     signal = np.asarray(made.signal, np.float32)
     given = finder.given_slices(signal, made.planes(), sigma, made.n_coils, maps)
     gathered = finder.gather(network, given, made.echo_times_ms)
     found = finder.conclude(network, gathered)
+    if explain and found.confidence < IN_DOUBT:
+        found = finder.explained(network, gathered, found)
     there = has_liver(made) and made.meta["fault"] == "none"
     slices = [(k, s.evidence.numbers) for k, s in enumerate(gathered.slices) if s.evidence is not None]
     masks = [s.view.turn_back(s.mask) for s in gathered.slices]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from dicomnode.measure.liver.network import Network
 
 NAME, VERSION = "liver-unet", "1.0"
-SAMPLES = 10_000
-STEPS = 12_000
-EXAMS = 600  # for calibration
+SAMPLES = 6_000
+STEPS = 9_000
+EXAMS = 300  # for calibration
 CT_SHARE = 0.2  # of the samples, where a CT is given
 FAMILY = "calibration"
 
@@ -50,10 +50,10 @@ class Made:
 def make(size: Size, folder: Path, ct_folder: Path | None, say: Callable[[str], None]) -> Made:
     """Make samples, train, calibrate; return the network with its record."""
     ct = None if ct_folder is None else ct_anatomy.load(ct_folder)
-    made = samples.make(folder, size.samples, size.processes, ct, CT_SHARE)
-    say(f"{size.samples} samples")
     how = train.Recipe(steps=size.steps)
-    net = train.train(made, how, say)
+    with samples.made(folder, size.samples, size.processes, ct, CT_SHARE) as made:
+        net = train.train(made, how, say)
+        fixture = unet.answered(net, made.channels[0][:, 32:64, 48:80])
     record = {
         "samples": size.samples,
         "sample_seeds": f"training 0 to {size.samples - 1}",
@@ -64,7 +64,7 @@ def make(size: Size, folder: Path, ct_folder: Path | None, say: Callable[[str], 
         "real_anatomy": "none" if ct is None else f"one CT in {CT_SHARE:.0%} of the samples",
     }
     bare = network.Network(unet.exported(net), NAME, VERSION, "", record)
-    return Made(calibrated(bare, size, say), unet.answered(net, made.channels[0][:, 32:64, 48:80]))
+    return Made(calibrated(bare, size, say), fixture)
 
 
 def calibrated(bare: Network, size: Size, say: Callable[[str], None]) -> Network:

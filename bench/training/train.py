@@ -35,6 +35,7 @@ RATES = [CHANNELS.index(name) for name in ("rate", "contrast")]
 PLACES = [CHANNELS.index(name) for name in ("x", "y")]
 KINDS = [CHANNELS.index(name) for name in ("coronal", "sagittal")]
 WITHOUT_PLACE = 0.06  # of the samples: appearance must do, too
+FIRST_SHARE, ALL_AFTER = 0.2, 0.5  # of the samples before training starts; of the steps when all are used
 SCENE_COST = 0.2  # of the scene beside the classes
 SMALLEST_AREA = 20.0  # grid points that soften the Dice loss of small livers
 
@@ -59,13 +60,12 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
     net: Net = Net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged: Net = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    order = _order(rng, len(samples.classes), recipe.steps * recipe.batch)
     net.train()
     running = 0.0
     for step in range(recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step)
-        index = np.sort(order[step * recipe.batch : (step + 1) * recipe.batch])
+        index = np.sort(rng.integers(0, _available(samples, recipe, step), recipe.batch))
         x, y = _augmented(samples, index)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores, scenes = net(x)
@@ -83,10 +83,12 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
     return averaged
 
 
-def _order(rng: np.random.Generator, count: int, wanted: int) -> np.ndarray[Any, Any]:
-    """Sample numbers, every one once before any comes again."""
-    rounds = -(-wanted // count)
-    return np.concatenate([rng.permutation(count) for _ in range(rounds)])[:wanted]
+def _available(samples: Samples, recipe: Recipe, step: int) -> int:
+    """How many samples may be drawn from: the rest is made meanwhile, but what a step sees never depends on time."""
+    share = min(1.0, FIRST_SHARE + (1 - FIRST_SHARE) * step / (ALL_AFTER * recipe.steps))
+    count = max(1, int(share * len(samples.classes)))
+    samples.wait_for(count)
+    return count
 
 
 def _rate(recipe: Recipe, step: int) -> float:

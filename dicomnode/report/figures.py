@@ -336,7 +336,7 @@ def _axes(sheet: Sheet, box: Box, last: float, top: float, size: float) -> None:
 def _ticks(last: float) -> list[float]:
     """Return about four round numbers from 0."""
     step = 10.0 ** np.floor(np.log10(max(last, 1e-9)))
-    step = next(step * factor for factor in (0.2, 0.25, 0.5, 1.0) if last / (step * factor) <= 5)
+    step = next(step * factor for factor in (0.2, 0.25, 0.5, 1.0, 2.0) if last / (step * factor) <= 5)
     return [float(f"{step * n:.6g}") for n in range(int(last / step) + 1)]
 
 

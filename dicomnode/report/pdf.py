@@ -61,7 +61,7 @@ def _foot(page: Sheet, draft: Draft, number: str) -> None:
     page.write(RIGHT, 813, number, FINE, page.palette.faint, align="right")
     named = f"{MODEL_NAME} {draft.software_version}, result {draft.key[:12]}, written {draft.local_time:%Y-%m-%d %H:%M}"
     page.write(LEFT, 813, named, FINE, page.palette.faint)
-    page.paragraph((LEFT, 823), RIGHT - LEFT, NOT_FOR_DIAGNOSIS, 7.0, page.palette.faint)
+    page.paragraph((LEFT, 823), 0.75 * (RIGHT - LEFT), NOT_FOR_DIAGNOSIS, FINE, page.palette.faint)
 
 
 # ---- first page
@@ -259,6 +259,7 @@ class _Flow:
     """Words on as many pages as they need."""
 
     title: str
+    whose: str  # sheets of paper part
     pages: list[Sheet] = field(default_factory=list)
     y: float = BOTTOM
 
@@ -267,8 +268,9 @@ class _Flow:
         if not self.pages or self.y + height > BOTTOM:
             page = Sheet(WIDTH, HEIGHT, PAPER)
             page.write(LEFT, TOP, self.title, 14, bold=True)
+            page.paragraph((LEFT, TOP + 16), RIGHT - LEFT, self.whose, SMALL, page.palette.faint)
             self.pages.append(page)
-            self.y = TOP + 24
+            self.y = TOP + 38
         return self.pages[-1]
 
     def heading(self, text: str) -> None:
@@ -294,7 +296,7 @@ class _Flow:
 
 def _details(draft: Draft) -> list[Sheet]:
     result = draft.result
-    flow = _Flow("Liver iron report: values and provenance")
+    flow = _Flow("Liver iron report: values and provenance", " · ".join(pictures.identity(draft)))
     if result.rois:
         flow.heading("Regions: medians; LIC is made from the median R2*")
         flow.table(_REGION_COLUMNS, _REGION_HEADS, _region_rows(result))
@@ -333,16 +335,16 @@ def _region_rows(result: Result) -> Iterable[tuple[str, ...]]:
 
 _SLICE_COLUMNS = (
     *((LEFT, "left"), (150.0, "right"), (186.0, "right"), (228.0, "right")),
-    *((268.0, "right"), (284.0, "left")),
+    *((284.0, "right"), (300.0, "left")),
 )
-_SLICE_HEADS = ("Slice", "R2* /s", "LIC", "voxels", "sure", "")
+_SLICE_HEADS = ("Slice", "R2* /s", "LIC", "voxels", "confidence", "")
 
 
 def _slice_rows(result: Result) -> Iterable[tuple[str, ...]]:
     for one in result.measurements[0].slices if result.measurements else ():
         rate = "–" if one.r2star_per_s is None else wording.number(one.r2star_per_s)
         iron = "–" if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"
-        note = wrapped(one.note, RIGHT - 284, SMALL) or [""]
+        note = wrapped(one.note, RIGHT - 300, SMALL) or [""]
         where = f"{one.index + 1}  at {result.stack.planes[one.index].location_mm:.1f} mm"
         yield where, rate, iron, str(one.n_voxels), wording.confidence(one.confidence) or "–", note[0]
 

@@ -56,8 +56,10 @@ T2STAR = Scale("T2* [ms]", 0.0, 30.0)
 
 
 def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
-    """Return one Secondary Capture image per slice, in the order of the slices."""
-    return tuple(_capture(draft, k, page(draft, k)) for k in range(len(draft.source.slices)))
+    """Return one Secondary Capture image per slice, in the order of the slices; of a drawing those it lies on."""
+    result = draft.result
+    lies = [any(roi.mask[k].any() for roi in result.rois) for k in range(len(draft.source.slices))]
+    return tuple(_capture(draft, k, page(draft, k)) for k, here in enumerate(lies) if here or result.drawn is None)
 
 
 def page(draft: Draft, k: int) -> NDArray[np.uint8]:
@@ -101,8 +103,8 @@ def _meaning(made: Sheet, words: str, width: float) -> float:
     if len(lines := wrapped(words, width, LARGE)) <= 1:
         return made.write(LEFT, 120, words, LARGE) + (LARGE if lines else 0)
     first, *rest = wrapped(words, width, SMALL)
-    ends = [made.write(LEFT, y, line, SMALL) for y, line in ((110, first), (133, _first(rest))) if line]
-    return max(ends) + LARGE
+    places = ((112, first), (135, _first(rest))) if rest else ((119, first),)
+    return max(made.write(LEFT, y, line, SMALL) for y, line in places) + LARGE
 
 
 def _first(lines: list[str]) -> str:
@@ -229,20 +231,24 @@ def _words(made: Sheet, draft: Draft, top: float) -> None:
     y = top + 32
     verdict, *rest = wording.quality(result)
     y = made.paragraph((MIDDLE, y), width, " ".join([verdict, *rest[:1]]), SMALL)
-    flags = wording.flags_by_grade(first[1].flags) if first is not None else []
+    everything = wording.flags_by_grade(first[1].flags) if first is not None else []
+    flags = [flag for flag in everything if flag.grade is not Grade.INFO]  # notes are for the report
     tips = [line for tip in wording.advice(result) for line in wrapped(tip, width, SMALL)]
-    room = FOOT - 26 - len(tips) * leading(SMALL)
-    for done, one in enumerate(flags):
-        height = len(figures.flag_lines(one, width, SMALL)) * leading(SMALL)
-        if y + height - leading(SMALL) > room - (leading(SMALL) if done + 1 < len(flags) else 0):
-            more = f"{len(flags) - done} more " + ("note" if len(flags) - done == 1 else "notes") + ": see the report"
-            made.write(MIDDLE, y, more, SMALL, made.palette.faint)
-            y += leading(SMALL)
+    room, line = FOOT - 26 - len(tips) * leading(SMALL), leading(SMALL)
+    shown = 0
+    for one in flags:
+        height = len(figures.flag_lines(one, width, SMALL)) * line
+        if y + height > room:  # a line is kept for what is counted
             break
         y = figures.flag(made, (MIDDLE, y), width, one, SMALL)
-    for line in tips[: max(0, int((FOOT - 20 - y) / leading(SMALL)) + 1)]:
-        made.write(MIDDLE, y, line, SMALL)
-        y += leading(SMALL)
+        shown += 1
+    if left := len(everything) - shown:
+        note = f"{left} more {'note' if left == 1 else 'notes'}: see the report"
+        made.write(MIDDLE, y, note, SMALL, made.palette.faint)
+        y += line
+    for tip in tips[: max(0, int((FOOT - 20 - y) / line) + 1)]:
+        made.write(MIDDLE, y, tip, SMALL)
+        y += line
 
 
 def _foot(made: Sheet, draft: Draft) -> None:

@@ -29,10 +29,12 @@ GRADES = {  # the worst first: how each is marked, with a sign that needs no col
     Grade.LOW_CONFIDENCE: ("▲", "Low confidence"),
     Grade.INFO: ("•", "Note"),
 }
-HOW_TO_DRAW = (
-    "To get a number, draw the liver on the R2* map of these results (not on the echo images) with the region tool of "
-    "your viewer and send it back to this node: it is measured and reported like this."
+_WHERE = (
+    "on the R2* map of these results (not on the echo images) with the region tool of your viewer and send it back to "
+    "this node: it is measured and reported like this."
 )
+HOW_TO_DRAW = f"To get a number, draw the liver {_WHERE}"
+HOW_TO_DRAW_ANOTHER = f"To have another region measured, draw it {_WHERE}"
 _FEW = 4  # letters of a flag's sentence are upper case where it begins with a quantity
 
 
@@ -87,7 +89,7 @@ def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     if not roi.mask.any():
         return Answer(what, f"no reliable {roi.name} region")
     stops = [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
-    return Answer(what, stops[0].sentence if stops else "the region could not be measured")
+    return Answer(what, f"withheld because {stops[0].sentence}" if stops else "the region could not be measured")
 
 
 def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
@@ -334,8 +336,9 @@ def advice(result: Result) -> list[str]:
         return [HOW_TO_DRAW]
     numbers = first[1]
     said = [numbers.advice] if numbers.advice else []
-    # Beyond the range another region of the same liver would not help.
-    return [*said, HOW_TO_DRAW] if not numbers.measurable and numbers.at_least is None else said
+    if numbers.measurable or numbers.at_least is not None:  # beyond the range another region would not help
+        return said
+    return [*said, HOW_TO_DRAW_ANOTHER if first[0].mask.any() else HOW_TO_DRAW]
 
 
 def remarks(result: Result) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +86,9 @@ def find(
     own border stands. ``network`` is the shipped one unless given.
     """
     net = network or shipped()
-    return conclude(net, gather(net, given_slices(signal, planes, sigma, n_coils, maps), echo_times_ms))
+    gathered = gather(net, given_slices(signal, planes, sigma, n_coils, maps), echo_times_ms)
+    found = conclude(net, gathered)
+    return found if found.confidence >= doubting.IN_DOUBT else explained(net, gathered, found)
 
 
 def given_slices(
@@ -111,8 +113,6 @@ def conclude(net: Network, gathered: Gathered) -> LiverFinding:
     numbers = series_numbers(gathered)
     confidence = 0.0 if numbers is None else chance(log_odds(net.arrays, "series", numbers))
     doubts = doubting.of_series([doubting.Seen(s.view, s.look, s.mask, s.rim_mm) for s in slices], notes)
-    if confidence < doubting.IN_DOUBT:
-        doubts += _named(net, gathered)
     return _finding(net, slices, notes, confidence, doubts)
 
 
@@ -194,8 +194,8 @@ def series_numbers(gathered: Gathered) -> Array | None:
     return evidence.of_series([s.evidence for s in slices], odds, overlaps, [s.look for s in slices])
 
 
-def _named(net: Network, gathered: Gathered) -> tuple[Doubt, ...]:
-    """Look at the most telling slice in other orientations."""
+def explained(net: Network, gathered: Gathered, found: LiverFinding) -> LiverFinding:
+    """Look at the most telling slice in other orientations: the image may be mirrored, or the header wrong."""
     slices, given = gathered.slices, gathered.given
     k = max(range(len(slices)), key=lambda k: doubting.liver_like(slices[k].look))
     view, noise = slices[k].view, Noise(given[k].noise.typical, given[k].noise.n_coils)
@@ -204,7 +204,8 @@ def _named(net: Network, gathered: Gathered) -> tuple[Doubt, ...]:
     def again(image: Array, as_view: View) -> Look:
         return look(net, np.ascontiguousarray(image), gathered.echo_times_ms, noise, as_view)
 
-    return doubting.of_orientation(turned, view, slices[k].look, again)
+    more = doubting.of_orientation(turned, view, slices[k].look, again)
+    return replace(found, doubts=(*found.doubts, *more))
 
 
 def _finding(

@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
+from dicomnode.jobs import lifecycle
+from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
 from dicomnode.operate.status import find, overview, request_retry
-from dicomnode.store.durable import make_folder, write_json
+from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
@@ -44,10 +46,9 @@ def group(status="ready", key=None, **more):
 
 def job(spool, key, status, reason=None, **deliveries):
     one = spool.job(key)
-    make_folder(one.folder)
-    one.say(status, reason)
-    for name, state in deliveries.items():
-        one.say_delivery(name, state)
+    one.write("state.json", {"status": status, "reason": reason})
+    for name, delivery in deliveries.items():
+        lifecycle.say_delivery(one, name, delivery)
 
 
 def test_nothing_is_nothing(spool):
@@ -56,10 +57,11 @@ def test_nothing_is_nothing(spool):
 
 def test_a_job_speaks_for_its_series(spool):
     record(spool, groups={"g": group(key="k")})
-    job(spool, "k", "failed", "fit: broken", pacs={"status": "waiting"})
+    job(spool, "k", "failed", "fit: broken", pacs=Delivery(DeliveryStatus.DELAYED, reason="away"))
     (entry,) = overview(spool)
     assert (entry["status"], entry["reason"]) == ("failed", "fit: broken")
-    assert entry["deliveries"] == {"pacs": {"status": "waiting"}}
+    said = entry["deliveries"]["pacs"]
+    assert (said["status"], said["reason"], said["delivered"], said["refused"]) == ("delayed", "away", [], {})
 
 
 def test_a_series_that_waits_again_is_not_hidden_by_its_earlier_result(spool):

@@ -75,6 +75,7 @@ def test_identity_accession_and_study_date_are_in_it_unless_the_site_forbids(ben
     words = text(pdf.document(bench.draft()))
     for fact in ("Iron, Ida", "LIC-1", "1970-01-02, F", "2026-03-04", "A-77"):
         assert fact in words
+    assert words.count("Iron, Ida") == words.count("Page ")  # sheets of paper part
     silent = text(pdf.document(replace(bench.draft(), settings=Silent())))
     assert not any(fact in silent for fact in ("Iron, Ida", "LIC-1", "1970-01-02", "A-77"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dicomnode.config import ReportSettings
-from dicomnode.model import Drawn, Plane
+from dicomnode.model import Drawn, Grade, Plane
 from dicomnode.report import colours, figures, pictures, wording
 from dicomnode.report.sheet import Box
 from tests.unit.dicomnode.report.conftest import DOUBT
@@ -92,6 +92,14 @@ def test_identity_accession_and_study_date_are_on_the_page(bench):
         assert fact in said
 
 
+def test_a_drawing_has_pages_of_the_slices_it_lies_on(bench):
+    result = cases(bench)["drawn"]
+    one = replace(result, rois=result.rois[:1], measurements=result.measurements[:1])
+    [page] = bench.write(one, ("pictures",))["picture"]
+    assert page.InstanceNumber == 1
+    assert "Liver iron in the drawn region" in words(pictures.sheet(bench.draft(one), 0))
+
+
 def test_where_the_site_forbids_it_the_patient_is_not_on_the_page(bench, scan, everything):
     class Silent(ReportSettings):
         identity_on_pages: bool = False
@@ -114,6 +122,15 @@ def test_flags_are_told_apart_without_colour(bench):
     sheet = pictures.sheet(bench.draft(), 0)
     assert "▲" in words(sheet)
     assert f"Low confidence: {DOUBT.sentence}" in words(sheet)
+
+
+def test_notes_that_take_nothing_from_the_number_are_counted_and_left_to_the_report(bench):
+    result = bench.result()
+    note = replace(DOUBT, code="note", grade=Grade.INFO, sentence="a thing to be known")
+    noted = replace(result.measurements[0], flags=(DOUBT, note))
+    said = words(pictures.sheet(bench.draft(replace(result, measurements=(noted, result.measurements[1]))), 0))
+    assert "1 more note: see the report" in said
+    assert note.sentence not in said
 
 
 def many(bench, n):
@@ -203,3 +220,11 @@ def test_an_outline_lies_around_its_voxels_on_the_panel(bench):
     x, y = np.array(panel.place(points)).T
     assert (x.min(), x.max()) == pytest.approx((5 / 32 * panel.box.width, 12 / 32 * panel.box.width))
     assert (y.min(), y.max()) == pytest.approx((6 / 24 * panel.box.height, 14 / 24 * panel.box.height))
+
+
+@pytest.mark.parametrize("last", [0.013, 1.0, 5.2, 5.75, 9.99, 57.5, 99.9, 2117.9])
+def test_an_axis_of_any_length_has_a_few_round_numbers(last):
+    ticks = figures._ticks(last)
+    assert 3 <= len(ticks) <= 6
+    assert ticks[0] == 0
+    assert ticks[-1] <= last

@@ -56,7 +56,11 @@ def test_without_a_liver_there_is_no_value_and_it_says_how_to_get_one(bench):
 def test_a_number_that_is_withheld_says_why(bench):
     stop = replace(STOP, code="mixed", sentence="R2* spreads over more than one tissue does")
     result = answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(stop, DOUBT))
-    assert str(wording.headline(result)) == "No liver iron value: R2* spreads over more than one tissue does"
+    assert (
+        str(wording.headline(result))
+        == "No liver iron value: withheld because R2* spreads over more than one tissue does"
+    )
+    assert wording.advice(result) == [wording.HOW_TO_DRAW_ANOTHER]
 
 
 def test_a_field_without_calibration_gives_the_rate_and_no_concentration(bench):
