@@ -99,7 +99,7 @@ def test_nothing_else_is_found(spool, name):
 @pytest.mark.parametrize("damaged", ["studies/1.2.3.json", "jobs/k/state.json", "jobs/k/receipts/pacs.json"])
 def test_a_damaged_file_hides_no_other_study(spool, damaged):
     record(spool, groups={"g": group(key="k")})
-    job(spool, "k", "done", pacs={"status": "delivered"})
+    job(spool, "k", "done", pacs=Delivery(DeliveryStatus.DELIVERED))
     record(spool, "9.9", groups={"g": group("waiting")})
     (spool.folder / damaged).write_text("{")
     entries = {entry["study_instance_uid"]: entry for entry in overview(spool)}
