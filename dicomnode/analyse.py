@@ -9,13 +9,15 @@ import numpy as np
 
 from dicomnode import fit as fitting
 from dicomnode import pixels, region
-from dicomnode.measure import regions
+from dicomnode.measure.organs import LIVER
 from dicomnode.model import DecayCurve, EchoStack, Flag, Grade, Maps, Roi, RoiMeasurement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings, MeasureSettings
+    from dicomnode.measure import regions
+    from dicomnode.measure.organs import Organ
 
 Measurement = tuple[tuple[Roi, ...], tuple[RoiMeasurement, ...], tuple[DecayCurve | None, ...]]
 
@@ -31,9 +33,9 @@ def fit_signal(stack: EchoStack, signal: NDArray[np.float32], settings: FitSetti
     return fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
 
 
-def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> regions.Found:
-    """Find the regions of a stack without a person's help."""
-    return regions.find(signal, stack.echo_times_ms, maps, stack.planes, fitting.Noise.of(maps).n_coils)
+def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps, organ: Organ = LIVER) -> regions.Found:
+    """Find the regions of an organ without a person's help."""
+    return organ.find(signal, stack.echo_times_ms, maps, stack.planes, fitting.Noise.of(maps).n_coils)
 
 
 def measure_regions(
