@@ -122,7 +122,7 @@ class Sensitivity:
     """How far the rate of a decay moves by what is not known of it, each over the rate."""
 
     noise: float  # when sigma and N are as wrong as they may be
-    echoes: float  # jackknife deviation over the echoes: what no noise explains
+    echoes: float | None  # jackknife deviation over the echoes: what no noise explains; None of too few
     fat: Fat | None  # None where the echoes cannot tell fat
 
 
@@ -153,12 +153,12 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
     plain = _fit(median, times, noise)
     if plain is None:
-        return Sensitivity(0.0, 0.0, None)
+        return Sensitivity(0.0, None, None)
     wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
     fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
     by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
     moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
-    echoes = _jackknife(median, times, noise, plain.rate) or 0.0
+    echoes = _jackknife(median, times, noise, plain.rate)
     with_fat = _with_fat(median, times, noise, field_strength_t)
     if with_fat is None:
         return Sensitivity(float(np.hypot(*moved)), echoes, None)

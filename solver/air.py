@@ -60,7 +60,7 @@ def _mode(x: Any, width: float, start: int) -> int:
 
 @kernel
 def _between(x: Any, low: float, high: float) -> tuple[int, int]:
-    return np.searchsorted(x, low), np.searchsorted(x, high)
+    return int(np.searchsorted(x, low)), int(np.searchsorted(x, high))
 
 
 @kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ MOMENTS_AGREE = 0.4  # with N by shape, relative, or two deviations
 ONE = 1.4  # N that late echoes allow: with less it is one
 UNSEEN = 40.0  # N that they allow: with more, no floor is near any echo
 MOST_COILS = 64.0
-IN_REACH = 0.4  # of N that late echoes allow: of a floor further down decays tell nothing, something else bends them
+IN_REACH = 0.45  # of N that late echoes allow
 LOUDER = 2.0  # times the power of a floor
 DECAYS_KNOW = 1.5  # factor that N by decays may be wrong by
 # Relative deviation of sigma by the word of confidence; bench.noise measures how often a word is wrong.
@@ -110,7 +110,7 @@ def _judged(heard: Witnesses, stack: Stack) -> Claim | None:
     coarse = heard.tissue.sigma**2 <= COARSE * stack.rounding
     if heard.air is None:
         impossible = heard.bound < IMPOSSIBLE and not coarse
-        return _below_late_echoes(heard) if impossible else _tissue_alone(heard, coarse=coarse)
+        return _below_late_echoes(heard) if impossible else _tissue_alone(heard, stack, coarse=coarse)
     return _beside_air(heard, heard.air, stack, coarse=coarse)
 
 
@@ -183,11 +183,17 @@ def _by_moments(heard: Witnesses, word: str) -> Claim:
     return Claim(heard.typical, "tissue", n, "moments", (n - reach, n + reach), word, surface=heard.surface)
 
 
-def _tissue_alone(heard: Witnesses, *, coarse: bool) -> Claim:
+def _tissue_alone(heard: Witnesses, stack: Stack, *, coarse: bool) -> Claim:
     """Where nothing is noise alone."""
     known = Claim(heard.typical, "tissue", 1.0, "late echoes", (1.0, 1.0), _word(heard), surface=heard.surface)
     if heard.bound < ONE:
         return known
+    if heard.floor is not None and not coarse:
+        # A constant that is no noise has twice the power that its shape makes one think.
+        power = max(heard.floor.power - stack.rounding, 0.0) / (2 * float(stack.pure(heard.tissue.sigma**2)))
+        if 1 / ALIKE < power / heard.floor.n_coils < ALIKE:
+            n = whole_coils(min(heard.floor.n_coils, heard.bound))  # remains of signal raise the power more
+            return replace(known, n=n, reach=_around(n, AGREE))
     if not coarse and heard.moments.deviation < SURE * max(heard.moments.n, 1.0):
         return _by_moments(heard, "fair")
     return _without_coils(known, heard.bound, "unknown")
@@ -208,10 +214,13 @@ def _with_decays(known: Claim, heard: Witnesses, stack: Stack, fit: tuple[NDArra
     if heard.bound > UNSEEN:
         return _without_coils(sure, heard.bound, "assumed")
     n, source = coils_of_tissue(_samples(stack, heard), *fit)
-    if source == "decays" and IN_REACH * heard.bound < n < AGREE * heard.bound:
-        n = whole_coils(n)
-        return Claim(known.sigma, known.source, n, source, _around(n, DECAYS_KNOW), "fair", surface=known.surface)
-    return _without_coils(sure, heard.bound, "unclear" if source == "decays" else source)
+    if source != "decays" or n > AGREE * heard.bound:
+        return _without_coils(sure, heard.bound, "unclear" if source == "decays" else source)
+    n = whole_coils(n)
+    # Of a floor far below the late echoes decays tell little: fat and slow parts bend them too.
+    near = n > IN_REACH * heard.bound
+    reach, doubt = (_around(n, DECAYS_KNOW), "fair") if near else ((1.0, DECAYS_KNOW * n), "low")
+    return replace(sure, n=n, coils_source=source, reach=reach, word=doubt, word_of_sigma=word)
 
 
 def _samples(stack: Stack, heard: Witnesses) -> NDArray[Any]:

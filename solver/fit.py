@@ -18,7 +18,7 @@ from solver.slicewise import SliceFit, echo_major, fit_slice
 from solver.survey import sums_around, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -67,8 +67,8 @@ class _Noise:
 
 def _given(sigma: float | NDArray[Any], n_coils: float, source: str, mask: NDArray[np.bool_]) -> _Noise:
     """Noise as given."""
-    typical = float(np.median(sigma[mask] if np.ndim(sigma) and mask.any() else sigma))
-    maps = None if np.ndim(sigma) == 0 else np.asarray(sigma)
+    maps = sigma if isinstance(sigma, np.ndarray) else None
+    typical = float(np.median(sigma if maps is None or not mask.any() else maps[mask]))
     return _Noise(NoiseEstimate(typical, n_coils, "given", source, coils_range=(n_coils, n_coils)), maps)
 
 
@@ -137,10 +137,16 @@ def fit_t2star(
     else is fitted in float32. ``echo_times_ms`` (M,) ascends. ``method``: "admm" regularises in the K-L plane, "nls"
     fits every voxel for itself, "admm-published" and "lm-published" are the paper's, their hyper-parameters as
     keywords. ``noise``: "rician" (default of "admm"; non-central chi with ``n_coils``), "first-moment", or "gaussian"
-    (default of the others), least squares. ``sigma`` and ``n_coils`` are estimated where not given. ``weights``:
-    "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in 1/ms. ``mask`` (..., K, L): what may be
-    fitted. ``spacing``: between rows, between columns. ``model``: one of ``solver.model.MODELS``; "fat-water" needs
-    ``field_strength_t``. ``regulariser``: "tv" or "laplacian". The result does not depend on ``threads``.
+    (default of the others), least squares. ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are
+    estimated where not given. ``weights``: "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in
+    1/ms. ``mask`` (..., K, L): what may be fitted. ``spacing``: between rows, between columns. ``model``: one of
+    ``solver.model.MODELS``; "fat-water" needs ``field_strength_t``. ``regulariser``: "tv" or "laplacian". The result
+    does not depend on ``threads``.
+
+    The result's parameters tell where the noise came from: "noise_source" is "given", "air", "late echoes", "tissue",
+    "residuals" or "differences"; "n_coils_source" is "given", "air", "late echoes", "moments", "decays", "assumed",
+    "unclear" or "unknown"; "noise_confidence" is "given", "high", "fair", "low" or "unknown"; "n_coils_range" holds the
+    least and the largest N that the data allow, "sigma_rel_sd" the relative standard deviation of sigma.
 
     Voxels without an answer are NaN with ``valid`` False: masked, not finite, negative, without signal, or beyond the
     measurable range. Raises ValueError naming the argument at fault.
@@ -157,9 +163,9 @@ def fit_t2star(
     dtype = arguments.precision(s)
     signed = _is_signed(s)
     noise = "gaussian" if signed else noise
-    given = arguments.sigma(sigma, shape), arguments.coils(n_coils)
-    if np.ndim(given[0]):
-        given = np.reshape(given[0], (-1, *shape[-2:])), given[1]
+    known = arguments.sigma(sigma, shape)
+    known = known.reshape(-1, *shape[-2:]) if isinstance(known, np.ndarray) else known
+    given = known, arguments.coils(n_coils)
     field_strength_t = arguments.positive("field_strength_t", field_strength_t)
     arguments.check_model(model, t_ms, field_strength_t, method)
     richer = bool(signal_model(model, field_strength_t, 1.0).parameters)
@@ -193,7 +199,7 @@ def fit_t2star(
     return _assemble(results, settings, shape, units, found.maps)
 
 
-def _each(fit: Callable[..., SliceFit], slices: tuple[Sequence[Any], ...], threads: int) -> list[SliceFit]:
+def _each(fit: Callable[..., SliceFit], slices: tuple[Any, ...], threads: int) -> list[SliceFit]:
     """Fit every slice, as many at once as there are threads."""
     if threads == 1 or len(slices[0]) == 1:
         return list(map(fit, *slices))

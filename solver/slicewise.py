@@ -80,7 +80,9 @@ def _with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArra
     n = settings.floor_coils
     if not n:
         return sd
-    coils = DOUBT * n if settings.n_coils_source == "decays" else n
+    coils = n
+    if settings.n_coils_source == "decays":
+        coils = settings.n_coils_range[0] if settings.doubtful else DOUBT * n
     if settings.unseen_coils:
         coils = float(np.clip(settings.n_coils_range[1], *LIKELY_COILS))
     # What a relative deviation of sigma does to the floor is what as much more N would do.

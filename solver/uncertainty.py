@@ -132,7 +132,8 @@ def floor_shift(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], coils: tuple[
     ``a`` in units of sigma.
     """
     out = np.empty(a.size)
-    _shifts(*(m.astype(np.float64).reshape(-1) for m in (a, r, t)), 2 * coils[0], 2 * coils[1], out)
+    a_flat, r_flat = (m.astype(np.float64).reshape(-1) for m in (a, r))
+    _shifts(a_flat, r_flat, t.astype(np.float64), 2 * coils[0], 2 * coils[1], out)
     return out.reshape(a.shape)
 
 

@@ -118,7 +118,8 @@ def _natural_zeros(tiles: Tiles, rounding: float) -> Any:
 def _gone(tiles: Tiles, sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tiles that have lost their signal, as the tiles around tell: their own noise has no say in which are heard."""
     around = tiles.around(np.where(sound, tiles.late_power, 0.0)) / np.maximum(tiles.around(sound), 1)
-    return sound & (around > 0) & (tiles.power[0] > DECAYED * around)
+    gone: NDArray[np.bool_] = sound & (around > 0) & (tiles.power[0] > DECAYED * around)
+    return gone
 
 
 def _decayed(tiles: Tiles, alive: NDArray[np.bool_]) -> Crowd | None:

@@ -35,7 +35,7 @@ def main() -> int:
     )
     parser.add_argument("--ct", type=Path, help="folder of a real CT anatomy, to measure whether it is needed")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.processes)
+    torch.set_num_threads(1)  # the same weights on every machine; waiting threads would cost more than they bring
     size = recipe.Size(arguments.samples, arguments.steps, arguments.exams, arguments.processes)
     started = time.monotonic()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +18,8 @@ from dicomnode.measure.liver.doubting import IN_DOUBT
 from dicomnode.measure.liver.looking import dice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dicomnode.measure.liver.finding import LiverFinding
@@ -130,3 +135,17 @@ def _fit_error(made: Exam, found: LiverFinding, maps: Maps | None) -> float:
     if here.sum() < 20 or there.sum() < 20:
         return float("nan")
     return float(np.median(maps.r2star_per_s[here]) / np.median(maps.r2star_per_s[there]) - 1)
+
+
+def judge_one(seed: int, net: Network, family: str) -> Judged:
+    """Judge one exam of a family."""
+    made = drawn_for_calibration(seed, family)
+    return judge(made, net, maps_of(made))
+
+
+def judge_all(net: Network, seeds: Sequence[int], family: str, processes: int) -> list[Judged]:
+    """Judge exams, several at a time."""
+    if processes < 2:
+        return [judge_one(seed, net, family) for seed in seeds]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(partial(judge_one, net=net, family=family), seeds, chunksize=10))

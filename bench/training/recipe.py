@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.anatomy import ct as ct_anatomy
 from bench.training import calibrate, samples, train, unet
-from bench.training.judging import Judged, drawn_for_calibration, judge, maps_of
+from bench.training.judging import Judged, judge_all
 from dicomnode.measure.liver import evidence, network
 
 if TYPE_CHECKING:
@@ -90,17 +87,3 @@ def figures(judged: Sequence[Judged]) -> dict[str, float]:
         "dice_median": round(float(np.median(dice)), 4),
         "dice_5th_percentile": round(float(np.percentile(dice, 5)), 4),
     }
-
-
-def judge_one(seed: int, net: Network, family: str) -> Judged:
-    """Judge one exam of a family."""
-    made = drawn_for_calibration(seed, family)
-    return judge(made, net, maps_of(made))
-
-
-def judge_all(net: Network, seeds: Sequence[int], family: str, processes: int) -> list[Judged]:
-    """Judge exams, several at a time."""
-    if processes < 2:
-        return [judge_one(seed, net, family) for seed in seeds]
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(partial(judge_one, net=net, family=family), seeds, chunksize=10))

@@ -77,7 +77,7 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
         optimiser.step()
         _follow(averaged, net, min(recipe.averaging, (step + 1) / (step + 10)))
         running = 0.98 * running + 0.02 * loss.item() if step else loss.item()
-        if step % 500 == 499:
+        if step % 250 == 249:
             say(f"step {step + 1} of {recipe.steps}: loss {running:.3f}")
     averaged.eval()
     return averaged

@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.training.judging import GOOD_RATE, WRONG_RATE, Judged
-from bench.training.recipe import judge_all
+from bench.training import known, real
+from bench.training.judging import GOOD_RATE, WRONG_RATE, Judged, judge, judge_all, maps_of
 from dicomnode.measure.liver import network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from bench.anatomy import Exam
 
     Array = NDArray[Any]
 
 FAMILY = "check"  # exams of neither training nor calibration
 EXAMS = 400
+CT_EXAMS = 30
 T2STAR_BANDS_MS = ((0.8, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 32))
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 CONFIDENCE_BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
@@ -133,19 +136,89 @@ def tables(judged: Sequence[Judged]) -> list[Table]:
     ]
 
 
+def one_by_one(title: str, judged: Sequence[Judged]) -> Table:
+    """A row for every exam."""
+    rows = []
+    for j in judged:
+        fit_error = f"{j.fit_error:.2%}" if np.isfinite(j.fit_error) else "not measurable"
+        what = (str(j.meta["seed"]), f"{j.meta['t2star_ms']:.1f}", f"{j.meta['snr']:.0f}")
+        found = (f"{j.dice_whole:.3f}", f"{j.dice_parenchyma:.3f}", fit_error, f"{j.confidence:.2f}", " ".join(j.codes))
+        rows.append((*what, *found))
+    header = ("exam", "T2* ms", "S0/σ", "Dice whole", "Dice parenchyma", "R2* error", "confidence", "doubts")
+    return Table(title, header, tuple(rows))
+
+
+def figure(judged: Sequence[Judged], path: Path) -> None:
+    """Draw the reliability diagram."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - half a second that measuring does not need
+
+    table = reliability_table(judged)
+    said, good = ([float(row[k]) for row in table.rows] for k in (2, 3))
+    count = [int(row[1]) for row in table.rows]
+    drawn = Figure(figsize=(4.2, 4.2), layout="constrained")
+    ax = drawn.subplots()
+    ax.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    error = [1.96 * np.sqrt(max(g * (1 - g), 0.25 / n) / n) for g, n in zip(good, count, strict=True)]
+    ax.errorbar(said, good, yerr=error, fmt="o-", color="tab:blue", capsize=2)
+    for x, y, n in zip(said, good, count, strict=True):
+        ax.annotate(str(n), (x, y), textcoords="offset points", xytext=(6, -10), fontsize=8)
+    ax.set(
+        xlabel="confidence said (mean of bin)",
+        ylabel="share of regions that are right",
+        xlim=(0, 1),
+        ylim=(-0.02, 1.05),
+    )
+    ax.set_title(f"{len(judged)} exams kept aside; numbers: exams per bin", fontsize=9)
+    drawn.savefig(path, dpi=110)
+
+
+def real_scans(data: Path, pictures: Path | None, net: network.Network) -> Table:
+    """What is said of real scans; their outlines are drawn for people to look at."""
+    rows = []
+    for scan in (real.axial_array(data), real.series(data, real.CORONAL_SERIES)):
+        found = real.found_in(scan, net)
+        if pictures is not None:
+            real.picture(scan, found, pictures / f"liver-{scan.name.replace('/', '-').replace(' ', '-')}.png")
+        slices = " ".join(f"{c:.2f}" for c in found.slice_confidence)
+        rows.append((scan.name, f"{found.confidence:.3f}", slices, " ".join(d.code for d in found.doubts)))
+    return Table("Real scans", ("scan", "confidence", "of slices", "doubts"), tuple(rows))
+
+
+def outside(arguments: argparse.Namespace, net: network.Network) -> Iterator[Table]:
+    """Tables of series that the generator did not draw."""
+
+    def judged(exams: Iterable[Exam]) -> list[Judged]:
+        return [judge(made, net, maps_of(made), explain=True) for made in exams]
+
+    yield one_by_one("The solver's phantom", judged(known.simulated()))
+    if arguments.cases:
+        yield one_by_one("Cases that went wrong once", judged(known.cases(arguments.cases)))
+    if arguments.data:
+        real_ct = judged(known.warped_ct(arguments.data / "anatomy", CT_EXAMS))
+        yield dice_table(f"One real CT, {CT_EXAMS} times warped", real_ct, by_t2star)
+        yield real_scans(arguments.data, arguments.pictures, net)
+
+
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exams", type=int, default=EXAMS)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first exam")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
+    parser.add_argument("--figure", type=Path, help="where to draw the reliability diagram")
+    parser.add_argument("--cases", type=Path, help="folder of stored cases")
+    parser.add_argument("--data", type=Path, help="folder of real data: anatomy, arrays, dicom")
+    parser.add_argument("--pictures", type=Path, help="folder for outlines on real scans")
     arguments = parser.parse_args()
     net = network.read(arguments.weights) if arguments.weights else network.shipped()
     seeds = range(arguments.first, arguments.first + arguments.exams)
-    judged = judge_all(net, seeds, FAMILY, arguments.processes)
-    for table in tables(judged):
+    judged = judge_all(net, seeds, FAMILY, arguments.processes) if arguments.exams else []
+    if arguments.figure:
+        figure(judged, arguments.figure)
+    for table in (*(tables(judged) if judged else ()), *outside(arguments, net)):
         sys.stdout.write(f"{table}\n")
+        sys.stdout.flush()
     sys.stdout.write(json.dumps({"sha256": net.sha256, "training": dict(net.record)}, indent=1) + "\n")
     return 0
 

@@ -68,7 +68,7 @@ class Evidence:
     clipped: float  # share at full scale
     unexplained: float | None  # reduced chi-square of the residuals
     moved_by_noise: float
-    moved_by_echoes: float
+    moved_by_echoes: float | None  # None of too few echoes to leave one out
     fat: FatEvidence | None
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
@@ -91,7 +91,7 @@ class Evidence:
         fat moves only the one that does not know it.
         """
         fat = self.fat
-        if fat is None or fat.echoes is None or fat.evidence < SEEN_FAT:
+        if fat is None or fat.echoes is None or self.moved_by_echoes is None or fat.evidence < SEEN_FAT:
             return False
         return fat.echoes <= min(MOST_FAT_ECHOES, BETTER * self.moved_by_echoes)
 
@@ -105,7 +105,7 @@ class Evidence:
         """How far the rate that is reported moves with single echoes."""
         if self.fat is not None and self.fat.echoes is not None and self.fat_is_seen:
             return self.fat.echoes
-        return self.moved_by_echoes
+        return self.moved_by_echoes or 0.0
 
 
 def judge(evidence: Evidence) -> tuple[Flag, ...]:
@@ -138,8 +138,8 @@ def _residuals(e: Evidence) -> Iterator[Flag]:
     left = "" if e.unexplained is None else f"what the decays leave is {e.unexplained:.1f} times what noise explains"
     if e.moved_by_model > MOST_MODEL:
         yield _no("residuals", f"not one exponential: R2* hangs on single echoes by {e.moved_by_model:.0%}")
-    elif e.fat is None and e.unexplained is not None and e.unexplained > FAR_UNEXPLAINED:
-        yield _no("residuals", f"{left}, and these echoes cannot tell whether it is fat")
+    elif e.moved_by_echoes is None and e.unexplained is not None and e.unexplained > FAR_UNEXPLAINED:
+        yield _no("residuals", f"{left}, and so few echoes cannot tell what that does to R2*")
     elif e.moved_by_model > MUCH_MODEL:
         yield _low("residuals", f"not quite one exponential: R2* hangs on single echoes by {e.moved_by_model:.0%}")
     elif e.unexplained is not None and e.unexplained > MOST_UNEXPLAINED and not e.fat_is_seen:

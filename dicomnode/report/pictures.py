@@ -172,7 +172,7 @@ def _images(made: Sheet, draft: Draft, k: int) -> float:
 def _iron(made: Sheet, draft: Draft, k: int, top: float) -> None:
     """Show the concentration on its scale, and below it the values of this slice's regions."""
     first = wording.lead(draft.result)
-    y = top + leading(SMALL)
+    y: float = top + 32
     if first is not None and wording.has_scale(*first):
         figures.iron_scale(made, Box(LEFT, top + 8, SCALE_WIDTH, 32), *first, SMALL)
         y = top + 40 + 2.7 * SMALL
@@ -257,7 +257,7 @@ def _foot(made: Sheet, draft: Draft) -> None:
     field = result.stack.field_strength_t
     echoes = result.stack.echo_times_ms
     at = "field unknown" if field is None else f"{field:.2f} T"
-    scan = f"{len(echoes)} echoes {echoes[0]:g} to {echoes[-1]:g} ms, {at}"
+    scan = f"{len(echoes)} echoes {echoes[0]:.4g} to {echoes[-1]:.4g} ms, {at}"
     made_by = f"{scan}; {MODEL_NAME} {draft.software_version}, result {draft.key[:12]}"
     made.write(LEFT, FOOT + 4, made_by, SMALL, made.palette.faint)
     made.paragraph((LEFT, FOOT + 4 + leading(SMALL)), RIGHT - LEFT, NOT_FOR_DIAGNOSIS, SMALL, made.palette.faint)

@@ -21,6 +21,10 @@ SMALLEST_PIECE = 0.12  # of the largest: smaller pieces of a slice are not follo
 BAND_MM = (8.0, 5.0)  # within and beyond the network's border, where the maps may move it
 LOCAL_MM = 18.0  # over which the liver's own rate and brightness may change
 VESSEL_REACH_MM = 14.0
+ZONE_MM = 4.0  # smoothing that tells a zone from texture and noise
+ZONE_DEVIATIONS = 4.0  # of the smoothed rate within the liver, from which on a zone is another tissue's,
+ZONE_LOGS = (0.22, 0.40)  # but never nearer, and never farther, than these differences of logarithms: 25 % and 50 %
+ZONE_FILLED = 0.3  # of the smoothing's weight must be known
 FEWEST = 60  # pixels from which the maps' distribution is learnt
 TRUST_IN_MAPS = 2.0  # weight of the maps' likeness against the network's log odds
 TAIL = 2.2  # deviations at which a pixel is as unlike as like
@@ -110,7 +114,21 @@ def parenchyma(mask: Mask, inside: Array, rates: Rates | None, spacing_mm: tuple
             return kept
     # Single pixels are noise, not vessels.
     without: Mask = kept & ~ndi.binary_opening(known & odd, np.ones((2, 2)))
-    return without
+    return without & ~_unlike_the_rest(rate, like, spacing_mm)
+
+
+def _unlike_the_rest(rate: Array, like: Mask, spacing_mm: tuple[float, float]) -> Mask:
+    """Wide zones whose rate is not the liver's: disturbed by air or metal, or another organ taken for liver."""
+    blur = [ZONE_MM / d for d in spacing_mm]
+    weight = ndi.gaussian_filter(like.astype(np.float32), blur, truncate=3)
+    smooth = ndi.gaussian_filter(np.where(like, rate, 0).astype(np.float32), blur, truncate=3) / np.maximum(
+        weight, 1e-3
+    )
+    usual = float(np.median(rate[like]))
+    spread = 1.4826 * float(np.median(np.abs(smooth[like] - usual)))
+    away = np.clip(ZONE_DEVIATIONS * spread, *ZONE_LOGS)
+    unlike: Mask = (weight > ZONE_FILLED) & (np.abs(smooth - usual) > away)
+    return unlike
 
 
 def _local(values: Array, among: Mask, spacing_mm: tuple[float, float]) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicomnode.measure.liver.border import RIM_MM
 from dicomnode.measure.liver.features import GRID_MM
 from dicomnode.measure.liver.finding import Doubt
 from dicomnode.measure.liver.network import INSIDE, LIVER, MISPLACED, SCENES
@@ -29,6 +30,7 @@ MOSTLY = 0.5  # share from which on a thing is called by its name
 BETTER = 1.6  # times the liver that the header's orientation shows
 ENOUGH_MM2 = 3000.0  # of liver in another orientation before that is named
 
+NO_LIVER, DISAGREES, DOUBTFUL = "no-liver", "slices-disagree", "slices-doubtful"
 _WORDS = {
     "head": ("not-an-abdomen", "The images look like a head, not like an abdomen."),
     "limbs": ("not-an-abdomen", "The images look like legs, not like an abdomen."),
@@ -46,22 +48,22 @@ class Seen:
     rim_mm: float
 
 
-def of_series(slices: Sequence[Seen], notes: Sequence[str]) -> tuple[Doubt, ...]:
-    """Doubts that need no second look."""
-    counting = [s for s, note in zip(slices, notes, strict=True) if note == ""]
+def of_series(slices: Sequence[Seen], notes: Sequence[Doubt | None]) -> tuple[Doubt, ...]:
+    """Doubts that need no second look; ``notes`` say why slices do not count."""
+    counting = [s for s, note in zip(slices, notes, strict=True) if note is None]
     doubts = list(_scene(slices))
     if not counting:
-        doubts.append(Doubt("no-liver", "No liver was found in any slice."))
+        doubts.append(Doubt(NO_LIVER, "No liver was found in any slice."))
         return tuple(doubts)
     area = sum(float(s.mask.sum()) * s.view.spacing_mm[0] * s.view.spacing_mm[1] for s in counting)
     if area < SMALL_MM2:
         doubts.append(Doubt("small", f"Only {area / 100:.0f} cm² of liver was found."))
     if max(_along_the_edge_mm(s.mask, s.view.spacing_mm) for s in counting) > CUT_MM:
         doubts.append(Doubt("cut-off", "The field of view cuts the liver off."))
-    if any(s.rim_mm < max(t.rim_mm for t in slices) for s in counting):
-        thin = min(s.rim_mm for s in counting)
-        doubts.append(Doubt("thin", f"The liver is thin: only {thin:.0f} mm of its rim are left out in places."))
-    return (*doubts, *_dropped(notes))
+    rim = min(s.rim_mm for s in counting)
+    if rim < RIM_MM:
+        doubts.append(Doubt("thin", f"The liver is thin: in places only {rim:.0f} mm of its rim are left out."))
+    return (*doubts, *_left_out(notes))
 
 
 def _scene(slices: Sequence[Seen]) -> tuple[Doubt, ...]:
@@ -76,9 +78,15 @@ def _along_the_edge_mm(mask: Mask, spacing_mm: tuple[float, float]) -> float:
     return float(max(along))
 
 
-def _dropped(notes: Sequence[str]) -> tuple[Doubt, ...]:
-    disagree = [f"slice {k + 1}: {note}" for k, note in enumerate(notes) if note and note != "no liver found"]
-    return (Doubt("slices-disagree", "Slices were left out: " + "; ".join(disagree) + "."),) if disagree else ()
+def _left_out(notes: Sequence[Doubt | None]) -> tuple[Doubt, ...]:
+    doubts = []
+    for code in (DISAGREES, DOUBTFUL):
+        said = [
+            f"slice {k + 1}, {note.sentence}" for k, note in enumerate(notes) if note is not None and note.code == code
+        ]
+        if said:
+            doubts.append(Doubt(code, f"Left out: {'; '.join(said)}."))
+    return tuple(doubts)
 
 
 def liver_like(seen: Look) -> float:

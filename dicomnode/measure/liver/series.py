@@ -9,8 +9,9 @@ import numpy as np
 
 from dicomnode.measure.liver import border, doubting, evidence
 from dicomnode.measure.liver.confidence import chance, log_odds
+from dicomnode.measure.liver.doubting import DISAGREES, DOUBTFUL, NO_LIVER
 from dicomnode.measure.liver.features import Noise
-from dicomnode.measure.liver.finding import LiverFinding
+from dicomnode.measure.liver.finding import Doubt, LiverFinding
 from dicomnode.measure.liver.looking import Look, look
 from dicomnode.measure.liver.network import shipped
 from dicomnode.measure.liver.views import View, view_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dicomnode.measure.liver.evidence import SliceEvidence
-    from dicomnode.measure.liver.finding import Doubt
     from dicomnode.measure.liver.network import Network
     from dicomnode.model import Maps, Plane
 
@@ -32,7 +32,6 @@ SLICE_HOLDS = 0.5  # chance from which on a slice counts where another one is be
 RATES_AGREE = 0.25  # difference of logarithms: beyond, a slice shows other tissue than the rest
 OVERLAP_HOLDS = 0.25  # with the better of its neighbours
 MANY = 3  # slices, from which on one that disagrees is outvoted
-NO_NOTE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +112,7 @@ def conclude(net: Network, gathered: Gathered) -> LiverFinding:
     numbers = series_numbers(gathered)
     confidence = 0.0 if numbers is None else chance(log_odds(net.arrays, "series", numbers))
     doubts = doubting.of_series([doubting.Seen(s.view, s.look, s.mask, s.rim_mm) for s in slices], notes)
+    doubts += _two_disagree(slices, notes)
     return _finding(net, slices, notes, confidence, doubts)
 
 
@@ -158,30 +158,39 @@ def _overlaps(slices: Sequence[Looked], planes: Sequence[Plane]) -> dict[tuple[i
     }
 
 
-def _notes(slices: Sequence[Looked], overlaps: dict[tuple[int, int], float]) -> list[str]:
-    """Why each slice does not count; empty where it does."""
+def _notes(slices: Sequence[Looked], overlaps: dict[tuple[int, int], float]) -> list[Doubt | None]:
+    """Why each slice does not count; None where it does."""
     best = max((s.odds for s in slices), default=-np.inf)
     notes = [_note(s, best) for s in slices]
-    counting = [k for k, note in enumerate(notes) if note == NO_NOTE]
+    counting = [k for k, note in enumerate(notes) if note is None]
     rates = {k: e.rate for k in counting if (e := slices[k].evidence) is not None and np.isfinite(e.rate)}
-    if len(rates) >= MANY:
-        usual = float(np.median(list(rates.values())))
-        for k, rate in rates.items():
-            if abs(np.log(rate / usual)) > RATES_AGREE:
-                notes[k] = f"its R2* of about {rate:.0f}/s is not that of the other slices, about {usual:.0f}/s"
-    for k in counting:
+    usual = float(np.median(list(rates.values()))) if rates else 1.0
+    for k in counting if len(counting) >= MANY else ():
         beside = [value for pair, value in overlaps.items() if k in pair]
-        if len(counting) >= MANY and beside and max(beside) < OVERLAP_HOLDS:
-            notes[k] = "its outline does not continue those of the slices beside it"
+        if beside and max(beside) < OVERLAP_HOLDS:
+            notes[k] = Doubt(DISAGREES, "its outline does not continue those of the slices beside it")
+        if k in rates and abs(np.log(rates[k] / usual)) > RATES_AGREE:
+            said = f"its R2* of about {rates[k]:.0f}/s is not that of the other slices, about {usual:.0f}/s"
+            notes[k] = Doubt(DISAGREES, said)
     return notes
 
 
-def _note(piece: Looked, best: float) -> str:
+def _note(piece: Looked, best: float) -> Doubt | None:
     if piece.evidence is None or not piece.mask.any():
-        return "no liver found"
+        return Doubt(NO_LIVER, "no liver found")
     if chance(piece.odds) < SLICE_HOLDS <= chance(best):
-        return "the outline is doubtful"
-    return NO_NOTE
+        return Doubt(DOUBTFUL, "the outline is doubtful")
+    return None
+
+
+def _two_disagree(slices: Sequence[Looked], notes: Sequence[Doubt | None]) -> tuple[Doubt, ...]:
+    """Of two slices neither outvotes the other: both stay, with a doubt."""
+    found = [s.evidence for s, note in zip(slices, notes, strict=True) if note is None and s.evidence is not None]
+    rates = [e.rate for e in found if np.isfinite(e.rate)]
+    if len(found) >= MANY or len(rates) < 2 or abs(np.log(rates[0] / rates[1])) <= RATES_AGREE:
+        return ()
+    said = f"The two slices with liver differ: R2* is about {rates[0]:.0f}/s in one and {rates[1]:.0f}/s in the other."
+    return (Doubt(DISAGREES, said),)
 
 
 def series_numbers(gathered: Gathered) -> Array | None:
@@ -209,9 +218,9 @@ def explained(net: Network, gathered: Gathered, found: LiverFinding) -> LiverFin
 
 
 def _finding(
-    net: Network, slices: Sequence[Looked], notes: Sequence[str], confidence: float, doubts: tuple[Doubt, ...]
+    net: Network, slices: Sequence[Looked], notes: Sequence[Doubt | None], confidence: float, doubts: tuple[Doubt, ...]
 ) -> LiverFinding:
-    counts = [note == NO_NOTE for note in notes]
+    counts = [note is None for note in notes]
 
     def stored(name: str) -> Mask:
         return np.stack([s.view.turn_back(getattr(s, name)) & c for s, c in zip(slices, counts, strict=True)])
@@ -222,7 +231,7 @@ def _finding(
         region=stored("region"),
         probability=np.stack([s.view.turn_back(s.look.liver) for s in slices]),
         slice_confidence=tuple(chance(s.odds) for s in slices),
-        notes=tuple(notes),
+        notes=tuple("" if note is None else note.sentence for note in notes),
         rim_mm=tuple(s.rim_mm for s in slices),
         confidence=confidence,
         doubts=doubts,

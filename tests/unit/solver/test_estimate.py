@@ -154,3 +154,60 @@ def test_air_outside_the_mask_tells_the_noise():
     assert fit.parameters["noise_source"] == "air"
     assert fit.n_coils == pytest.approx(4, rel=0.1)
     assert fit.sigma == pytest.approx(7.5, rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["admm", "nls"])
+def test_a_map_of_sigma_that_is_one_number_everywhere_changes_nothing(method):
+    _, s = image(3.0, 40)
+    one, mapped = (
+        fit_t2star(s, T, method=method, noise="rician", sigma=sigma, n_coils=1)
+        for sigma in (7.5, np.full((1, 96, 128), 7.5))
+    )
+    np.testing.assert_allclose(mapped.r2star_per_s, one.r2star_per_s, rtol=1e-4)
+    np.testing.assert_allclose(mapped.s0, one.s0, rtol=1e-4)
+    assert one.sigma_map is None
+    assert mapped.sigma == one.sigma
+
+
+def test_every_voxel_has_its_own_sigma():
+    rng = np.random.default_rng(8)
+    sigma = np.linspace(4, 16, 64)[None, :] * np.ones((64, 1))
+    clean = 150 * np.exp(-T / 4) * np.ones((64, 64, 1))
+    s = np.abs(clean + sigma[..., None] * (rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape)))
+    own, common = (fit_t2star(s, T, method="nls", noise="rician", sigma=k, n_coils=1) for k in (sigma, 10.0))
+    error = [abs(np.nanmedian(fit.r2star_per_s[:, 48:]) / 250 - 1) for fit in (own, common)]
+    assert error[0] < 0.03 < error[1]
+    assert fit_t2star(s, T, weights=(1.0, 10.0), sigma=sigma, n_coils=1).sigma == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], np.full((96, 128), -1.0), np.full((96, 128), np.nan)])
+def test_a_map_of_sigma_that_cannot_be_one_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match="sigma"):
+        fit_t2star(image()[1], T, sigma=wrong)
+
+
+def test_what_is_known_of_the_noise_is_told():
+    _, s = image(6.0, 50)
+    told = fit_t2star(s, T).parameters
+    assert told["noise_confidence"] == "high"
+    assert told["n_coils_range"][0] <= 1 <= told["n_coils_range"][1]
+    assert told["sigma_rel_sd"] < 0.05
+    assert fit_t2star(s, T, sigma=6.0, n_coils=1).parameters["noise_confidence"] == "given"
+
+
+def test_a_sigma_that_is_little_known_claims_less_and_doubts_more():
+    image_of_few = np.random.default_rng(9).normal(0, 1, (6, 7, 8))
+    s = np.abs(60 * np.exp(-T / 3) + 4 * image_of_few)
+    fit = fit_t2star(s, T)
+    sure = fit_t2star(s, T, sigma=fit.sigma, n_coils=1)
+    both = fit.valid & sure.valid
+    assert fit.parameters["noise_confidence"] in {"low", "unknown"}
+    assert np.isnan(fit.at_least_r2star_per_s).all()
+    assert np.count_nonzero(fit.valid) <= np.count_nonzero(sure.valid)
+    assert np.all(fit.r2star_sd_per_s[both] >= sure.r2star_sd_per_s[both])
+
+
+def test_noise_under_one_grey_level_is_found():
+    _, s = image(6.0, 50)
+    for sigma in (0.3, 0.7):
+        assert fit_t2star(np.rint(s * sigma / 6), T).sigma == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.1)

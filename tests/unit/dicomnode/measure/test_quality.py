@@ -55,7 +55,7 @@ def test_a_good_decay_has_no_flag():
         ({"invalid": 0.6}, "invalid-voxels"),
         ({"clipped": 0.3}, "clipped"),
         ({"unexplained": 187.0, "moved_by_echoes": 0.4}, "residuals"),
-        ({"unexplained": 50.0, "fat": None}, "residuals"),
+        ({"unexplained": 50.0, "moved_by_echoes": None, "fat": None}, "residuals"),
         ({"moved_by_echoes": 0.6, "fat": quality.FatEvidence(0.3, 0.5, 1e4)}, "residuals"),
         ({"moved_by_echoes": 0.1, "fat": quality.FatEvidence(0.3, None, 1e4)}, "fat"),
         ({"mixed": 0.6, "classes": 0.9}, "mixed"),

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -116,3 +118,32 @@ def test_the_result_names_its_finder():
     finder = found(abdomen()).finder
     assert len(finder["sha256"]) == 64
     assert finder["training"]["samples"] > 0
+
+
+def test_a_slice_with_another_rate_than_the_rest_is_left_out_and_said():
+    made = abdomen(slices=4)
+    signal = np.asarray(made.signal, np.float32).copy()
+    # The third slice decays half as fast as the liver of the others.
+    slower = np.exp(np.asarray(made.echo_times_ms) / 1000 * 100.0)
+    signal[2] *= slower
+    finding = found(made, signal=signal)
+    assert not finding.mask[2].any()
+    assert finding.notes[2]
+    assert {"slices-disagree", "slices-doubtful"} & {doubt.code for doubt in finding.doubts}
+
+
+def test_a_liver_at_the_images_edge_is_said_to_be_cut():
+    made = abdomen()
+    columns = np.flatnonzero(made.whole.any((0, 1)))
+    first = int(columns[0] + 0.3 * np.ptp(columns))
+    planes = tuple(
+        replace(p, columns=p.columns - first, position=(p.position[0] + first * 2.2, *p.position[1:]))
+        for p in made.planes()
+    )
+    finding = found(made, signal=made.signal[:, :, first:], planes=planes)
+    assert "cut-off" in {doubt.code for doubt in finding.doubts}
+
+
+def test_importing_the_finder_reads_no_weights():
+    code = "import dicomnode.measure.liver.network as n; assert n.shipped.cache_info().currsize == 0"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
