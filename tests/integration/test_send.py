@@ -182,7 +182,7 @@ def test_pages_go_losslessly_compressed_where_the_destination_takes_that(pacs, p
 def test_pages_go_as_they_are_where_the_destination_does_not_and_the_log_says_so(pacs, page, caplog):
     server = pacs()
     structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
-    with caplog.at_level(logging.WARNING, "dicomnode.delivery"):
+    with caplog.at_level(logging.WARNING, "dicomnode.send"):
         assert outcomes(to(server.port, compress_pages="jpeg-ls"), [page]) == [Outcome.DELIVERED]
     structlog.reset_defaults()
     assert server.files[0].file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
