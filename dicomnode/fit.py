@@ -11,7 +11,7 @@ import numpy as np
 import dicomnode
 from dicomnode.model import DecayCurve, FitRecord, Maps
 from solver import fit_t2star
-from solver.noise import expected_magnitude, mean_of_noise
+from solver.noise import expected_magnitude, magnitude_variance, mean_of_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,6 @@ def fit(
     )
     valid = np.asarray(result.valid, bool)
     sigma = np.broadcast_to(np.asarray(result.sigma, float).reshape(-1), (len(signal),))
-    sigma_map = getattr(result, "sigma_map", None)
     return Maps(
         t2star_ms=_map(result.t2star_ms, valid),
         r2star_per_s=_map(result.r2star_per_s, valid),
@@ -61,8 +60,8 @@ def fit(
             parameters=dict(result.parameters),
             software_version=dicomnode.__version__,
         ),
-        beyond=~valid & np.isfinite(result.at_least_r2star_per_s),
-        sigma_map=None if sigma_map is None else np.asarray(sigma_map, np.float32),
+        beyond=np.asarray(result.beyond, bool),
+        sigma_map=None if result.sigma_map is None else np.asarray(result.sigma_map, np.float32),
     )
 
 
@@ -252,14 +251,14 @@ def unexplained(
     """
     if len(echo_times_ms) < 3:
         return None
-    noise = Noise.of(maps).within(maps, region)
+    noise = Noise.of(maps)
     n_coils = 0.0 if maps.record.parameters.get("noise", maps.record.noise) == "gaussian" else noise.n_coils
+    sigma = noise.sigma if maps.sigma_map is None else maps.sigma_map[region][:, None].astype(np.float64)
     t = np.asarray(echo_times_ms) / 1000
     s0, rate = (values[region][:, None].astype(np.float64) for values in (maps.s0, maps.r2star_per_s))
-    clean = s0 * np.exp(-rate * t) / noise.sigma
+    clean = s0 * np.exp(-rate * t) / sigma
     expected, _ = expected_magnitude(clean, n_coils)
-    variance = clean**2 + 2 * n_coils - expected**2 if n_coils else np.ones_like(clean)
-    square = (signal[region] / noise.sigma - expected) ** 2 / np.maximum(variance, 0.2)
+    square = (signal[region] / sigma - expected) ** 2 / np.maximum(magnitude_variance(clean, n_coils), 0.2)
     return float(np.mean(square) * len(t) / (len(t) - 1))
 
 

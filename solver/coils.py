@@ -25,7 +25,8 @@ RARE = 0.01  # voxels with residuals of less than that probability whatever N ar
 FEWEST = 0.1  # share of the voxels that must be heard
 FEWEST_VOXELS = 64
 NEAR = 8.0  # sigma left at the last echo, at most, where a floor would show
-DECISIVE = 0.03  # of ln likelihood for each of these voxels; one coil stays near half of it at most
+NOTICEABLE = 0.03  # of ln likelihood for each of these voxels; one coil stays near half of it at most
+DECISIVE = 0.15  # of it; what fat makes of one coil stays near half of it
 EXCESS = 1.4  # of squared residuals over the variance of that noise: then something else bends the decays
 LOW = 7.0  # sigma^2 of power up to which a tile tells N by its moments: above, errors of sigma decide
 FEWEST_LOW = 40  # of them
@@ -125,8 +126,9 @@ def coils_of_tissue(samples: NDArray[Any], t: NDArray[Any], bounds: tuple[float,
     if np.count_nonzero(heard) < FEWEST * np.count_nonzero(near):
         return 1.0, "unclear"
     best = _likeliest(fits, heard)
-    if best == 1 or np.mean(fits[1.0].cost[heard] - fits[best].cost[heard]) < DECISIVE:
-        return 1.0, "assumed"
+    gain = float(np.mean(fits[1.0].cost[heard] - fits[best].cost[heard]))
+    if best == 1 or gain < DECISIVE:
+        return 1.0, "unclear" if gain > NOTICEABLE else "assumed"
     fits |= {n: _fit(s, t, bounds, start, n) for n in (best / np.sqrt(2), best * np.sqrt(2))}
     best = _likeliest(fits, heard)
     return (best, "decays") if np.mean(fits[best].excess[heard]) < EXCESS else (1.0, "unclear")

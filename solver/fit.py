@@ -40,6 +40,7 @@ class T2StarFit:
     r2star_per_s: NDArray[Any]
     r2star_sd_per_s: NDArray[Any]  # standard deviation of r2star_per_s
     at_least_r2star_per_s: NDArray[Any]  # finite where R2* is beyond the measurable range: "more than this"
+    beyond: NDArray[np.bool_]  # decays too fast to be measured, whether or not a bound is known
     valid: NDArray[np.bool_]
     sigma: (
         float  # noise standard deviation of real and imaginary channels, in the units of the input, typical of tissue
@@ -281,6 +282,7 @@ def _assemble(
         r2star_per_s=kept(rate * (1000 / t_last)),
         r2star_sd_per_s=kept(deviation),
         at_least_r2star_per_s=at_least,
+        beyond=beyond.reshape(shape),
         valid=valid.reshape(shape),
         sigma=settings.sigma,
         sigma_map=None if maps is None else maps.reshape(shape),

@@ -256,7 +256,8 @@ def _mark(sheet: Sheet, box: Box, numbers: RoiMeasurement, size: float) -> None:
         return
     if numbers.lic is not None and not wording.is_under_range(numbers):
         _bar(sheet, box, numbers.lic.ci95, size)
-    x = box.x + along(value) * box.width
+    exact = value if numbers.lic is None or wording.is_under_range(numbers) else numbers.lic.value
+    x = box.x + along(exact) * box.width
     top = y - 1.05 * size
     sheet.fill(((x - 0.45 * size, top), (x + 0.45 * size, top), (x, y - 0.15 * size)), sheet.palette.ink)
 

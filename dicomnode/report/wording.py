@@ -89,13 +89,17 @@ def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     if not roi.mask.any():
         return Answer(what, f"no reliable {roi.name} region")
     stops = [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
-    return Answer(what, f"withheld because {stops[0].sentence}" if stops else "the region could not be measured")
+    return Answer(
+        what, f"withheld because {_inner(stops[0].sentence)}" if stops else "the region could not be measured"
+    )
 
 
 def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
     beyond = "beyond what this scan can measure"
     if bound.lic_mg_per_g is None or roi.finding != "liver":
         return Answer(f"{subject} not given", f"R2* more than {rate(bound.r2star_per_s)}, {beyond}")
+    if bound.lic_mg_per_g < BANDS[0][1]:  # says nothing, and "normal or more" would be read as normal
+        return Answer(f"{subject} not given", beyond)
     word = band_of(bound.lic_mg_per_g)[2]
     more = word if word == BANDS[-1][2] else f"{word} or more"
     return Answer(f"{subject} more than {bound.lic_mg_per_g:.1f} mg/g dry weight", f"{beyond}; {more} ({BAND_SCHEME})")
@@ -220,7 +224,7 @@ def band(roi: Roi, numbers: RoiMeasurement) -> str:
 
 def has_scale(roi: Roi, numbers: RoiMeasurement) -> bool:
     """Whether there is a concentration, or a bound of one, to be shown among the published ranges."""
-    bound = numbers.at_least is not None and numbers.at_least.lic_mg_per_g is not None
+    bound = numbers.at_least is not None and (numbers.at_least.lic_mg_per_g or 0.0) >= BANDS[0][1]
     known = numbers.measurable and (numbers.lic_mg_per_g is not None or is_under_range(numbers))
     return roi.finding == "liver" and (known or bound)
 
@@ -243,6 +247,11 @@ def capital(sentence: str) -> str:
     """Return a sentence that begins with a capital; names of quantities and codes stay as they are."""
     first = sentence.split(" ", 1)[0]
     return sentence if any(c.isdigit() or c in "*σ" for c in first[:_FEW]) else sentence[:1].upper() + sentence[1:]
+
+
+def _inner(sentence: str) -> str:
+    """Return a sentence as part of another: its first letter small, unless it names a quantity."""
+    return sentence if sentence[1:2].isupper() or sentence[1:2].isdigit() else sentence[:1].lower() + sentence[1:]
 
 
 def confidence(value: float | None) -> str:
@@ -282,7 +291,7 @@ def _verdict(numbers: RoiMeasurement) -> str:
         return f"No number is given: {_count(stops, 'reason')} against it."
     if doubts:
         return f"The number stands with doubt: {_count(doubts, 'reason')} for low confidence."
-    return "Nothing speaks against the number."
+    return "Nothing speaks against the number" + (f"; {_count(len(grades), 'note')}." if grades else ".")
 
 
 def _count(n: int, what: str) -> str:

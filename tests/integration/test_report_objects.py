@@ -36,6 +36,7 @@ from dicomnode.model import (
     SliceValue,
     Statistics,
 )
+from dicomnode.report import regions
 from dicomnode.report.identity import result_key
 from dicomnode.simulate import DIALECTS, ORIENTATIONS, SeriesPlan
 
@@ -246,14 +247,16 @@ def test_values_come_back_in_their_place(dialect, orientation, tmp_path):
 
 
 def _assert_values_in_place(stack: EchoStack, folder: Path) -> None:
-    maps = result_of(stack).maps
+    result = result_of(stack)
+    maps = result.maps
     for output in written(stack, folder, ("mr_maps", "parametric_maps")):
         if output.kind == "parametric_map_t2star":
             _assert_frames(hd.pm.ParametricMap.from_file(output.path), stack, maps.t2star_ms)
         if output.kind == "mr_map_r2star":
             d = pydicom.dcmread(output.path)
             k = _slice_at(stack, d.ImagePositionPatient)
-            np.testing.assert_array_equal(d.pixel_array, np.rint(maps.r2star_per_s[k]))
+            expected = np.where(regions.beyond(result)[k], 65535, np.rint(maps.r2star_per_s[k]))
+            np.testing.assert_array_equal(d.pixel_array, expected)
 
 
 def _assert_frames(image: hd.pm.ParametricMap, stack: EchoStack, expected: np.ndarray) -> None:

@@ -57,7 +57,7 @@ class Study:
         """Stored values of a map, (slices, K, L)."""
         return np.stack([image.pixel_array for image in self.objects(kind)])
 
-    def shown(self, kind: str) -> NDArray[Any]:
+    def in_units(self, kind: str) -> NDArray[Any]:
         """What a viewer shows of a map: stored values after Rescale."""
         return self.values(kind) * float(self.objects(kind)[0].get("RescaleSlope", 1))
 
@@ -86,16 +86,13 @@ class Study:
 
     @property
     def measured(self) -> NDArray[np.bool_]:
-        """The voxels of the first segment, (slices, K, L)."""
+        """The voxels of all segments, (slices, K, L)."""
         (segmentation,) = self.objects("segmentation")
         places = [tuple(map(float, image.ImagePositionPatient)) for image in self.objects("mr_map_r2star")]
         mask = np.zeros(self.values("mr_map_r2star").shape, bool)
-        (shared,) = segmentation.SharedFunctionalGroupsSequence
         for frame, pixels in zip(segmentation.PerFrameFunctionalGroupsSequence, segmentation.pixel_array, strict=True):
-            named = frame if "SegmentIdentificationSequence" in frame else shared
-            if named.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1:
-                place = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-                mask[int(np.argmin(np.linalg.norm(np.array(places) - place, axis=1)))] |= pixels.astype(bool)
+            place = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+            mask[int(np.argmin(np.linalg.norm(np.array(places) - place, axis=1)))] |= pixels.astype(bool)
         return mask
 
 

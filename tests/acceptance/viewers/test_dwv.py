@@ -27,7 +27,7 @@ def seen(simulated, shelf, look):
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_the_value_under_a_known_position_is_in_the_unit_of_the_map(simulated, seen, kind):
-    expected = [float(simulated.shown(kind)[voxel]) for voxel in simulated.landmarks]
+    expected = [float(simulated.in_units(kind)[voxel]) for voxel in simulated.landmarks]
     assert seen[kind].told["values"] == pytest.approx(expected)
 
 

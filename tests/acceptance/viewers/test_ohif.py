@@ -63,7 +63,7 @@ def flat_places(page):
 
 @pytest.mark.parametrize("product", ["r2star", "t2star"])
 def test_the_probe_reads_the_value_under_a_known_position_in_the_unit_of_the_map(scan, seen, product):
-    values = scan.shown(f"mr_map_{product}")
+    values = scan.in_units(f"mr_map_{product}")
     said = {(int(c), int(r)): float(v.replace(",", "")) for c, r, v in PROBE.findall(seen[product].text)}
     expected = {(c, r): float(values[k, r, c]) for k, r, c in scan.landmarks}
     assert said == pytest.approx(expected, rel=5e-3)  # it prints three digits

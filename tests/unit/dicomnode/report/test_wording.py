@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomnode.model import Drawn, Estimate, Limit
+from dicomnode.model import Drawn, Estimate, Grade, Limit
 from dicomnode.report import wording
 from tests.unit.dicomnode.report.conftest import DOUBT, STOP
 
@@ -46,6 +46,12 @@ def test_beyond_the_range_the_answer_is_a_bound(bench, bound, said):
     assert str(wording.headline(result)) == expected
 
 
+def test_a_bound_that_says_nothing_is_not_the_answer(bench):
+    result = answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(STOP,), at_least=Limit(4.0, 0.1))
+    assert str(wording.headline(result)) == "Liver iron not given: beyond what this scan can measure"
+    assert not wording.has_scale(result.rois[0], result.measurements[0])
+
+
 def test_without_a_liver_there_is_no_value_and_it_says_how_to_get_one(bench):
     empty = np.zeros_like(bench.result().rois[0].mask)
     result = answered(bench, mask=empty, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(STOP,))
@@ -56,6 +62,9 @@ def test_without_a_liver_there_is_no_value_and_it_says_how_to_get_one(bench):
 def test_a_number_that_is_withheld_says_why(bench):
     stop = replace(STOP, code="mixed", sentence="R2* spreads over more than one tissue does")
     result = answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(stop, DOUBT))
+    mirrored = replace(stop, sentence="The image looks mirrored")
+    said = wording.headline(answered(bench, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(mirrored,)))
+    assert said.meaning == "withheld because the image looks mirrored"
     assert (
         str(wording.headline(result))
         == "No liver iron value: withheld because R2* spreads over more than one tissue does"
@@ -95,6 +104,8 @@ def test_the_quality_is_said_grade_by_grade(bench):
     assert wording.quality(answered(bench, flags=()))[0] == "Nothing speaks against the number."
     assert wording.quality(answered(bench, flags=(DOUBT,)))[0].startswith("The number stands with doubt: 1 reason")
     assert wording.quality(answered(bench, flags=(STOP, DOUBT)))[0].startswith("No number is given: 1 reason")
+    note = replace(DOUBT, grade=Grade.INFO)
+    assert wording.quality(answered(bench, flags=(note,)))[0] == "Nothing speaks against the number; 1 note."
     assert [flag.grade for flag in wording.flags_by_grade((DOUBT, STOP))] == [STOP.grade, DOUBT.grade]
 
 
