@@ -145,11 +145,11 @@ class Sender:
         try:
             status = association.send_c_store(data_set)
         except ValueError as fault:  # pynetdicom: no accepted presentation context, or it cannot be encoded
-            if str(fault).startswith("Failed to encode"):
+            if not association.is_established:
+                raise NoAnswer(f"{destination.name} closed the association") from fault
+            if _has_context(association, data_set):
                 return Sent(uid, Outcome.REFUSED, "this object cannot be encoded")
-            if association.is_established:
-                return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {data_set.SOPClassUID.name}")
-            raise NoAnswer(f"{destination.name} closed the association") from fault
+            return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {data_set.SOPClassUID.name}")
         except RuntimeError as fault:  # pynetdicom: the association is gone
             raise NoAnswer(f"{destination.name} closed the association") from fault
         if "Status" not in status:
@@ -188,6 +188,15 @@ def _takes(association: Association, syntax: str) -> bool:
     """Whether the peer takes pages in that syntax."""
     taken = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
     return (_PAGE, syntax) in taken
+
+
+def _has_context(association: Association, data_set: pydicom.Dataset) -> bool:
+    """Whether the peer takes objects of this kind as this one is encoded."""
+    offered = _offered(str(data_set.file_meta.TransferSyntaxUID))
+    return any(
+        one.abstract_syntax == data_set.SOPClassUID and str(one.transfer_syntax[0]) in offered
+        for one in association.accepted_contexts
+    )
 
 
 def _is_page(data_set: pydicom.Dataset) -> bool:
