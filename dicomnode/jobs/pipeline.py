@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -42,11 +43,14 @@ if TYPE_CHECKING:
 
 _Section = TypeVar("_Section", bound=BaseModel)
 STEPS = ("fit", "measure", "report")
+_LOADED_LATE = ("matplotlib.colors",)  # what steps load when they need it, so that no command has to
 _MAPS, _MEASUREMENT = "maps.npz", "measurement.npz"
 
 
 def prepare() -> None:
-    """Load the compiled kernels; importing this module has loaded the rest of what a step needs."""
+    """Load the compiled kernels and what is imported late; importing this module has loaded the rest."""
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
     compile_kernels()
 
 
