@@ -75,7 +75,7 @@ def test_a_node_killed_while_receiving_finishes_when_the_scanner_sends_again(ort
     sender.wait(120)
     node.start()
     storescu(node, files)
-    wait_for(lambda: any(entry["status"] == "done" for entry in node.status()), 120, "the result")
+    wait_for(lambda: any(entry["status"] in FINISHED for entry in node.status()), 120, "the result")
 
 
 def assert_once_in_the_pacs(orthanc, node, keys, tmp_path, seeds):
