@@ -223,8 +223,8 @@ def fall(
 
     The median power of the first two echoes lies between A² + 2Nσ² (1 - 1/9N)³, what the median of chi-square adds
     where nothing is left, and A² + 2Nσ². What is left at the least of the first, with sigma and N as wrong as they may
-    be, against what may be left at the most of the second, is the slowest decay they allow. Where already the first is
-    lost in the floor, it is the fall from ``s0``, which must be a cautious lower bound of the amplitude at time 0.
+    be, against what may be left at the most of the second, is the slowest decay they allow; so is the fall to the
+    first from ``s0``, which must be a cautious lower bound of the amplitude at time 0. The faster of the two is given.
     """
     square = np.square(signal[region].astype(np.float64))[:, :2]
     middle, error = np.median(square, axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
@@ -234,10 +234,10 @@ def fall(
     low = middle - 2 * most_coils * noise.sigma**2 - doubt
     high = np.maximum(middle - floor * (1 - 1 / (9 * noise.n_coils)) ** 3, 0) + doubt
     t = np.asarray(echo_times_ms[:2]) / 1000
-    if low[0] > high[1] > 0:
-        return float(np.log(low[0] / high[1]) / 2 / (t[1] - t[0]))
     top = np.sqrt(high[0])
-    return float(np.log(s0 / top) / t[0]) if s0 > top > 0 else None
+    bounds = [float(np.log(low[0] / high[1]) / 2 / (t[1] - t[0]))] if low[0] > high[1] > 0 else []
+    bounds += [float(np.log(s0 / top) / t[0])] if s0 > top > 0 else []
+    return max(bounds, default=None)
 
 
 _SHARED = 9.0  # voxels that share their noise where images were interpolated

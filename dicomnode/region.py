@@ -40,7 +40,8 @@ FEWEST_VOXELS = 30  # of a slice or a block, for a median of its own
 BLOCK_MM = 25.0  # a texture's length: medians of such blocks differ as samples of the organ do
 JOINED_VOXELS = 50.0  # that a regularised fit lets share their noise
 NEARBY_MM = 40.0  # around a region: tissue whose amplitude bounds that of the region
-CAUTIOUS = 25.0  # per cent of that tissue are darker than the bound
+DARKER = 25.0  # per cent of that tissue that are darker than what the region is taken to be
+CAUTIOUS = 0.7  # of that amplitude: livers are as bright as the tissue around, coils are not even
 # What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
 HARMLESS = frozenset(
     {"beyond-range", "invalid-voxels", "interval", "noise", "mixed", "residuals", "fat", "slices-disagree"}
@@ -265,7 +266,7 @@ def _slice(roi: Roi, k: int, n_voxels: int, value: float | None, line: iron.Cali
 
 def _reach(region: _Region, decay: DecayCurve, line: iron.Calibration | None) -> Limit | None:
     """Up to where this protocol measures a region as bright as this one."""
-    s0 = max(decay.s0 or 0.0, decay.signal[0])
+    s0 = decay.s0 or max(decay.signal[0], _brightness(region))
     second = region.images.stack.echo_times_ms[1]
     found = quality.reach_per_s(s0, region.noise.sigma, region.noise.n_coils, second)
     return None if found is None else iron.limit(found, line)
@@ -279,10 +280,18 @@ def _bound(region: _Region, flags: tuple[Flag, ...]) -> float | None:
     if region.noise.source in {"unclear", "unknown"}:
         return None  # a floor of many coils looks like a decay that levels off
     images = region.images
-    near = ndimage.distance_transform_edt(~region.roi.mask, sampling=(1e9, *images.step_mm)) <= NEARBY_MM
-    around = images.maps.s0[near & ~region.roi.mask & images.maps.valid]
-    s0 = float(np.percentile(around, CAUTIOUS)) if around.size >= FEWEST_VOXELS else 0.0
-    return fitting.fall(images.signal, images.stack.echo_times_ms, region.roi.mask, region.noise, s0)
+    s0 = CAUTIOUS * _brightness(region)
+    found = fitting.fall(images.signal, images.stack.echo_times_ms, region.roi.mask, region.noise, s0)
+    reach = quality.reach_per_s(_brightness(region), region.noise.sigma, 1.0, images.stack.echo_times_ms[1])
+    return found if found is not None and found > quality.TELLING * (reach or 0.0) else None
+
+
+def _brightness(region: _Region) -> float:
+    """Amplitude at time 0 of the darker tissue around a region, 0 where there is none: its own may be lost."""
+    images, mask = region.images, region.roi.mask
+    near = ndimage.distance_transform_edt(~mask, sampling=(1e9, *images.step_mm)) <= NEARBY_MM
+    around = images.maps.s0[near & ~mask & images.maps.valid]
+    return float(np.percentile(around, DARKER)) if around.size >= FEWEST_VOXELS else 0.0
 
 
 def _advice(region: _Region, withheld: RoiMeasurement) -> str:
@@ -299,9 +308,11 @@ def _calibration(
     roi: Roi, field_t: float | None, settings: MeasureSettings
 ) -> tuple[iron.Calibration | None, tuple[Flag, ...]]:
     """The line of a region, or why it has none."""
-    organ = ORGANS.get(roi.finding)
-    if settings.calibration == "none" or (organ is not None and roi.name in organ.without_iron):
+    if settings.calibration == "none":
         return None, ()
+    organ = ORGANS.get(roi.finding)
+    if organ is not None and roi.name in organ.without_iron:
+        return None, (Flag("no-calibration", Grade.INFO, "LIC not given: the circle holds more than parenchyma"),)
     line = None if organ is None else organ.calibration(settings.calibration, field_t, _own_lines(settings))
     return (line, ()) if line is not None else (None, (_no_calibration(roi.finding, field_t, settings.calibration),))
 

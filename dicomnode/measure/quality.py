@@ -291,6 +291,7 @@ def _of_mean(values: Sequence[float]) -> float:
     return float(_MEDIAN * 1.4826 * np.median(np.abs(np.array(values) - np.median(values))) / math.sqrt(len(values)))
 
 
+TELLING = 0.3  # of what the protocol could measure: a lower bound beyond the range is not worth a word
 LEAST_CLEAR = 3.0  # sigma that must be left at the second echo
 
 
