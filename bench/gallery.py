@@ -18,11 +18,12 @@ import pydicom
 from PIL import Image
 
 import dicomnode
-from dicomnode import analyse, group, header, offline, report, simulate
+from dicomnode import analyse, group, header, report, simulate
 from dicomnode.config import Settings
 from dicomnode.measure import rois
 from dicomnode.model import Drawn, Identity, Result
-from dicomnode.report import identity
+from dicomnode.operate import offline
+from dicomnode.report import identity, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +142,7 @@ def _drawn(scratch: Path) -> Shown:
     outputs = report.write(result, target, created=WRITTEN, settings=wanted, shown_on=maps)
     local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
     title = "Drawn: a region that a reader drew on the maps of the moderate one"
-    return _shown("drawn", title, target, analyse.summary_of(result, local))
+    return _shown("drawn", title, target, summary.of(result, local))
 
 
 def _maps(results: Path) -> dict[str, list[pydicom.Dataset]]:

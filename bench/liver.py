@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import anatomy, scans
-from dicomnode import analyse, offline
+from dicomnode import analyse
 from dicomnode.compare.tables import Table
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
 from dicomnode.measure import iron
+from dicomnode.operate import offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

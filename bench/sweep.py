@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicomnode import analyse, offline, simulate
+from dicomnode import analyse, simulate
 from dicomnode.compare.tables import Table
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
+from dicomnode.operate import offline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

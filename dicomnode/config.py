@@ -26,6 +26,10 @@ PRODUCTS = (
 PUBLISHED_CALIBRATIONS = ("hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014")
 
 
+NAMED_BY = "DICOMNODE_CONFIG"  # an environment variable
+SYSTEM_FILE = Path("/etc/dicomnode/config.toml")
+
+
 def _ae_title(text: str) -> str:
     """PS3.5 6.2: at most 16 characters, no backslash or control character, not only spaces."""
     title = text.strip(" ")
@@ -201,6 +205,15 @@ class RetentionSettings(Section):
     """How long local files are kept: for ever; nothing to set yet."""
 
 
+# By section: what provably changes no number of a result whose source images are known, and so is no part of its
+# identity: how long is waited for images, and how many processes fit.
+_CHANGES_NO_NUMBER = {
+    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds"),
+    "fit": ("workers", "deaths_allowed"),
+    "measure": (),
+}
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -229,9 +242,14 @@ class Settings(Section):
         return self.engine.url or f"sqlite:///{self.storage_folder() / 'engine.sqlite'}"
 
     def result_parameters(self) -> dict[str, Any]:
-        """Every setting that can change a number in a result: part of each result's identity."""
-        fit = self.fit.model_dump(mode="json", include={"method", "noise", "weights"})
-        return {"fit": fit, "measure": self.measure.model_dump(mode="json")}
+        """Every setting that can change a number in a result: part of each result's identity.
+
+        All of the sections but what provably cannot; what is added to them is part of it unless it is said to be none.
+        """
+        return {
+            name: getattr(self, name).model_dump(mode="json", exclude=set(cannot))
+            for name, cannot in _CHANGES_NO_NUMBER.items()
+        }
 
 
 def load(path: Path | None, *, for_serving: bool = False) -> Settings:
@@ -276,13 +294,15 @@ def _faults_of_serving(raw: dict[str, Any], lines: _Lines) -> list[str]:
     return faults
 
 
-def default_path() -> Path | None:
-    """Where the file is looked for when the command line names none."""
-    named = os.environ.get("DICOMNODE_CONFIG")
-    if named:
-        return Path(named)
-    system = Path("/etc/dicomnode/config.toml")
-    return system if system.is_file() else None
+def named_file() -> Path | None:
+    """The file that the environment names."""
+    named = os.environ.get(NAMED_BY)
+    return Path(named) if named else None
+
+
+def system_file() -> Path | None:
+    """The file of the node on this machine; what only looks at files never reads it unasked."""
+    return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
 
 
 def _read(path: Path | None) -> tuple[str, dict[str, Any]]:

@@ -15,7 +15,7 @@
         ├── Unreachable          no association; nothing was sent             retried for days
         └── NoAnswer             sent, but no response arrived: unknown       retried, same UIDs
 
-Each class knows the DIMSE status a C-STORE is answered with and whether trying again can help.
+Each class knows the DIMSE status that a C-STORE is answered with.
 """
 
 from typing import ClassVar
@@ -25,7 +25,6 @@ class NodeError(Exception):
     """Something the node has a name for went wrong."""
 
     dimse_status: ClassVar[int] = 0xC000
-    retry: ClassVar[bool] = False
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (type(self).__doc__ or "").split("\n")[0])
@@ -57,7 +56,6 @@ class StorageError(NodeError):
     """The disk refused; the sender keeps the object."""
 
     dimse_status = 0xA700
-    retry = True
 
 
 class DiskLow(StorageError):
@@ -67,8 +65,6 @@ class DiskLow(StorageError):
 class StepError(NodeError):
     """A processing step failed."""
 
-    retry = True
-
 
 class DeliveryError(NodeError):
     """A destination did not take an object."""
@@ -77,10 +73,6 @@ class DeliveryError(NodeError):
 class Unreachable(DeliveryError):
     """No association with the destination could be opened."""
 
-    retry = True
-
 
 class NoAnswer(DeliveryError):
     """The object was sent but no response arrived, so it is sent again with the same UIDs."""
-
-    retry = True

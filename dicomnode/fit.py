@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -160,10 +161,10 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     echoes = _jackknife(median, times, noise, plain.rate)
     with_fat = _with_fat(median, times, noise, field_strength_t)
     if with_fat is None:
-        return Sensitivity(float(np.hypot(*moved)), echoes, None)
+        return Sensitivity(math.hypot(*moved), echoes, None)
     found, its_echoes = with_fat
     evidence = (plain.cost - found.cost) * max(n_voxels / _SHARED, 1.0)
-    return Sensitivity(float(np.hypot(*moved)), echoes, Fat(found.rate / plain.rate - 1, its_echoes, evidence))
+    return Sensitivity(math.hypot(*moved), echoes, Fat(found.rate / plain.rate - 1, its_echoes, evidence))
 
 
 def _moved(found: _Fit | None, plain: _Fit) -> float:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
+
+if TYPE_CHECKING:
+    from dicomnode.events import Event
 
 
 def configure(*, json: bool, level: str = "info") -> None:
@@ -39,7 +42,9 @@ def configure(*, json: bool, level: str = "info") -> None:
     )
 
 
-def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger of a part: ``logger("receive").info("association_opened", calling="MR1")``."""
-    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(f"dicomnode.{name}")
-    return bound
+def write(event: Event) -> None:
+    """Log an event; the sink that every part has unless it is given another."""
+    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(f"dicomnode.{event.part}")
+    fault = getattr(event, "fault", None)
+    said = event.said() | ({"exc_info": fault} if fault is not None else {})
+    getattr(bound, event.level)(event.name, **said)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003  what is stored as JSON is validated by these annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path  # noqa: TC003  same
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 Vector3 = tuple[float, float, float]

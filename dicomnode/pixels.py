@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from dicomnode.errors import UndecodablePixels
 from dicomnode.model import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from dicomnode.model import EchoImage, EchoStack
 
-__all__ = ["load", "load_companion"]
-
-_Cell = tuple[int, int]  # slice, echo
+__all__ = ["Loaded", "load", "read"]
 
 # JPEG and JPEG-LS: their decoders fill what a stream that was cut short lacks, and say nothing.
-_ENDS_WITH_A_MARKER = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81))
+_ENDS_WITH_A_MARKER = frozenset({
+    JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless,
+})  # fmt: skip
 _END_OF_IMAGE = b"\xff\xd9"  # ISO/IEC 10918-1 B.1.1.3, ISO/IEC 14495-1 C.1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files of a stack hold: every file was opened once."""
+
+    signal: NDArray[np.float32]  # (slices, K, L, M), the echo axis last, in the scanner's signal units
+    headers: Mapping[Path, bytes]  # of the first echo of each slice: the file as far as its pixels
 
 
 def load(stack: EchoStack) -> NDArray[np.float32]:
@@ -36,37 +55,47 @@ def load(stack: EchoStack) -> NDArray[np.float32]:
 
     Where the scanner sent no magnitude it is |real + i imaginary|. Raises UndecodablePixels.
     """
+    return read(stack).signal
+
+
+def read(stack: EchoStack) -> Loaded:
+    """Return the magnitudes as ``load`` does, and the headers that a report is made from. Raises UndecodablePixels."""
+    headers: dict[Path, bytes] = {echoes[0].path: b"" for echoes in stack.images}
     if stack.magnitude_from is Component.MAGNITUDE:
-        return _load(stack.images, stack.shape, floating=_scales_differ(stack.images))
-    real, imaginary = (stack.companions[part] for part in (Component.REAL, Component.IMAGINARY))
-    floating = _scales_differ((*real, *imaginary))
-    return np.hypot(*(_load(part, stack.shape, floating=floating) for part in (real, imaginary)))
+        (magnitude,) = _load([stack.images], stack.shape, headers)
+        return Loaded(magnitude, headers)
+    parts = [stack.companions[part] for part in (Component.REAL, Component.IMAGINARY)]
+    real, imaginary = _load(parts, stack.shape, headers)
+    return Loaded(np.hypot(real, imaginary), headers)
 
 
-def load_companion(stack: EchoStack, component: Component) -> NDArray[np.float32]:
-    """Return the phase, real or imaginary images that came with a stack, shaped like it, rescaled.
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A frame and where its values go."""
 
-    Raises KeyError when the stack has none, UndecodablePixels.
-    """
-    return _load(stack.companions[component], stack.shape, floating=False)
-
-
-def _scales_differ(images: Sequence[Sequence[EchoImage]]) -> bool:
-    return len({image.scale_slope for echoes in images for image in echoes}) > 1
+    image: EchoImage
+    target: NDArray[np.float32]  # (K, L)
+    slice: int
+    echo: int
 
 
 def _load(
-    images: Sequence[Sequence[EchoImage]], shape: tuple[int, int, int, int], *, floating: bool
-) -> NDArray[np.float32]:
-    """Open every file once, however many of its frames are needed."""
-    cells: dict[Path, list[tuple[EchoImage, _Cell]]] = defaultdict(list)
-    for s, echoes in enumerate(images):
-        for e, image in enumerate(echoes):
-            cells[image.path].append((image, (s, e)))
-    values = np.empty(shape, np.float32)
-    for path, wanted in cells.items():
-        _fill(values, path, sorted(wanted, key=lambda cell: cell[0].frame or 0), floating=floating)
-    return values
+    parts: Sequence[Sequence[Sequence[EchoImage]]], shape: tuple[int, int, int, int], headers: dict[Path, bytes]
+) -> list[NDArray[np.float32]]:
+    """Load components, opening every file once, however many of its frames are needed; fill in ``headers``."""
+    loaded = [np.empty(shape, np.float32) for _ in parts]
+    wanted: dict[Path, list[_Wanted]] = defaultdict(list)
+    for values, images in zip(loaded, parts, strict=True):
+        for s, echoes in enumerate(images):
+            for e, image in enumerate(echoes):
+                wanted[image.path].append(_Wanted(image, values[s, :, :, e], s, e))
+    floating = len({one.image.scale_slope for each in wanted.values() for one in each}) > 1
+    for path, frames in wanted.items():
+        file = _Opened(path, sorted(frames, key=lambda one: one.image.frame or 0))
+        file.fill(floating=floating)
+        if path in headers:
+            headers[path] = file.header()
+    return loaded
 
 
 def _scaled(frame: NDArray[np.integer[Any]], image: EchoImage, *, floating: bool) -> NDArray[np.float64]:
@@ -78,35 +107,50 @@ def _scaled(frame: NDArray[np.integer[Any]], image: EchoImage, *, floating: bool
     return displayed / (image.rescale_slope * image.scale_slope) if floating and image.scale_slope else displayed
 
 
-def _fill(
-    values: NDArray[np.float32], path: Path, wanted: Sequence[tuple[EchoImage, _Cell]], *, floating: bool
-) -> None:
-    frames = [image.frame for image, _ in wanted if image.frame is not None]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape of what comes out is checked
-        decoded = _frames(path, frames)
-        for image, (s, e) in wanted:
-            try:
-                frame = next(decoded)
-            except Exception as fault:  # the decoders raise anything
-                raise _undecodable(image, s, e, f"{type(fault).__name__}: {fault}") from fault
-            if frame.shape != values.shape[1:3]:
-                raise _undecodable(image, s, e, f"decoded to {frame.shape}, the header says {values.shape[1:3]}")
-            values[s, :, :, e] = _scaled(frame, image, floating=floating)
+class _Opened:
+    """One file, read once, and the frames of it that are wanted."""
+
+    def __init__(self, path: Path, wanted: Sequence[_Wanted]) -> None:
+        self._wanted = wanted
+        try:
+            self._content = path.read_bytes()
+            self._dataset = dcmread(io.BytesIO(self._content))
+            element: Any = self._dataset.get_item("PixelData")
+            # The tag, VR and length before the value take 12 bytes, or 8 without a VR (PS3.5 7.1).
+            self._pixels_at = element.value_tell - (8 if element.is_implicit_VR else 12)
+        except Exception as fault:  # the parser raises anything
+            raise _undecodable(wanted[0], f"{type(fault).__name__}: {fault}") from fault
+
+    def fill(self, *, floating: bool) -> None:
+        """Decode every frame into its place; raises UndecodablePixels."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape of what comes out is checked
+            decoded = self._frames([one.image.frame for one in self._wanted if one.image.frame is not None])
+            for one in self._wanted:
+                try:
+                    frame = next(decoded)
+                except Exception as fault:  # the decoders raise anything
+                    raise _undecodable(one, f"{type(fault).__name__}: {fault}") from fault
+                if frame.shape != one.target.shape:
+                    raise _undecodable(one, f"decoded to {frame.shape}, the header says {one.target.shape}")
+                one.target[:] = _scaled(frame, one.image, floating=floating)
+
+    def header(self) -> bytes:
+        """The file as far as its pixels; all of it where it is deflated and they cannot be told apart."""
+        deflated = self._dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+        return self._content if deflated else self._content[: self._pixels_at]
+
+    def _frames(self, frames: Sequence[int]) -> Iterator[NDArray[np.integer[Any]]]:
+        """Decode some frames, the only one where none is named. Raises whatever its decoder does."""
+        source = self._dataset
+        if source.file_meta.TransferSyntaxUID in _ENDS_WITH_A_MARKER:
+            streams = generate_frames(source.PixelData, number_of_frames=int(source.get("NumberOfFrames") or 1))
+            for index, stream in enumerate(streams):
+                if index in (frames or (0,)) and not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
+                    raise ValueError("the compressed stream is cut short")
+        yield from iter_pixels(source, indices=frames or None, raw=True)
 
 
-def _frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.integer[Any]]]:
-    """Decode some frames of a file, the only one where none is named. Raises whatever its decoder does."""
-    source = dcmread(path, specific_tags=["NumberOfFrames"], stop_before_pixels=True)
-    if source.file_meta.TransferSyntaxUID in _ENDS_WITH_A_MARKER:
-        count = int(source.get("NumberOfFrames") or 1)
-        streams = generate_frames(dcmread(path, specific_tags=["PixelData"]).PixelData, number_of_frames=count)
-        for index, stream in enumerate(streams):
-            if index in (frames or (0,)) and not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
-                raise ValueError("the compressed stream is cut short")
-    yield from iter_pixels(path, indices=frames or None, raw=True)
-
-
-def _undecodable(image: EchoImage, s: int, e: int, why: str) -> UndecodablePixels:
-    where = f"echo {e + 1}, slice {s + 1}"
-    return UndecodablePixels(f"{where} (SOP Instance UID {image.sop_instance_uid}) cannot be decoded: {why}")
+def _undecodable(one: _Wanted, why: str) -> UndecodablePixels:
+    where = f"echo {one.echo + 1}, slice {one.slice + 1}"
+    return UndecodablePixels(f"{where} (SOP Instance UID {one.image.sop_instance_uid}) cannot be decoded: {why}")

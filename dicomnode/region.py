@@ -9,7 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from dicomnode import fit as fitting
-from dicomnode.measure import iron, quality, regions
+from dicomnode.measure import iron, quality
+from dicomnode.measure.organs import ORGANS
 from dicomnode.model import (
     DecayCurve,
     EchoStack,
@@ -309,9 +310,10 @@ def _calibration(
     """The line of a region, or why it has none."""
     if settings.calibration == "none":
         return None, ()
-    if roi.name in regions.WITHOUT_IRON:
+    organ = ORGANS.get(roi.finding)
+    if organ is not None and roi.name in organ.without_iron:
         return None, (Flag("no-calibration", Grade.INFO, "LIC not given: the circle holds more than parenchyma"),)
-    line = iron.calibration(settings.calibration, roi.finding, field_t, _own_lines(settings))
+    line = None if organ is None else organ.calibration(settings.calibration, field_t, _own_lines(settings))
     return (line, ()) if line is not None else (None, (_no_calibration(roi.finding, field_t, settings.calibration),))
 
 
@@ -325,7 +327,7 @@ def _own_lines(settings: MeasureSettings) -> Iterator[iron.Calibration]:
 def _no_calibration(organ: str, field_t: float | None, name: str) -> Flag:
     if organ == "tissue":
         why = "the region is not said to be liver; name it 'liver' where it is drawn"
-    elif organ not in iron.ORGANS:
+    elif organ not in ORGANS:
         why = f"{name} is not for the {organ}"
     else:
         why = f"{name} has no calibration at {'an unknown field' if field_t is None else f'{field_t:.2f} T'}"

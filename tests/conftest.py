@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from dicomnode import config
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -18,6 +20,16 @@ def _absent(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nothing that a test does depends on what is installed here; child processes are told by the environment."""
+    monkeypatch.setattr(config, "SYSTEM_FILE", tmp_path_factory.getbasetemp() / "no such file")
+    for name in (config.NAMED_BY, "STATE_DIRECTORY", "CACHE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dicomnode
-from dicomnode import offline
 from dicomnode.compare import figures, series
 from dicomnode.compare.figures import Panel
 from dicomnode.compare.methods import METHODS, QUICK, REFERENCE
 from dicomnode.compare.tables import Means, Table, best_roi_table, roi_table, time_table
 from dicomnode.errors import InputError, NodeError
 from dicomnode.fit import Noise
-from dicomnode.spool import write_json
+from dicomnode.operate import offline
+from dicomnode.store.durable import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,12 +34,19 @@ _QUANTITIES = (("T2* in ms", "t2star_ms"), ("R2* in 1/s", "r2star_per_s"))
 
 
 def run(
-    folder: Path, output: Path, chosen: Sequence[str], settings: Settings, progress: Callable[[str], None]
+    folder: Path,
+    output: Path,
+    chosen: Sequence[str],
+    settings: Settings,
+    progress: Callable[[str], None],
+    *,
+    configuration: Path | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Compare the methods on every series in ``folder``; write ``compare.json``, ``report.md`` and figures.
 
-    ``chosen`` are keys of METHODS; ADMM is always there. Returns what the two files hold, the report without its
-    pictures. Raises InputError where no series can be fitted.
+    ``chosen`` are keys of METHODS; ADMM is always there. ``configuration`` is the file that the settings are from, to
+    be named beside the result. Returns what the two files hold, the report without its pictures. Raises InputError
+    where no series can be fitted.
     """
     candidates, _ = offline.find([folder], settings.grouping, progress)
     done, left, files = _compare_all(candidates, output, chosen, settings, progress=progress)
@@ -50,6 +57,7 @@ def run(
     not_run = [METHODS[key].label for key in METHODS if key not in done[0].records]
     result = {
         "software_version": dicomnode.__version__,
+        "configuration": None if configuration is None else str(configuration),
         "series": [*(series.summary_of(one) for one in done), *left],
         "not_run": not_run,
         "figures": [name for name, _ in files],

@@ -127,7 +127,7 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     reason = reason or _missing_parts(scan) or _skipped_echo_numbers(table) or _unaccounted(scan, table, arrived)
     if reason is None:
         return replace(group, status=GroupStatus.COMPLETE, stack=stack)
-    missing = tuple(table.name(hole) for hole in holes) + _missing_echo_names(scan, table)
+    missing = (*(table.name(hole) for hole in holes), *(f"echo {one}" for one in _missing_echo_numbers(scan, table)))
     full = None if missing else stack  # where nothing more can come, a full grid may go although more was announced
     return replace(group, status=GroupStatus.INCOMPLETE, reason=reason, stack=full, partial=stack, missing=missing)
 
@@ -191,17 +191,15 @@ def _too_many(scan: Scan, table: Table) -> Reason | None:
     return Reason("too-many-echoes", sentence)
 
 
-def _missing_echo_names(scan: Scan, table: Table) -> tuple[str, ...]:
-    absent = sorted(set(range(1, _promised_echoes(scan) + 1)) - set(table.echo_numbers))
-    return tuple(f"echo {number}" for number in absent)
+def _missing_echo_numbers(scan: Scan, table: Table) -> list[int]:
+    return sorted(set(range(1, _promised_echoes(scan) + 1)) - set(table.echo_numbers))
 
 
 def _missing_echoes(scan: Scan, table: Table) -> Reason | None:
     promised = _promised_echoes(scan)
     if promised <= len(table.echoes):
         return None
-    numbers = [int(name.removeprefix("echo ")) for name in _missing_echo_names(scan, table)]
-    sentence = f"{_ranges(numbers)} missing: {len(table.echoes)} of {promised} announced"
+    sentence = f"{_ranges(_missing_echo_numbers(scan, table))} missing: {len(table.echoes)} of {promised} announced"
     return Reason("echoes-missing", sentence)
 
 

@@ -6,11 +6,11 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID
+from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.header.dataset import parse
-from dicomnode.header.elements import is_uid
+from dicomnode.header.envelope import is_uid
 from dicomnode.header.frames import Subject, images_of
 from dicomnode.model import Encoding, Reason
 
@@ -32,11 +32,11 @@ REASONS = {
 }
 
 _STANDARD_ROOT = "1.2.840.10008."
-_CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
+_CLASSIC = MRImageStorage
 _IMAGE_CLASSES = frozenset({
     _CLASSIC,
-    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR Image Storage
-    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
 })  # fmt: skip
 
 

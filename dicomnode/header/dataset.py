@@ -11,6 +11,12 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pydicom.filereader import data_element_generator
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.header.elements import Elements
@@ -21,8 +27,8 @@ if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
     from pydicom.tag import BaseTag
 
-_IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
-_NATIVE = (_IMPLICIT, "1.2.840.10008.1.2.1", _BIG_ENDIAN, _DEFLATED)
+_IMPLICIT, _BIG_ENDIAN, _DEFLATED = ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian
+_NATIVE = (_IMPLICIT, ExplicitVRLittleEndian, _BIG_ENDIAN, _DEFLATED)
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
 _LEFT_IN_FILE_BYTES = 65536  # larger values are read when asked for

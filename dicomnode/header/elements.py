@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import struct
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +25,6 @@ _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
 # PS3.5 6.1.2.5.3: these end an escape sequence's reach.
 _DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C}
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _PRIVATE_BLOCKS = range(0x10, 0x16)  # creators sit in the first blocks; a sixth creator of one group was never seen
 
 
@@ -212,11 +210,6 @@ class Elements:
             raise DamagedHeader(f"the file ends inside ({tag >> 16:04x},{tag & 0xFFFF:04x})")
         vr = element.VR if element.VR in _BINARY or element.VR in _TEXT else known
         return (value, vr, element.is_little_endian)
-
-
-def is_uid(text: str) -> bool:
-    """PS3.5 9.1: at most 64 digits and points."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def _printable(text: str) -> str:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dicomnode.header.elements import is_uid
+from dicomnode.header.envelope import is_uid
 from dicomnode.header.scope import Scope, words_of
 from dicomnode.header.sequence import sequence_kind
 from dicomnode.header.vendors import COMPONENT_WORDS, DERIVED_WORDS, TWIN_WORDS, Vendor, vendor_of

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 SMALLEST_MG_PER_G = 0.5  # under this a report says "< 0.5"
 UMOL_PER_MG = 17.9  # of iron: 1 mg/g is 17.9 µmol/g
-ORGANS = ("liver",)  # for which there are calibrations at all
 _QUANTILE = 1.96  # of a normal deviate: 95 % lie within
 
 

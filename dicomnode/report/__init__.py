@@ -46,16 +46,18 @@ def write(
     created: datetime,
     settings: ReportSettings,
     shown_on: Mapping[str, Sequence[Dataset]] | None = None,
+    header_of: Callable[[Path], Dataset] = source.header,
 ) -> tuple[Output, ...]:
     """Build every product of ``settings.products`` and write it into ``folder``.
 
     ``shown_on`` holds the maps of an earlier result, by kind, on which a person drew the regions of this one.
+    ``header_of`` gives the header of a source file.
     The same arguments give the same bytes. File names say kind and number, nothing about the patient. Raises
     ValueError where ``created`` has no time zone, OSError where a source header cannot be read or a file written.
     """
     if created.tzinfo is None:
         raise ValueError("created needs a time zone")
-    draft = Draft(result, source.read(result.stack), settings, created)
+    draft = Draft(result, source.read(result.stack, header_of), settings, created)
     made: dict[str, tuple[Dataset, ...]] = {}
     earlier = {kind: tuple(images) for kind, images in (shown_on or {}).items()}
     for kind, build in _BUILDERS.items():

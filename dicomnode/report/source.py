@@ -20,7 +20,7 @@ from dicomnode.report.identity import uid
 from dicomnode.report.references import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from dicomnode.model import EchoImage, EchoStack, Plane
@@ -102,7 +102,12 @@ class Source:
         return float(said) if said else self.spacing_mm
 
 
-def read(stack: EchoStack) -> Source:
+def header(path: Path) -> Dataset:
+    """Read the header of a file."""
+    return pydicom.dcmread(path, stop_before_pixels=True, force=True)
+
+
+def read(stack: EchoStack, header_of: Callable[[Path], Dataset] = header) -> Source:
     """Read the headers of the first echo of each slice.
 
     Damaged or missing attributes are left out or empty, text arrives as Unicode whatever its character set was.
@@ -110,16 +115,16 @@ def read(stack: EchoStack) -> Source:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a scanner's invalid values; what cannot be used is dropped here
-        headers = {path: _header(path) for path in {echoes[0].path for echoes in stack.images}}
+        headers = {path: header_of(path) for path in {echoes[0].path for echoes in stack.images}}
         first = stack.images[0][0]
-        header = headers[first.path]
+        top = headers[first.path]
         return Source(
             study_instance_uid=stack.study_instance_uid,
             frame_of_reference_uid=frame_of_reference(first),
             series_number=_series_number(first.series_number),
-            identity=_identity(header),
-            scanner=_scanner(header, first),
-            compression=_compression(header),
+            identity=_identity(top),
+            scanner=_scanner(top, first),
+            compression=_compression(top),
             slices=tuple(_slice(stack, k, headers[stack.images[k][0].path]) for k in range(len(stack.images))),
         )
 
@@ -132,10 +137,6 @@ def _series_number(number: int | None) -> int:
 def frame_of_reference(image: EchoImage) -> str:
     """Return the image's frame of reference; where the scanner gave none, one that belongs to its series alone."""
     return image.plane.frame_of_reference_uid or uid(image.series_instance_uid, "frame of reference")
-
-
-def _header(path: Path) -> Dataset:
-    return pydicom.dcmread(path, stop_before_pixels=True, force=True)
 
 
 def _slice(stack: EchoStack, k: int, header: Dataset) -> Slice:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from dicomnode.spool import Spool
-from dicomnode.status import overview
+from dicomnode.operate.status import overview
+from dicomnode.store.spool import Spool
 
 
 def free_port() -> int:

@@ -4,8 +4,8 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
-from dicomnode.checks import check_destinations
 from dicomnode.config import DestinationSettings, Settings
+from dicomnode.operate.checks import check_destinations
 from dicomnode.report.instance import KINDS
 
 ALL = {kind.sop_class_uid for kind in KINDS.values()}

@@ -14,15 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode import cli, simulate
-from dicomnode.spool import Spool, write_json
+from dicomnode import config as configuration
+from dicomnode.store.durable import write_json
+from dicomnode.store.spool import Spool
 
 REPOSITORY = Path(__file__).parents[2]
-COMMANDS = sorted(cli.main.commands)
-
-
-@pytest.fixture(autouse=True)
-def no_configuration(monkeypatch):
-    monkeypatch.delenv("DICOMNODE_CONFIG", raising=False)
+COMMANDS = sorted(cli.COMMANDS)
 
 
 def run(*arguments):
@@ -245,3 +242,39 @@ def test_control_c_ends_serve_with_status_0_and_nothing_left(tmp_path, config):
     assert output == b""
     events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
     assert events[-1] == "stopped"
+
+
+def test_process_reads_no_configuration_that_nobody_named(series, tmp_path, monkeypatch):
+    """What lies in the system's folder is for the node; a result must not depend on the machine it is made on."""
+    system = tmp_path / "system.toml"
+    system.write_text("no TOML at all")
+    monkeypatch.setattr(configuration, "SYSTEM_FILE", system)
+    said(run("process", series, "--output", tmp_path / "out"), 0)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["configuration"] is None
+    assert "not TOML" in said(run("status"), 2)
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_the_summary_names_the_configuration_that_was_read(series, config, tmp_path, monkeypatch, by):
+    path = config('[fit]\nmethod = "nls"\n', whole=False)
+    if by == "environment":
+        monkeypatch.setenv("DICOMNODE_CONFIG", str(path))
+    options = ["--config", path] if by == "option" else []
+    said(run("process", series, "--output", tmp_path / "out", *options), 0)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["configuration"], summary["series"][0]["method"]) == (str(path), "nls")
+
+
+def test_help_loads_no_part_of_the_node():
+    program = "import sys; from dicomnode.cli import main; main(['--help'], standalone_mode=False)\n"
+    program += "print([name for name in ('pynetdicom', 'highdicom', 'dbos', 'numba', 'PIL') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_file_and_the_name_it_is_listed_by(name):
+    command = cli.main.get_command(None, name)
+    assert command.name == name
+    assert command.help

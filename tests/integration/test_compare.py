@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner
 from pydicom.dataset import Dataset
 
-from dicomnode import analyse, group, header, offline, pixels, simulate
+from dicomnode import analyse, group, header, pixels, simulate
 from dicomnode.cli import main
 from dicomnode.compare import body, comparison, methods, scanner
 from dicomnode.config import FitSettings, Settings
 from dicomnode.errors import InputError
 from dicomnode.model import Component
+from dicomnode.operate import offline
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PLAN = simulate.SeriesPlan(rows=96, columns=128, spacing_mm=(3.125, 3.125, 8.0), slices=1, with_traps=True)

@@ -5,13 +5,15 @@ import time
 
 import pytest
 
-from dicomnode import node as node_module
 from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, StorageSettings
-from dicomnode.deliver import Deliveries
+from dicomnode.delivery.deliver import Deliveries
+from dicomnode.delivery.send import Outcome, Sent
 from dicomnode.errors import NoAnswer, StorageError, Unreachable
+from dicomnode.jobs import lifecycle
 from dicomnode.node import Node
-from dicomnode.send import Outcome, Sent
-from dicomnode.spool import Job, Spool, make_folder, write_json
+from dicomnode.store.durable import make_folder, write_json
+from dicomnode.store.job import Job
+from dicomnode.store.spool import Spool
 
 
 class Peers:
@@ -53,7 +55,7 @@ def outputs(job: Job, objects) -> Job:
         for uid in objects
     ]
     write_json(job.folder / "outputs.json", entries)
-    job.say("delivering")
+    lifecycle.say(job, lifecycle.JobStatus.DELIVERING)
     return job
 
 
@@ -72,7 +74,7 @@ def test_every_object_goes_to_every_destination_once(world):
     for name in ("pacs", "other", "pacs", "other"):
         assert world.deliveries.attempt("k", name, 0) is None
     assert sorted(world.peers.got) == sorted((name, uid) for name in ("pacs", "other") for uid in ("1.1", "1.2", "1.3"))
-    assert job.state["status"] == "done"
+    assert lifecycle.state(job).status == "done"
 
 
 def test_a_dead_destination_does_not_hold_back_another(world):
@@ -80,9 +82,9 @@ def test_a_dead_destination_does_not_hold_back_another(world):
     world.peers.will["pacs"] = "away"
     assert world.deliveries.attempt("k", "pacs", 0) > 0
     assert world.deliveries.attempt("k", "other", 0) is None
-    assert job.delivery("other")["status"] == "delivered"
-    assert job.delivery("pacs")["reason"] == "pacs is away"
-    assert job.state["status"] == "delivering"
+    assert lifecycle.delivery(job, "other").status == "delivered"
+    assert lifecycle.delivery(job, "pacs").reason == "pacs is away"
+    assert lifecycle.state(job).status == "delivering"
 
 
 def test_only_the_products_a_destination_wants(tmp_path):
@@ -110,8 +112,8 @@ def test_after_days_it_is_a_dead_letter_that_says_why(tmp_path):
     world.deliveries.attempt("k", "pacs", 0)
     world.now += 3601.0
     assert world.deliveries.attempt("k", "pacs", 1) is None
-    assert job.delivery("pacs")["status"] == "dead letter"
-    assert (job.state["status"], job.state["reason"]) == ("failed", "pacs: pacs is away")
+    assert lifecycle.delivery(job, "pacs").status == "dead letter"
+    assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("failed", "pacs: pacs is away")
 
 
 def test_a_refused_object_is_named_and_the_rest_arrives(world):
@@ -119,9 +121,9 @@ def test_a_refused_object_is_named_and_the_rest_arrives(world):
     world.peers.will["pacs"] = lambda uid: Outcome.REFUSED if uid == "1.2" else Outcome.DELIVERED
     world.deliveries.attempt("k", "pacs", 0)
     world.deliveries.attempt("k", "other", 0)
-    assert job.delivery("pacs")["delivered"] == ["1.1", "1.3"]
-    assert job.delivery("pacs")["refused"] == {"1.2": "said so"}
-    assert (job.state["status"], job.state["reason"]) == ("done", "pacs: said so")
+    assert lifecycle.delivery(job, "pacs").delivered == ("1.1", "1.3")
+    assert lifecycle.delivery(job, "pacs").refused == {"1.2": "said so"}
+    assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("done", "pacs: said so")
 
 
 def test_what_is_short_of_space_is_asked_again_for_the_rest_only(world):
@@ -145,7 +147,7 @@ def test_no_answer_sends_the_same_object_again_and_none_that_was_confirmed(world
 
     world.peers.will["pacs"] = lose_one
     pause = world.deliveries.attempt("k", "pacs", 0)
-    assert job.delivery("pacs")["reason"] == "nothing was heard"
+    assert lifecycle.delivery(job, "pacs").reason == "nothing was heard"
     world.now += pause
     assert world.deliveries.attempt("k", "pacs", 1) is None
     assert sorted(uid for _, uid in world.peers.got) == ["1.1", "1.2", "1.3"]
@@ -162,8 +164,8 @@ def test_an_object_that_makes_the_destination_hang_up_does_not_hold_back_the_res
     world.peers.will["pacs"] = hang_up
     for attempt in range(4):
         world.now += world.deliveries.attempt("k", "pacs", attempt)
-    assert sorted(job.delivery("pacs")["delivered"]) == ["1.2", "1.3"]
-    assert job.delivery("pacs")["status"] == "delayed"
+    assert sorted(lifecycle.delivery(job, "pacs").delivered) == ["1.2", "1.3"]
+    assert lifecycle.delivery(job, "pacs").status == "delayed"
 
 
 def test_a_destination_that_cannot_be_reached_is_not_asked_for_every_result(world):
@@ -182,7 +184,7 @@ def test_a_fault_of_ours_is_said_and_tried_again(world):
 
     world.peers.will["pacs"] = crash
     assert world.deliveries.attempt("k", "pacs", 0) > 0
-    assert "KeyError" in job.delivery("pacs")["reason"]
+    assert "KeyError" in lifecycle.delivery(job, "pacs").reason
 
 
 def test_a_receipt_that_cannot_be_written_is_no_delivery(world, monkeypatch):
@@ -192,7 +194,7 @@ def test_a_receipt_that_cannot_be_written_is_no_delivery(world, monkeypatch):
     def full(*_):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(Job, "say_delivery", full)
+    monkeypatch.setattr(Job, "write", full)
     with pytest.raises(StorageError):
         world.deliveries.attempt("k", "pacs", 0)
     monkeypatch.undo()
@@ -202,7 +204,7 @@ def test_a_receipt_that_cannot_be_written_is_no_delivery(world, monkeypatch):
 def test_a_destination_that_left_the_configuration_is_said(world):
     job = world.job()
     assert world.deliveries.attempt("k", "gone", 0) is None
-    assert job.delivery("gone")["status"] == "not configured"
+    assert lifecycle.delivery(job, "gone").status == "not configured"
 
 
 def test_a_superseded_result_is_still_delivered(world):
@@ -214,24 +216,23 @@ def test_a_superseded_result_is_still_delivered(world):
     assert world.peers.got == [("pacs", "2.1"), ("pacs", "1.1")]
 
 
-def test_results_that_wait_for_a_dead_pacs_cost_little(tmp_path, monkeypatch):
+def test_results_that_wait_for_a_dead_pacs_cost_little(tmp_path):
     """The goal is 5 % of a core, with the shipped pauses; the queue's polling included."""
     peers = Peers()
     peers.will["pacs"] = "away"
-    monkeypatch.setattr(node_module, "Sender", lambda *_: peers)
     settings = Settings(
         node=NodeSettings.model_construct(ae_title="NODE", host="127.0.0.1", port=0),
         scanner=(ScannerSettings(ae_title="MR1"),),
         destination=(destination(retry_first_seconds=600.0, retry_longest_seconds=900.0),),
         storage=StorageSettings(folder=tmp_path / "store", minimum_free_mb=0),
     )
-    node = Node(settings)
+    node = Node(settings, sender=peers)
     node.spool.create()
     jobs = [outputs(node.spool.job(f"k{number}"), ("1.1",)) for number in range(40)]
     node.start()
     try:
         end = time.monotonic() + 60.0
-        while any(job.delivery("pacs")["status"] != "delayed" for job in jobs):
+        while any(lifecycle.delivery(job, "pacs").status != "delayed" for job in jobs):
             assert time.monotonic() < end
             time.sleep(0.1)
         used, begin = cpu_seconds(), time.monotonic()

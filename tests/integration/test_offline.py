@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pydicom
 import pytest
 
-from dicomnode import offline, simulate
+from dicomnode import simulate
 from dicomnode.config import Settings
+from dicomnode.operate import offline
 
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
 

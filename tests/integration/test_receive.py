@@ -14,8 +14,8 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 from dicomnode import simulate
 from dicomnode.config import NodeSettings, ReceiveSettings, ScannerSettings, Settings
 from dicomnode.errors import NodeError
-from dicomnode.receive import Receiver
-from dicomnode.spool import Spool
+from dicomnode.intake.receive import Receiver
+from dicomnode.store.spool import Spool
 
 DEADLINE = 10.0
 

@@ -25,8 +25,8 @@ from pynetdicom.sop_class import MRImageStorage
 
 from dicomnode import simulate
 from dicomnode.config import NodeSettings, ReceiveSettings, ScannerSettings, Settings
-from dicomnode.receive import Receiver
-from dicomnode.spool import Spool
+from dicomnode.intake.receive import Receiver
+from dicomnode.store.spool import Spool
 
 SEED = 20260101
 FUZZ_SECONDS = 8.0

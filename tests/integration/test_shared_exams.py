@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bench import scans
-from dicomnode import analyse, offline
+from dicomnode import analyse
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
 from dicomnode.model import Grade
+from dicomnode.operate import offline
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.timeout(300)]
 

@@ -144,8 +144,7 @@ def test_the_phantom_decays_at_twenty_two_per_second(shared_data):
     values = pixels.load(group.stack)
     inside = values[..., 0] > 0.3 * values[..., 0].max()
     assert rate_per_s(group.stack, values, inside) == pytest.approx(22, abs=2)
-    phase = pixels.load_companion(group.stack, Component.PHASE)
-    assert (phase.min(), phase.max()) == (0, 4095)  # this series gives no Rescale
+    assert set(group.stack.companions) == {Component.PHASE}
 
 
 @pytest.mark.parametrize("folder", ["GE_sn16_1slice_12echo_MRI", "Siemens_1slice_6echo_MP"])

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from dicomnode import header
 from dicomnode.cli import main
 from dicomnode.config import GroupingSettings
-from dicomnode.spool import Spool
-from dicomnode.watch import Watcher
+from dicomnode.intake.watch import Watcher
+from dicomnode.store.spool import Spool
 
 pytestmark = pytest.mark.shared_data
 FOLDERS = [

@@ -15,10 +15,10 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 
 from dicomnode import simulate
 from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
+from dicomnode.delivery.send import Outcome, Sender
 from dicomnode.errors import ConfigError, Unreachable
-from dicomnode.receive import Receiver
-from dicomnode.send import Outcome, Sender
-from dicomnode.spool import Spool
+from dicomnode.intake.receive import Receiver
+from dicomnode.store.spool import Spool
 
 pytestmark = [
     pytest.mark.peer,

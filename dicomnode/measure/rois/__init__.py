@@ -13,6 +13,15 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.uid import (
+    ColorSoftcopyPresentationStateStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
 
 from dicomnode.errors import DamagedHeader, InputError, NodeError, NotDicom
 from dicomnode.measure.rois import presentation_state, segmentation, structure_set, structured_report
@@ -29,14 +38,14 @@ __all__ = ["READERS", "Canvas", "Drawing", "read", "referenced_uids"]
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 READERS: Mapping[str, Reader] = {
-    "1.2.840.10008.5.1.4.1.1.66.4": segmentation.regions,
+    SegmentationStorage: segmentation.regions,
     "1.2.840.10008.5.1.4.1.1.66.7": segmentation.regions,  # Label Map
-    "1.2.840.10008.5.1.4.1.1.481.3": structure_set.regions,
-    "1.2.840.10008.5.1.4.1.1.88.22": structured_report.regions,  # Enhanced
-    "1.2.840.10008.5.1.4.1.1.88.33": structured_report.regions,  # Comprehensive
-    "1.2.840.10008.5.1.4.1.1.88.34": structured_report.regions,  # Comprehensive 3D
-    "1.2.840.10008.5.1.4.1.1.11.1": presentation_state.regions,  # Grayscale
-    "1.2.840.10008.5.1.4.1.1.11.2": presentation_state.regions,  # Color
+    RTStructureSetStorage: structure_set.regions,
+    EnhancedSRStorage: structured_report.regions,
+    ComprehensiveSRStorage: structured_report.regions,
+    Comprehensive3DSRStorage: structured_report.regions,
+    GrayscaleSoftcopyPresentationStateStorage: presentation_state.regions,
+    ColorSoftcopyPresentationStateStorage: presentation_state.regions,
 }
 
 

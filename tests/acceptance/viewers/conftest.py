@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from dicomnode import offline, simulate
+from dicomnode import simulate
 from dicomnode.config import Settings
+from dicomnode.operate import offline
 from tests.acceptance.conftest import Orthanc, free_port, wait_for
 from tests.acceptance.viewers.origin import serving
 from tests.conftest import REPOSITORY, _absent

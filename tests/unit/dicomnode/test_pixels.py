@@ -1,7 +1,10 @@
 """Pixels: every transfer syntax decodes alike, and rescale never bends the decay."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
@@ -20,7 +23,6 @@ from dicomnode.config import GroupingSettings
 from dicomnode.errors import UndecodablePixels
 from dicomnode.group import assemble
 from dicomnode.header import read
-from dicomnode.model import Component
 
 ROWS, COLUMNS = 64, 80
 ECHOES = (2.0, 4.0, 6.0)
@@ -206,14 +208,17 @@ def test_magnitude_is_computed_from_rescaled_real_and_imaginary(stack_of):
     ]
     stack = stack_of(parts)
     np.testing.assert_allclose(pixels.load(stack), np.hypot(real.astype(float), 2.0 * imaginary + 1), rtol=1e-6)
-    np.testing.assert_array_equal(pixels.load_companion(stack, Component.REAL), real)
 
 
-def test_companions_are_loaded_in_the_shape_of_the_stack(stack_of):
-    stack = stack_of(
-        [*all_images(decay()), *all_images(decay(seed=3), part="P", RescaleSlope="2", RescaleIntercept="-4096")]
-    )
-    np.testing.assert_array_equal(pixels.load_companion(stack, Component.PHASE), 2.0 * decay(seed=3) - 4096)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_header_is_kept_as_it_was_sent_as_far_as_the_pixels(stack_of, syntax):
+    stack = stack_of(all_images(decay()), syntax)
+    headers = pixels.read(stack).headers
+    assert list(headers) == [echoes[0].path for echoes in stack.images]
+    for path, kept in headers.items():
+        again = dcmread(BytesIO(kept), force=True)
+        assert path.read_bytes().startswith(kept)
+        assert again == dcmread(path, stop_before_pixels=True)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])

@@ -1,0 +1,56 @@
+"""The node's data folder and what it says of each series, for the sub-commands that print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dicomnode.cli.options import node_settings, print_json
+from dicomnode.errors import NodeError
+from dicomnode.operate.status import find
+from dicomnode.store.spool import Spool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def spool(config_path: Path | None) -> Spool:
+    """The data folder of a configuration; raises NodeError where there is none."""
+    held = Spool(node_settings(config_path).storage_folder())
+    if not held.studies.is_dir():
+        raise NodeError(f"{held.folder} holds no node's data; is this the right --config?")
+    return held
+
+
+def found(held: Spool, identifier: str) -> list[dict[str, Any]]:
+    """What is known under a name; raises NodeError where nothing is."""
+    entries = find(held, identifier)
+    if not entries:
+        raise NodeError(f"nothing is known of {identifier}")
+    return entries
+
+
+def print_entries(entries: list[dict[str, Any]], *, as_json: bool, in_full: bool = False) -> None:
+    """Print one paragraph a series."""
+    if as_json:
+        print_json(entries)
+        return
+    for entry in entries:
+        _print_entry(entry, in_full=in_full)
+    if not entries:
+        click.echo("nothing yet")
+
+
+def _print_entry(entry: dict[str, Any], *, in_full: bool) -> None:
+    name = entry["series_instance_uids"][0] if entry["series_instance_uids"] else entry["study_instance_uid"]
+    click.echo(f"{name or '-'}  {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else ""))
+    for destination, delivery in entry["deliveries"].items():
+        reason = f": {delivery['reason']}" if delivery["reason"] else ""
+        click.echo(f"  {destination}: {delivery['status']}, {len(delivery['delivered'])} objects{reason}")
+    if in_full:
+        click.echo(f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices")
+        click.echo(f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}")
+        for listed in ("missing", "left_out"):
+            for what in entry.get(listed, ()):
+                click.echo(f"  {listed.replace('_', ' ')}: {what}")

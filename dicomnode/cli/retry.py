@@ -1,0 +1,25 @@
+"""``dicomnode retry``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dicomnode.cli.entries import found, spool
+from dicomnode.cli.options import config_option
+from dicomnode.operate.status import request_retry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("retry")
+@click.argument("identifier", metavar="ID")
+@config_option
+def command(identifier: str, config_path: Path | None) -> None:
+    """Try again what was refused, failed or could not be delivered."""
+    held = spool(config_path)
+    entries = found(held, identifier)
+    request_retry(held, entries)
+    click.echo(f"asked the node to try {len(entries)} series again")

@@ -1,0 +1,246 @@
+"""C-STORE of results to the destinations."""
+
+from __future__ import annotations
+
+import copy
+import socket
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, _config
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from dicomnode import events, logs
+from dicomnode.errors import NoAnswer, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pynetdicom.association import Association
+
+    from dicomnode.config import DestinationSettings, TlsSettings
+
+_UNCOMPRESSED = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
+_MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: identifiers are odd numbers up to 255
+_LOSSLESS = {"rle": str(RLELossless), "jpeg-ls": str(JPEGLSLossless), "jpeg-2000": str(JPEG2000Lossless)}
+_PAGE = str(SecondaryCaptureImageStorage)
+
+
+class Outcome(StrEnum):
+    """What became of one object."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"  # for good: sending it again cannot help
+    LATER = "later"  # the destination is short of something, or its answer was lost
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The outcome for one object and what the destination said."""
+
+    sop_instance_uid: str
+    outcome: Outcome
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Negotiated:
+    """What a destination says to a SOP class before anything is sent."""
+
+    sop_class_uid: str
+    accepted: bool
+
+
+class Sender:
+    """The storage SCU of the node."""
+
+    def __init__(self, calling_ae_title: str, tls: TlsSettings, say: events.Sink = logs.write) -> None:
+        self._calling = calling_ae_title
+        self._tls = tls
+        self._say = say
+        _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
+
+    def send(self, destination: DestinationSettings, files: list[Path]) -> Iterator[Sent]:
+        """Send files on one association, yielding after each; a refused object does not hold back the next.
+
+        Raises Unreachable when no association can be opened, NoAnswer when it was lost on the way: the peer may or
+        may not have the object then, so it is sent again with the same UIDs.
+        """
+        headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]) for file in files]
+        contexts = {(str(h.file_meta.MediaStorageSOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers}
+        syntax = _LOSSLESS.get(destination.compress_pages)
+        if syntax and any(sop_class == _PAGE for sop_class, _ in contexts):
+            contexts.add((_PAGE, syntax))
+        association = self._associate(destination, sorted(contexts))
+        packing = syntax if (_PAGE, syntax) in contexts else None
+        if packing and not _takes(association, packing):
+            self._say(events.PagesGoUncompressed(destination.name, destination.compress_pages, "not accepted"))
+            packing = None
+        try:
+            for file in files:
+                yield self._store(association, destination, file, packing)
+        finally:
+            if association.is_established:
+                association.release()
+
+    def echo(self, destination: DestinationSettings) -> None:
+        """Verify that the destination answers; raises Unreachable or NoAnswer."""
+        association = self._associate(destination, [(str(Verification), str(ImplicitVRLittleEndian))])
+        status = association.send_c_echo()
+        association.release()
+        if status.get("Status") != 0x0000:
+            raise NoAnswer(f"{destination.name} did not answer C-ECHO")
+
+    def negotiate(self, destination: DestinationSettings, sop_classes: list[str]) -> list[Negotiated]:
+        """Ask which SOP classes the destination would take, sending nothing; raises Unreachable."""
+        syntax = str(ExplicitVRLittleEndian)
+        association = self._associate(destination, [(sop_class, syntax) for sop_class in sop_classes])
+        accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+        association.release()
+        return [Negotiated(sop_class, sop_class in accepted) for sop_class in sop_classes]
+
+    def _associate(self, destination: DestinationSettings, contexts: list[tuple[str, str]]) -> Association:
+        entity = AE(self._calling)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_seconds
+        entity.connection_timeout = destination.timeout_seconds
+        proposals = [build_context(sop_class, _offered(syntax)) for sop_class, syntax in contexts]
+        # Verification, so that a peer that takes none of the objects still says so instead of hanging up.
+        proposals = [*proposals[: _MOST_CONTEXTS - 1], build_context(Verification, ImplicitVRLittleEndian)]
+        try:
+            association = entity.associate(
+                destination.host,
+                destination.port,
+                contexts=proposals,
+                ae_title=destination.ae_title,
+                max_pdu=0,
+                tls_args=(self._tls_context(), destination.host) if destination.tls else None,
+            )
+        except OSError as fault:  # its host name has no address
+            raise Unreachable(f"{_peer(destination)} cannot be found: {fault.strerror or fault}") from fault
+        if not association.is_established:
+            raise Unreachable(_why_not(association, destination))
+        _set_up_connection(association, destination.timeout_seconds)
+        return association
+
+    def _store(
+        self, association: Association, destination: DestinationSettings, file: Path, packing: str | None
+    ) -> Sent:
+        data_set: pydicom.Dataset = pydicom.dcmread(file)
+        if packing is not None and _is_page(data_set):
+            data_set = self._compressed(data_set, packing, destination)
+        uid = str(data_set.SOPInstanceUID)
+        try:
+            status = association.send_c_store(data_set)
+        except ValueError as fault:  # pynetdicom: no accepted presentation context, or it cannot be encoded
+            if not association.is_established:
+                raise NoAnswer(f"{destination.name} closed the association") from fault
+            if _has_context(association, data_set):
+                return Sent(uid, Outcome.REFUSED, "this object cannot be encoded")
+            return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {data_set.SOPClassUID.name}")
+        except RuntimeError as fault:  # pynetdicom: the association is gone
+            raise NoAnswer(f"{destination.name} closed the association") from fault
+        if "Status" not in status:
+            raise NoAnswer(f"{destination.name} did not answer within {destination.timeout_seconds:g} s")
+        return Sent(uid, *_judge(int(status.Status), status.get("ErrorComment", "")))
+
+    def _compressed(self, data_set: pydicom.Dataset, syntax: str, destination: DestinationSettings) -> pydicom.Dataset:
+        """Return a page with the same pixels in fewer bytes; it stays the same instance, for nothing of it is lost.
+
+        JPEG 2000 stores grey in one of three channels when it may turn the colours (PS3.5 8.2.4).
+        """
+        packed = copy.deepcopy(data_set)
+        if syntax == JPEG2000Lossless:
+            packed.PhotometricInterpretation = "YBR_RCT"
+        try:
+            packed.compress(syntax, generate_instance_uid=False)
+        except RuntimeError as fault:  # pydicom: no codec could do it
+            self._say(events.PagesGoUncompressed(destination.name, destination.compress_pages, str(fault)))
+            return data_set
+        return packed
+
+    def _tls_context(self) -> ssl.SSLContext:
+        tls = self._tls
+        try:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.authority)
+            if tls.certificate:
+                context.load_cert_chain(tls.certificate, tls.key)
+        except OSError as fault:
+            named = f"authority {tls.authority}, certificate {tls.certificate}, key {tls.key}"
+            raise Unreachable(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+def _takes(association: Association, syntax: str) -> bool:
+    """Whether the peer takes pages in that syntax."""
+    taken = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
+    return (_PAGE, syntax) in taken
+
+
+def _has_context(association: Association, data_set: pydicom.Dataset) -> bool:
+    """Whether the peer takes objects of this kind as this one is encoded."""
+    offered = _offered(str(data_set.file_meta.TransferSyntaxUID))
+    return any(
+        one.abstract_syntax == data_set.SOPClassUID and str(one.transfer_syntax[0]) in offered
+        for one in association.accepted_contexts
+    )
+
+
+def _is_page(data_set: pydicom.Dataset) -> bool:
+    """Whether this is an uncompressed colour page."""
+    colour = data_set.get("PhotometricInterpretation") == "RGB"
+    return colour and str(data_set.SOPClassUID) == _PAGE and data_set.file_meta.TransferSyntaxUID in _UNCOMPRESSED
+
+
+def _offered(syntax: str) -> list[str]:
+    """Uncompressed objects are re-encoded by pynetdicom to whichever of the two the peer takes."""
+    return sorted(_UNCOMPRESSED) if syntax in _UNCOMPRESSED else [syntax]
+
+
+def _judge(status: int, comment: str) -> tuple[Outcome, str | None]:
+    """PS3.4 B.2.3: success and warnings mean the object is stored; out of resources is worth another try."""
+    if status == 0x0000 or 0xB000 <= status <= 0xBFFF or status in (0x0001, 0x0107, 0x0116):
+        return Outcome.DELIVERED, None if status == 0x0000 else f"with warning 0x{status:04X}"
+    said = f"status 0x{status:04X}" + (f" ({comment})" if comment else "")
+    if 0xA700 <= status <= 0xA7FF or status in (0x0110, 0x0213):
+        return Outcome.LATER, said
+    return Outcome.REFUSED, said
+
+
+def _peer(destination: DestinationSettings) -> str:
+    return f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+
+
+def _why_not(association: Association, destination: DestinationSettings) -> str:
+    peer = _peer(destination)
+    if association.is_rejected:
+        answer: Any = association.acceptor.primitive
+        return f"{peer} rejected the association: {getattr(answer, 'reason_str', 'no reason given')}"
+    if association.is_aborted:
+        return f"{peer} aborted the association or cannot be reached"
+    return f"{peer} accepts none of the presentation contexts, or cannot be reached"
+
+
+def _set_up_connection(association: Association, timeout_seconds: float) -> None:
+    """Send small requests at once, and give up on a peer that stops reading.
+
+    Without TCP_NODELAY each small request waits for the peer's delayed acknowledgement: 20 images a second. Without
+    a timeout a full receive window at the peer would block for ever, and with it this destination's queue.
+    """
+    connection = association.dul.socket.socket if association.dul.socket else None
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(timeout_seconds)

@@ -1,0 +1,394 @@
+"""What happens in a node, as values: logs, and whatever else wants to know, are sinks of the same events.
+
+The name of an event is the name of its class in lower case; its fields are UIDs, digests and reasons, never an
+identity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+Level = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in one part of the node."""
+
+    part: ClassVar[str] = "node"
+    usual_level: ClassVar[Level] = "info"
+
+    @property
+    def name(self) -> str:
+        """The event's name as it stands in a log."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    def level(self) -> Level:
+        """How much it matters."""
+        return self.usual_level
+
+    def said(self) -> dict[str, Any]:
+        """Its fields but the fault, which is a traceback."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "fault"}
+
+
+Sink = Callable[[Event], None]
+
+
+def to_all(*sinks: Sink) -> Sink:
+    """One sink that passes every event on to several."""
+
+    def pass_on(event: Event) -> None:
+        for sink in sinks:
+            sink(event)
+
+    return pass_on
+
+
+# ---- receive
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Event):
+    """The receiver is up."""
+
+    part = "receive"
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailed(Event):
+    """A peer failed before there was an association."""
+
+    part = "receive"
+    usual_level = "warning"
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationRejected(Event):
+    """A peer was turned away."""
+
+    part = "receive"
+    usual_level = "warning"
+    calling: str
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationReleased(Event):
+    """A peer has sent all it wanted to."""
+
+    part = "receive"
+    study: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationLost(Event):
+    """A peer hung up."""
+
+    part = "receive"
+    usual_level = "warning"
+    study: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRefused(Event):
+    """An object could not be taken in; it lies in refused/ under its digest."""
+
+    part = "receive"
+    usual_level = "warning"
+    reason: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceConflict(Event):
+    """Other bytes came under a SOP Instance UID that is held."""
+
+    part = "receive"
+    usual_level = "warning"
+    study: str
+    instance: str
+    kept_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed(Event):
+    """The disk refused; the object stays with its sender."""
+
+    part = "receive"
+    usual_level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCrashed(Event):
+    """A fault of ours; the object stays with its sender."""
+
+    part = "receive"
+    usual_level = "error"
+    fault: BaseException
+
+
+# ---- watch
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesJudged(Event):
+    """What is thought of a series changed: ``series_waiting``, ``series_ready``, ..."""
+
+    part = "watch"
+    status: str
+    study: str
+    series: tuple[str, ...]
+    code: str | None
+    reason: str | None
+    key: str | None
+
+    @property
+    def name(self) -> str:
+        """Tell the verdicts apart."""
+        return f"series_{self.status}"
+
+    def said(self) -> dict[str, Any]:
+        """Its fields; the status is in the name."""
+        return {"study": self.study, "series": list(self.series), "code": self.code, "reason": self.reason} | {
+            "key": self.key
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DrawingJudged(Event):
+    """A drawing on a result came back: ``drawing_ready`` or ``drawing_refused``."""
+
+    part = "watch"
+    status: str
+    instance: str
+    reason: str | None
+
+    @property
+    def name(self) -> str:
+        """Tell the verdicts apart."""
+        return f"drawing_{self.status}"
+
+    def said(self) -> dict[str, Any]:
+        """Its fields; the status is in the name."""
+        return {"instance": self.instance, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDamaged(Event):
+    """What was written down of a study cannot be read; it is made again."""
+
+    part = "watch"
+    usual_level = "error"
+    study: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookFailed(Event):
+    """A study could not be looked at; the next rescan tries again."""
+
+    part = "watch"
+    usual_level = "error"
+    study: str
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed(Event):
+    """A turn of the watcher failed; the next one tries again."""
+
+    part = "watch"
+    usual_level = "error"
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedFileWaits(Event):
+    """A dropped file cannot be taken in now."""
+
+    part = "drop"
+    usual_level = "error"
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRefused(Event):
+    """A dropped file cannot be taken in; it lies in refused/ under its digest."""
+
+    part = "drop"
+    usual_level = "warning"
+    reason: str
+    digest: str
+
+
+# ---- jobs
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone(Event):
+    """A step of a job came to its end."""
+
+    key: str
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepDied(Event):
+    """The process that ran a step died."""
+
+    usual_level = "error"
+    key: str
+    step: str
+    death: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed(Event):
+    """A job came to a bad end."""
+
+    usual_level = "error"
+    key: str
+    step: str
+    reason: str
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotTakenUp(Event):
+    """A job's files cannot be understood; the others go on."""
+
+    usual_level = "error"
+    key: str
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFailed(Event):
+    """Looking for what was left behind failed; the next round tries again."""
+
+    usual_level = "error"
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed(Event):
+    """What an operator asked for cannot be done."""
+
+    usual_level = "error"
+    request: str
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTakenUp(Event):
+    """The queue's database says that this runs, and it does not: it is started again."""
+
+    part = "engine"
+    usual_level = "warning"
+    workflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFailed(Event):
+    """``dicomnode process`` met a fault of ours in a series; the others go on."""
+
+    part = "process"
+    usual_level = "error"
+    series: tuple[str, ...]
+    fault: BaseException
+
+
+# ---- deliver
+
+
+@dataclass(frozen=True, slots=True)
+class PagesGoUncompressed(Event):
+    """Pages should have been compressed for a destination, and are sent as they are."""
+
+    part = "send"
+    usual_level = "warning"
+    destination: str
+    wanted: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRefused(Event):
+    """A destination refuses an object for good."""
+
+    part = "deliver"
+    usual_level = "error"
+    instance: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDelayed(Event):
+    """A destination did not take all of a result; it is tried again."""
+
+    part = "deliver"
+    usual_level = "warning"
+    key: str
+    destination: str
+    attempt: int
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCrashed(Event):
+    """A fault of ours; the delivery is tried again."""
+
+    part = "deliver"
+    usual_level = "error"
+    key: str
+    destination: str
+    attempt: int
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEnded(Event):
+    """A destination has a result, or never will."""
+
+    part = "deliver"
+    key: str
+    destination: str
+    status: str
+    objects: int
+
+    @property
+    def level(self) -> Level:
+        """A result that did not arrive is an error."""
+        return "info" if self.status == "delivered" else "error"
+
+
+# ---- node
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """Every part is up."""
+
+    version: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Event):
+    """Every part is down."""

@@ -1,0 +1,1 @@
+"""From what arrives to a series that is complete."""

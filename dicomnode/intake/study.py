@@ -1,0 +1,120 @@
+"""What is known of one study: its headers, how they came in, and what its record says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.intake.complete import Arrival
+from dicomnode.store.durable import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicomnode.header import Header
+    from dicomnode.intake.complete import Decision
+    from dicomnode.model import EchoImage, Group
+
+
+@dataclass
+class Study:
+    """What is known of one study folder; can be forgotten and read again at any time."""
+
+    headers: dict[str, Header] = field(default_factory=dict)  # by file name
+    times: dict[str, float] = field(default_factory=dict)  # by file name: when it became durable
+    changed_ns: int = 0  # time stamp of the folder at the last look
+    look_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Markers:
+    """What was recorded of how the instances of a study came in."""
+
+    releases: tuple[frozenset[str], ...]  # SOP Instance UIDs, per association that ended well
+    taken: frozenset[str]  # came as whole files
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Markers:
+        """Read every marker in the folder of a study."""
+        released, taken = sorted(folder.glob("released-*.json")), sorted(folder.glob("taken-*.json"))
+        return cls(
+            tuple(frozenset(read_json(path) or ()) for path in released),
+            frozenset(uid for path in taken for uid in read_json(path) or ()),
+            (*released, *taken),
+        )
+
+    def remove_older_than(self, moment: float) -> None:
+        """They only matter while images are fresh."""
+        for path in self.paths:
+            if path.stat().st_mtime < moment:
+                path.unlink()
+
+
+def images(study: Study) -> list[EchoImage]:
+    """Every echo image of a study."""
+    return [image for found in study.headers.values() for image in found.images]
+
+
+def arrival(candidate: Group, study: Study, markers: Markers, *, receiving: bool) -> Arrival:
+    """How the images of a group came in."""
+    uids = {image.sop_instance_uid for image in candidate.images}
+    return Arrival(
+        newest=max(study.times[image.path.stem] for image in candidate.images),
+        receiving=receiving,
+        whole=any(uids <= release for release in markers.releases),
+        clean=uids <= markers.taken.union(*markers.releases),
+    )
+
+
+def sources(candidate: Group) -> str:
+    """Digest of the instances of a group."""
+    uids = sorted({image.sop_instance_uid for image in candidate.images})
+    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
+
+
+def entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
+    """What the study's record says of a group; ``key`` names the job that was started from the images ``started``."""
+    return {
+        "series_instance_uids": list(candidate.series_instance_uids),
+        "status": str(decision.verdict),
+        "code": decision.reason.code if decision.reason else None,
+        "reason": decision.reason.sentence if decision.reason else None,
+        "missing": list(candidate.missing),
+        "left_out": list(candidate.left_out),
+        "echo_times_ms": list(candidate.echo_times_ms),
+        "slices": candidate.n_slices,
+        "images": len(candidate.images),
+        "sources": sources(candidate),
+        "started": before.get("started"),
+        "key": before.get("key"),
+    }
+
+
+def others(study: Study, drawn: dict[str, Any]) -> list[dict[str, Any]]:
+    """What arrived that is neither an echo image nor a drawing, by reason."""
+    others = [found for found in study.headers.values() if not found.images and found.sop_instance_uid not in drawn]
+    reasons = Counter(found.reason for found in others if found.reason)
+    ordered = sorted(reasons.items(), key=lambda item: item[0].code)
+    return [{"code": reason.code, "reason": reason.sentence, "count": count} for reason, count in ordered]
+
+
+def is_unread(found: Header) -> bool:
+    """Whether the disk, not the file, was the trouble: another look may help."""
+    return found.reason is not None and found.reason.code == "unreadable"
+
+
+def conflicts(folder: Path) -> list[dict[str, Any]]:
+    """What was put aside because other bytes are held under its SOP Instance UID."""
+    count = sum(1 for _ in folder.glob("conflict-*.dcm"))
+    sentence = (
+        "an image that is held came again with other bytes (content or transfer syntax); they were put aside unused"
+    )
+    return [{"code": "conflict", "reason": sentence, "count": count}] if count else []
+
+
+def labels(study: Study) -> dict[str, Any]:
+    """By what else a study is asked for."""
+    return {"accession_number": next((f.accession_number for f in study.headers.values() if f.accession_number), "")}

@@ -1,0 +1,296 @@
+"""Decides by content when a series is complete, and starts its job.
+
+Events (watchdog's, the receiver's) only wake a look; a full rescan at the start and on a timer must be enough alone,
+because events may be lost and files may not. All state is on disk: the instances, the markers of associations that
+ended well, and one record a study.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from dicomnode import events, group, header, logs
+from dicomnode.errors import NodeError, StorageError
+from dicomnode.intake import study as studies
+from dicomnode.intake.complete import Decision, Verdict, decide
+from dicomnode.intake.drop import DropFolder
+from dicomnode.jobs import drawings
+from dicomnode.jobs.manifest import Manifest
+from dicomnode.measure.rois import READERS
+from dicomnode.model import Group, Reason
+from dicomnode.store.durable import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dicomnode.config import GroupingSettings
+    from dicomnode.header import Header
+    from dicomnode.model import EchoStack
+    from dicomnode.store.spool import Spool
+
+_BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
+_SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp
+
+
+class Watcher:
+    """Keeps a record of every study and hands complete series to ``start(manifest, stack)``.
+
+    ``start`` makes the job durable before it returns; starting a job that exists does nothing.
+    """
+
+    def __init__(
+        self,
+        rules: GroupingSettings,
+        spool: Spool,
+        *,
+        parameters: dict[str, Any],
+        software_version: str,
+        is_receiving: Callable[[str], bool],
+        start: Callable[[Manifest, EchoStack | None], str],
+        drawing_replaces: bool = False,
+        clock: Callable[[], float] = time.time,
+        say: events.Sink = logs.write,
+    ) -> None:
+        self._rules = rules
+        self._spool = spool
+        self._parameters = parameters
+        self._version = software_version
+        self._is_receiving = is_receiving
+        self._start = start
+        self._drawing_replaces = drawing_replaces
+        self._clock = clock
+        self._say = say
+        self._studies: dict[str, studies.Study] = {}
+        self._due: set[str] = set()
+        self._drop_due = True
+        self._due_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._next_rescan = 0.0
+        self._drop = DropFolder(spool, rules.unreleased_quiet_seconds, say)
+        self._observer: Any = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Watch in a thread of its own."""
+        self._observer = Observer()
+        self._observer.schedule(_Waker(self.look_at_drop), str(self._spool.drop), recursive=True)
+        self._observer.start()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its turn."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+
+    def wake(self, study_uid: str) -> None:
+        """Ask for a look at a study."""
+        with self._due_lock:
+            self._due.add(study_uid)
+        self._wake.set()
+
+    def look_at_drop(self) -> None:
+        """Ask for a look at the drop folder."""
+        self._drop_due = True
+        self._wake.set()
+
+    def turn(self, now: float) -> float:
+        """Look once at whatever may have changed; return the time of the next look if nothing happens."""
+        if not self._next_rescan - self._rules.rescan_seconds <= now < self._next_rescan:  # or the clock was set back
+            self._next_rescan = now + self._rules.rescan_seconds
+            self._drop_due = True
+            self._mark_changed()
+        if self._drop_due:
+            self._drop_due = False
+            for study_uid in self._drop.take(now):
+                self.wake(study_uid)
+            self._next_rescan = min(self._next_rescan, self._drop.again_at(now) or self._next_rescan)
+        with self._due_lock:
+            due, self._due = self._due, set()
+        due |= {uid for uid, study in self._studies.items() if study.look_at is not None and study.look_at <= now}
+        for study_uid in sorted(due):
+            self._look_safely(study_uid, now)
+        deadlines = [study.look_at for study in self._studies.values() if study.look_at is not None]
+        return min([self._next_rescan, *deadlines])
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                next_look = self.turn(self._clock())
+            except Exception as fault:  # noqa: BLE001  the edge of a turn
+                self._say(events.TurnFailed(fault))
+                next_look = self._clock() + self._rules.rescan_seconds
+            self._stop.wait(_BATCH_SECONDS)
+            self._wake.wait(max(0.0, min(next_look - self._clock(), self._rules.rescan_seconds)))
+
+    def _mark_changed(self) -> None:
+        """Find study folders that changed since they were last looked at: one stat a study."""
+        for study_uid, changed_ns in self._spool.study_changes():
+            if study_uid not in self._studies:
+                record = self._record(study_uid)
+                self._studies[study_uid] = studies.Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
+            if changed_ns != self._studies[study_uid].changed_ns:
+                with self._due_lock:
+                    self._due.add(study_uid)
+
+    def _look_safely(self, study_uid: str, now: float) -> None:
+        """One study that cannot be looked at must not hold back the others; the next rescan tries it again."""
+        try:
+            self._look(study_uid, now)
+        except Exception as fault:  # noqa: BLE001  the edge of a look
+            self._say(events.LookFailed(study_uid, fault))
+            self._studies[study_uid] = studies.Study(look_at=now + self._rules.rescan_seconds)
+
+    def _look(self, study_uid: str, now: float) -> None:
+        """Read what is new in a study, judge its groups, start what is ready, write down the rest."""
+        folder = self._spool.study_folder(study_uid)
+        if not folder.is_dir():
+            self._studies.pop(study_uid, None)
+            return
+        study = self._studies.setdefault(study_uid, studies.Study())
+        stamp = folder.stat().st_mtime_ns
+        self._read_new(folder, study)
+        markers = studies.Markers.read(folder)
+        receiving = self._is_receiving(study_uid)
+        old = self._record(study_uid)
+        groups: dict[str, Any] = {}
+        deadlines = []
+        for candidate in group.assemble(studies.images(study), self._rules):
+            before = old["groups"].get(candidate.group_id) or {}
+            arrival = studies.arrival(candidate, study, markers, receiving=receiving)
+            started = before.get("started") == studies.sources(
+                candidate
+            )  # whatever else arrives, its job is on its way
+            decision = Decision(Verdict.READY) if started else decide(candidate, arrival, self._rules, now)
+            if decision.again_at is not None:
+                deadlines.append(decision.again_at)
+            groups[candidate.group_id] = self._act(candidate, decision, before)
+        if any(studies.is_unread(found) for found in study.headers.values()):
+            deadlines.append(now + self._rules.rescan_seconds)
+        study.look_at = min(deadlines, default=None)
+        study.changed_ns = stamp if time.time_ns() - stamp > _SAME_TICK_NS else 0
+        drawn = self._measure_drawings(study, groups, old.get("drawings", {}))
+        record = {
+            "study_instance_uid": study_uid,
+            "groups": groups,
+            "drawings": drawn,
+            "others": [*studies.others(study, drawn), *studies.conflicts(folder)],
+            "settled_ns": study.changed_ns,
+            "look_at": study.look_at,
+            **studies.labels(study),
+        }
+        if record != old:
+            write_json(self._spool.studies / f"{study_uid}.json", record)
+        if study.look_at is None and not receiving:
+            markers.remove_older_than(now - self._rules.unreleased_quiet_seconds)
+        if study.look_at is None and study.changed_ns:  # settled: nothing of it is kept in memory
+            study.headers.clear()
+            study.times.clear()
+
+    def _record(self, study_uid: str) -> dict[str, Any]:
+        """What was written down of a study at the last look, also by an earlier run of the node."""
+        nothing = {"groups": {}, "settled_ns": 0, "look_at": None}
+        try:
+            return read_json(self._spool.studies / f"{study_uid}.json") or nothing
+        except StorageError as fault:  # it is made again: the same images and settings give the same job
+            self._say(events.RecordDamaged(study_uid, str(fault)))
+            return nothing
+
+    def _read_new(self, folder: Path, study: studies.Study) -> None:
+        """Read the headers that are not known yet."""
+        for path in sorted(folder.glob("[0-9]*.dcm")):
+            known = study.headers.get(path.name)
+            if known is None or studies.is_unread(known):
+                study.headers[path.name] = header.read(path)
+                study.times[path.stem] = path.stat().st_mtime
+
+    def _act(self, candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
+        """Start the job of a group that is ready; return what is to be remembered of the group."""
+        entry = studies.entry(candidate, decision, before)
+        if decision.verdict is Verdict.READY and entry["started"] != entry["sources"]:
+            stack = _stack(candidate, decision)
+            entry["key"] = self._start(self._manifest(candidate, stack, decision, before.get("key")), stack)
+            entry["started"] = entry["sources"]
+        if (before.get("status"), before.get("code")) != (entry["status"], entry["code"]):
+            self._say(
+                events.SeriesJudged(
+                    entry["status"],
+                    candidate.study_instance_uid,
+                    candidate.series_instance_uids,
+                    entry["code"],
+                    entry["reason"],
+                    entry["key"],
+                )
+            )
+        return entry
+
+    def _measure_drawings(self, study: studies.Study, groups: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+        """Start the job of every drawing on one of the study's results; return what is to be remembered of them."""
+        keys = [entry["key"] for entry in groups.values() if entry["key"]]
+        entries = dict(before)
+        for found in study.headers.values():
+            if found.images or not keys or found.sop_instance_uid in entries:
+                continue
+            entry = self._draw(found, keys)
+            if entry is not None:
+                entries[found.sop_instance_uid] = entry
+                self._say(events.DrawingJudged(entry["status"], found.sop_instance_uid, entry["reason"]))
+        return entries
+
+    def _draw(self, found: Header, keys: list[str]) -> dict[str, Any] | None:
+        if found.sop_class_uid not in READERS:
+            return None
+        uid, replaces = found.sop_instance_uid, self._drawing_replaces
+        decided = drawings.manifest(self._spool, found.path, uid, keys, replaces=replaces)
+        if decided is None:
+            return None
+        if isinstance(decided, Reason):
+            return {"status": "refused", "code": decided.code, "reason": decided.sentence, "key": None}
+        return {"status": "ready", "code": None, "reason": None, "key": self._start(decided, None)}
+
+    def _manifest(self, candidate: Group, stack: EchoStack, decision: Decision, earlier_key: str | None) -> Manifest:
+        folder = self._spool.folder
+        return Manifest(
+            sources=stack.sop_instance_uids,
+            parameters=self._parameters,
+            software_version=self._version,
+            group_id=candidate.group_id,
+            study_instance_uid=candidate.study_instance_uid,
+            series_instance_uids=candidate.series_instance_uids,
+            instances={image.sop_instance_uid: str(image.path.relative_to(folder)) for image in candidate.images},
+            partial=decision.partial,
+            grouping=self._rules.model_dump(mode="json"),
+            supersedes=earlier_key,
+        )
+
+
+class _Waker(FileSystemEventHandler):
+    """Every event is the same hint; what happened is read from the disk."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Wake the watcher for what came to stay."""
+        if event.event_type in {"created", "moved", "modified", "closed"}:
+            self._look()
+
+
+def _stack(candidate: Group, decision: Decision) -> EchoStack:
+    stack = candidate.partial if decision.partial else candidate.stack
+    if stack is None:
+        raise NodeError(f"group {candidate.group_id} is {candidate.status} and has no stack")
+    return stack

@@ -1,0 +1,198 @@
+"""The states of a job and of its deliveries, and which may follow which; every reader and writer goes through here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dicomnode.errors import NodeError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicomnode.store.job import Job
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    FITTING = "fitting"
+    MEASURING = "measuring"
+    REPORTING = "reporting"
+    DELIVERING = "delivering"
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"  # a drawing that cannot be measured: a person can draw it again; nothing here is broken
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it stays so until an operator asks."""
+        return self in _JOB_ENDS
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery to one destination stands."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    PARTLY_REFUSED = "partly refused"
+    DEAD_LETTER = "dead letter"  # tried for days
+    NOT_CONFIGURED = "not configured"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it stays so until an operator asks."""
+        return self in _DELIVERY_ENDS
+
+
+class IllegalTransition(NodeError):
+    """A state may not follow the one before it."""
+
+
+_J, _D = JobStatus, DeliveryStatus
+_JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED})
+_DELIVERY_ENDS = frozenset({_D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED})
+_STEPS = frozenset({_J.FITTING, _J.MEASURING, _J.REPORTING})
+_BAD_ENDS = frozenset({_J.FAILED, _J.REFUSED})
+
+# A state may always be said again. QUEUED from anywhere: by an operator, or because the queue's database was lost and
+# the files say what is left. A step or a delivery may come again where its end was not recorded before a crash, also
+# after it had said how the job ended. DELIVERING from wherever the outputs are found to be there.
+JOB_TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    _J.QUEUED: frozenset({_J.FITTING, _J.DELIVERING}) | _BAD_ENDS,
+    _J.FITTING: frozenset({_J.QUEUED, _J.MEASURING, _J.DELIVERING}) | _BAD_ENDS,
+    _J.MEASURING: frozenset({_J.QUEUED, _J.FITTING, _J.REPORTING, _J.DELIVERING}) | _BAD_ENDS,
+    _J.REPORTING: frozenset({_J.QUEUED, _J.DELIVERING}) | _STEPS | _BAD_ENDS,
+    _J.DELIVERING: frozenset({_J.QUEUED, _J.REPORTING, _J.DONE, _J.FAILED}),
+    _J.DONE: frozenset({_J.QUEUED, _J.REPORTING, _J.DELIVERING, _J.FAILED}),
+    _J.FAILED: frozenset({_J.QUEUED, _J.DELIVERING, _J.DONE}) | _STEPS,
+    _J.REFUSED: frozenset({_J.QUEUED}) | _STEPS,
+}
+# What is delivered stays delivered. The other ends begin again when an operator asks, or when a crash came before the
+# end was recorded in the queue.
+_ATTEMPTED = frozenset({_D.SENDING, _D.DELAYED, _D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED})
+DELIVERY_TRANSITIONS: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
+    _D.WAITING: _ATTEMPTED,
+    _D.SENDING: _ATTEMPTED,
+    _D.DELAYED: _ATTEMPTED,
+    _D.DELIVERED: frozenset(),
+    _D.PARTLY_REFUSED: _ATTEMPTED | {_D.WAITING},
+    _D.DEAD_LETTER: _ATTEMPTED | {_D.WAITING},
+    _D.NOT_CONFIGURED: _ATTEMPTED | {_D.WAITING},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What was last said of a job."""
+
+    status: JobStatus = JobStatus.QUEUED
+    reason: str | None = None
+    run: int = 0  # how often it was begun anew
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What was last said of the delivery of a result to one destination."""
+
+    status: DeliveryStatus = DeliveryStatus.WAITING
+    attempt: int = 0
+    delivered: tuple[str, ...] = ()  # SOP Instance UIDs that the destination has confirmed
+    refused: Mapping[str, str] = field(default_factory=dict)  # SOP Instance UID -> what the destination said
+    reason: str | None = None
+    first: float | None = None  # when the trying began, seconds
+    first_attempt: int = 0
+    next: float | None = None  # when it is tried again, seconds
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """The objects that need not be sent again."""
+        return frozenset((*self.delivered, *self.refused))
+
+    def again(self) -> Delivery:
+        """The same, to be tried anew: what is confirmed stays so, what was refused is offered again."""
+        return replace(self, status=DeliveryStatus.WAITING, refused={}, first=None, next=None, attempt=self.attempt + 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values by name, as they lie on the disk and as ``status --json`` prints them."""
+        return {
+            "status": self.status.value,
+            "attempt": self.attempt,
+            "delivered": list(self.delivered),
+            "refused": dict(self.refused),
+            "reason": self.reason,
+            "first": self.first,
+            "first_attempt": self.first_attempt,
+            "next": self.next,
+        }
+
+
+def state(job: Job) -> JobState:
+    """Where a job stands; raises StorageError where that cannot be read."""
+    said = job.read(_STATE)
+    if said is None:
+        return JobState()
+    try:
+        return JobState(JobStatus(said["status"]), said.get("reason"), int(said.get("run", 0)))
+    except (KeyError, TypeError, ValueError) as fault:
+        raise StorageError(f"{job.folder / _STATE} is damaged") from fault
+
+
+def say(job: Job, status: JobStatus, reason: str | None = None, *, run: int | None = None) -> JobState:
+    """Record where a job stands; raises IllegalTransition."""
+    before = state(job)
+    _allow("a job", before.status, status, JOB_TRANSITIONS)
+    after = JobState(status, reason, before.run if run is None else run)
+    job.write(_STATE, {"status": after.status.value, "reason": after.reason, "run": after.run})
+    return after
+
+
+def delivery(job: Job, destination: str) -> Delivery:
+    """Where the delivery to a destination stands; raises StorageError where that cannot be read."""
+    said = job.read(_receipt(destination))
+    return Delivery() if said is None else _delivery(said, job, destination)
+
+
+def deliveries(job: Job) -> dict[str, Delivery]:
+    """Every delivery that was begun, by destination."""
+    return {path.stem: delivery(job, path.stem) for path in sorted((job.folder / "receipts").glob("*.json"))}
+
+
+def say_delivery(job: Job, destination: str, after: Delivery) -> None:
+    """Record where the delivery to a destination stands; raises IllegalTransition."""
+    before = delivery(job, destination)
+    _allow(f"a delivery to {destination}", before.status, after.status, DELIVERY_TRANSITIONS)
+    job.write(_receipt(destination), after.as_json())
+
+
+_STATE = "state.json"
+_Status = TypeVar("_Status", JobStatus, DeliveryStatus)
+
+
+def _receipt(destination: str) -> str:
+    return f"receipts/{destination}.json"
+
+
+def _delivery(said: Mapping[str, Any], job: Job, destination: str) -> Delivery:
+    try:
+        return Delivery(
+            status=DeliveryStatus(said["status"]),
+            attempt=int(said["attempt"]),
+            delivered=tuple(said["delivered"]),
+            refused=dict(said["refused"]),
+            reason=said.get("reason"),
+            first=said.get("first"),
+            first_attempt=int(said.get("first_attempt", 0)),
+            next=said.get("next"),
+        )
+    except (KeyError, TypeError, ValueError) as fault:
+        raise StorageError(f"{job.folder / _receipt(destination)} is damaged") from fault
+
+
+def _allow(what: str, before: _Status, after: _Status, transitions: Mapping[_Status, frozenset[_Status]]) -> None:
+    if after != before and after not in transitions[before]:
+        raise IllegalTransition(f"{what} that is {before.value} cannot become {after.value}")

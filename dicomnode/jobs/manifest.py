@@ -1,0 +1,92 @@
+"""What a job is made from: built once, written once, read once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.errors import StepError
+from dicomnode.report import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicomnode.store.job import Job
+
+VERSION = 2  # 1 had no version, and no checkpoint of the stack beside it
+_KNOWN_VERSIONS = (1, VERSION)
+_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything a result follows from, so that it can be made again from this alone."""
+
+    sources: tuple[str, ...]  # SOP Instance UIDs of the images that give a value
+    parameters: Mapping[str, Any]  # JSON values: every setting that can change a number
+    software_version: str
+    group_id: str = ""
+    study_instance_uid: str = ""
+    series_instance_uids: tuple[str, ...] = ()
+    instances: Mapping[str, str] = field(default_factory=dict)  # SOP Instance UID -> path in the data folder
+    partial: bool = False  # the complete slices of a stack with holes
+    grouping: Mapping[str, Any] = field(default_factory=dict)  # JSON values: the rules that made the stack
+    supersedes: str | None = None  # key of the result that this one replaces
+    drawing: str | None = None  # path in the data folder of what a person drew
+    measured_on: str | None = None  # key of the result whose maps it was drawn on
+    identified_by: tuple[str, ...] = ()  # in place of the sources, where the same images give several results
+    created: str = ""  # ISO 8601, when the job was made durable
+    report: Mapping[str, Any] = field(default_factory=dict)  # JSON values: [report] at that time
+    version: int = VERSION
+
+    @property
+    def key(self) -> str:
+        """The identity of the result."""
+        return identity.result_key(self.identified_by or self.sources, self.parameters, self.software_version)
+
+    def of_drawing(self, drawing: str, sop_instance_uid: str, origin: str, *, replaces: bool) -> Manifest:
+        """The manifest of what a person drew on the result ``origin``, which this one made."""
+        return replace(
+            self,
+            identified_by=(sop_instance_uid, origin),
+            measured_on=origin,
+            drawing=drawing,
+            supersedes=origin if replaces else None,
+            created="",
+            report={},
+            version=VERSION,
+        )
+
+
+def exists(job: Job) -> bool:
+    """Whether the job was made durable."""
+    return (job.folder / _FILE).exists()
+
+
+def read(job: Job) -> Manifest:
+    """Read a job's manifest; raises StepError where there is none or where its version is not known, StorageError."""
+    said = job.read(_FILE)
+    if not isinstance(said, dict):
+        raise StepError(f"{job.folder} holds no manifest")
+    version = said.get("version", 1)
+    if version not in _KNOWN_VERSIONS:
+        known = " and ".join(map(str, _KNOWN_VERSIONS))
+        raise StepError(
+            f"{job.folder / _FILE} is of version {version}, this software knows {known}: it was written by a newer one"
+        )
+    names = {one.name for one in fields(Manifest)}
+    try:
+        return Manifest(
+            **{name: _frozen(value) for name, value in said.items() if name in names} | {"version": version}
+        )
+    except TypeError as fault:
+        raise StepError(f"{job.folder / _FILE} is damaged: {fault}") from fault
+
+
+def write(job: Job, manifest: Manifest) -> None:
+    """Make a manifest durable."""
+    job.write(_FILE, asdict(manifest))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

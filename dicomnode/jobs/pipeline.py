@@ -1,0 +1,233 @@
+"""The steps of a job: fit, measure, report; each leaves durable files and does nothing when they are there."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter
+
+from dicomnode import analyse, report
+from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
+from dicomnode.errors import StepError
+from dicomnode.fit import compile_kernels
+from dicomnode.jobs import checkpoint, drawings
+from dicomnode.jobs import manifest as manifests
+from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
+from dicomnode.report import summary
+from dicomnode.report.instance import KINDS
+from dicomnode.store.durable import make_folder, sync_folder, write_durably
+from dicomnode.store.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+    from dicomnode.jobs.checkpoint import Checkpoint
+    from dicomnode.jobs.manifest import Manifest
+    from dicomnode.model import EchoStack
+    from dicomnode.store.job import Job
+
+_Section = TypeVar("_Section", bound=BaseModel)
+STEPS = ("fit", "measure", "report")
+_LOADED_LATE = ("matplotlib.colors",)  # what steps load when they need it, so that no command has to
+_MAPS, _MEASUREMENT = "maps.npz", "measurement.npz"
+
+
+def prepare() -> None:
+    """Load the compiled kernels and what is imported late; importing this module has loaded the rest."""
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
+    compile_kernels()
+
+
+def create(
+    spool: Spool, manifest: Manifest, stack: EchoStack | None, created: datetime, settings: ReportSettings
+) -> Job:
+    """Make a job durable; one that exists stays as it is. A drawing has no stack of its own."""
+    job = spool.job(manifest.key)
+    if not manifests.exists(job):
+        make_folder(job.folder)
+        if stack is not None:
+            checkpoint.keep_stack(spool, job, stack)
+        made = dataclasses.replace(manifest, created=created.isoformat(), report=settings.model_dump(mode="json"))
+        manifests.write(job, made)
+    return job
+
+
+def run_step(folder: str, key: str, step: str) -> None:
+    """Run one step of a job; what a child process is given."""
+    spool = Spool(Path(folder))
+    job = spool.job(key)
+    {"fit": _fit, "measure": _measure, "report": _report}[step](_Work.on(spool, job))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A job, what it is made from, and the job whose maps it measures: its own, or those a person drew on."""
+
+    spool: Spool
+    job: Job
+    manifest: Manifest
+    origin: Job
+
+    @classmethod
+    def on(cls, spool: Spool, job: Job) -> _Work:
+        manifest = manifests.read(job)
+        return cls(spool, job, manifest, spool.job(manifest.measured_on or job.key))
+
+    def has(self, name: str) -> bool:
+        return (self.job.folder / name).exists()
+
+    def checkpoint(self) -> Checkpoint:
+        return checkpoint.take(self.spool, self.origin)
+
+
+def _fit(work: _Work) -> None:
+    if work.has(_MAPS) or work.manifest.measured_on:
+        return  # a drawing is measured on maps that exist
+    settings = _settings(FitSettings, work.manifest.parameters["fit"])
+    taken = work.checkpoint()
+    maps = analyse.fit_signal(taken.stack, taken.signal, settings)
+    arrays = {name: getattr(maps, name) for name in (*_MAP_NAMES, *_MAPS_THAT_MAY_LACK)}
+    arrays = {name: values for name, values in arrays.items() if values is not None}
+    record = {"sigma": maps.sigma, "record": dataclasses.asdict(maps.record)}
+    _save(work.job.folder / _MAPS, arrays, record)
+
+
+def _measure(work: _Work) -> None:
+    if work.has(_MEASUREMENT):
+        return
+    settings = _settings(MeasureSettings, work.manifest.parameters["measure"])
+    taken, maps = work.checkpoint(), _load_maps(work.origin)
+    stack, signal = taken.stack, taken.signal
+    drawn: Drawn | None = None
+    finder: dict[str, Any] = {}
+    if work.manifest.drawing:
+        rois, drawn = drawings.read(work.spool, work.manifest.drawing, work.origin, stack)
+    else:
+        found = analyse.find_regions(stack, signal, maps)
+        rois, finder = found.rois, dict(found.finder)
+    rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
+    _save(
+        work.job.folder / _MEASUREMENT,
+        {"anatomy": signal[..., 0], **{f"mask{i}": roi.mask for i, roi in enumerate(rois)}},
+        {
+            "finder": finder,
+            "rois": [_labels(roi) for roi in rois],
+            "measurements": [dataclasses.asdict(one) for one in measurements],
+            "decays": [dataclasses.asdict(one) if one else None for one in decays],
+            "drawn": dataclasses.asdict(drawn) if drawn else None,
+        },
+    )
+
+
+def _report(work: _Work) -> None:
+    job, manifest = work.job, work.manifest
+    if job.outputs is not None:
+        return
+    settings = _settings(ReportSettings, manifest.report)
+    shown_on: dict[str, list[Dataset]] = defaultdict(list)
+    if manifest.drawing:
+        settings = settings.model_copy(update={"products": drawings.PRODUCTS})
+        for kind, image in drawings.maps(work.origin):
+            shown_on[kind].append(image)
+    folder = job.folder / "outputs"
+    shutil.rmtree(folder, ignore_errors=True)  # left by a step that was killed
+    make_folder(folder)
+    taken = work.checkpoint()
+    result = _load_result(work, taken.stack)
+    outputs = report.write(
+        result,
+        folder,
+        created=datetime.fromisoformat(manifest.created),
+        settings=settings,
+        shown_on=shown_on,
+        header_of=taken.header_of,
+    )
+    for output in outputs:
+        _sync_file(output.path)
+    sync_folder(folder)
+    local = tuple(dataclasses.replace(one, path=one.path.relative_to(job.folder)) for one in outputs)
+    job.write("summary.json", summary.of(result, local))
+    entries = [{**dataclasses.asdict(one), "path": str(one.path), "product": KINDS[one.kind].product} for one in local]
+    job.write("outputs.json", entries)
+
+
+_MAP_NAMES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s", "valid")
+_MAPS_THAT_MAY_LACK = ("beyond", "sigma_map")
+
+
+def _save(target: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+    """Write arrays and their JSON record as one file, whole or not at all; packing them would cost a second."""
+    buffer = io.BytesIO()
+    content: dict[str, Any] = {**arrays, "record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
+    np.savez(buffer, **content)
+    write_durably(target, buffer.getbuffer())
+
+
+def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as fault:
+        raise StepError(f"{path.name} of this job cannot be read: {fault}") from fault
+    record: dict[str, Any] = json.loads(arrays.pop("record").tobytes())
+    return arrays, record
+
+
+def _load_maps(job: Job) -> Maps:
+    arrays, record = _load(job.folder / _MAPS)
+    return Maps(**arrays, sigma=tuple(record["sigma"]), record=FitRecord(**record["record"]))
+
+
+def _load_result(work: _Work, stack: EchoStack) -> Result:
+    arrays, record = _load(work.job.folder / _MEASUREMENT)
+    manifest = work.manifest
+    rois = tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"]))
+    measurements = TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"])
+    return Result(
+        stack=stack,
+        maps=analyse.with_what_is_beyond(_load_maps(work.origin), rois, measurements),
+        rois=rois,
+        measurements=measurements,
+        decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
+        drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
+        identity=Identity(work.job.key, manifest.software_version, manifest.supersedes),
+        settings=dict(manifest.parameters),
+        anatomy=arrays["anatomy"],
+        finder=record["finder"],
+    )
+
+
+def _labels(roi: Roi) -> dict[str, Any]:
+    """All of a region but its mask, as JSON values."""
+    return dataclasses.asdict(dataclasses.replace(roi, mask=np.zeros(0, bool))) | {"mask": None}
+
+
+def _roi(labels: Mapping[str, Any], mask: NDArray[np.bool_]) -> Roi:
+    doubts = TypeAdapter(tuple[Flag, ...]).validate_python(labels["doubts"])
+    return Roi(**{**labels, "mask": mask, "doubts": doubts, "slice_confidence": tuple(labels["slice_confidence"])})
+
+
+def _settings(section: type[_Section], values: Mapping[str, Any]) -> _Section:
+    """A section as it was written into the manifest; JSON knows no tuples, so not strictly."""
+    return section.model_validate_json(json.dumps(values))
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

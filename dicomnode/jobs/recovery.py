@@ -1,0 +1,171 @@
+"""Puts jobs into the queue: new ones, what a crash or a full disk left behind, what an operator asks for again."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from dicomnode import events, logs
+from dicomnode.jobs import lifecycle, pipeline
+from dicomnode.jobs.engine import Standing
+from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
+from dicomnode.store.durable import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dicomnode.config import ReportSettings
+    from dicomnode.jobs.manifest import Manifest
+    from dicomnode.model import EchoStack
+    from dicomnode.store.job import Job
+    from dicomnode.store.spool import Spool
+
+_ROUND_SECONDS = 300.0
+
+
+class Queue(Protocol):
+    """What drives the jobs: ``Engine``."""
+
+    def process(self, key: str, run: int = 0) -> None:
+        """Put a job in; nothing happens when this run of it is known."""
+
+    def process_standing(self, key: str, run: int) -> Standing:
+        """Where a run of a job stands."""
+
+    def deliver(self, key: str, destination: str, attempt: int, delay_seconds: float = 0.0) -> None:
+        """Put an attempt to send a result in; nothing happens when this attempt is known."""
+
+    def deliver_now(self, key: str, destination: str, attempt: int) -> None:
+        """End the pause before an attempt."""
+
+    def next_attempt(self, key: str, destination: str, attempt: int) -> int:
+        """The first attempt, from the given one on, that is not over."""
+
+    def take_up_lost(self) -> None:
+        """Start again what the queue believes is running and is not."""
+
+
+class Destinations(Protocol):
+    """Where results go: ``Deliveries``."""
+
+    def names(self) -> list[str]:
+        """Every destination."""
+
+    def settle(self, job: Job) -> None:
+        """Say that a job whose deliveries have all ended is done, or failed."""
+
+    def forget_absence(self, name: str) -> None:
+        """Let the next attempt knock even if the destination could not be reached a moment ago."""
+
+
+class Recovery:
+    """Every way into the queue; the files say what is not finished, whatever the queue remembers."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        queue: Queue,
+        deliveries: Destinations,
+        settings: ReportSettings,
+        *,
+        look_at: Callable[[str], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        say: events.Sink = logs.write,
+    ) -> None:
+        self._spool = spool
+        self._queue = queue
+        self._deliveries = deliveries
+        self._settings = settings
+        self._look_at = look_at  # asks for a look at a study
+        self._clock = clock
+        self._say = say
+        self._next_round = 0.0
+
+    def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
+        """Make a job durable, then queue it; return its key."""
+        job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings)
+        self._queue.process(job.key, lifecycle.state(job).run)
+        return job.key
+
+    def take_up(self, now: float) -> None:
+        """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
+        self._next_round = now + _ROUND_SECONDS
+        for job in self._spool.all_jobs():
+            try:
+                self._go_on(job)
+            except Exception as fault:  # noqa: BLE001  one damaged job must not hold up the others
+                self._say(events.JobNotTakenUp(job.key, fault))
+
+    def turn(self, now: float) -> None:
+        """Answer requests; from time to time, queue again what ended without being finished, as on a full disk."""
+        self._answer_requests()
+        if now >= self._next_round:
+            self._next_round = now + _ROUND_SECONDS
+            try:
+                self._queue.take_up_lost()
+                self.take_up(now)
+            except Exception as fault:  # noqa: BLE001  the edge of a turn; the queue's disk may still be full
+                self._say(events.RoundFailed(fault))
+
+    def _answer_requests(self) -> None:
+        """Do what operators asked for by ``dicomnode retry``; what cannot be done holds up nothing."""
+        for path in sorted(self._spool.requests.glob("*.json")):
+            try:
+                self._answer(path)
+            except Exception as fault:  # noqa: BLE001  the edge of a turn
+                self._say(events.RequestFailed(path.name, fault))
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _answer(self, path: Path) -> None:
+        request = read_json(path)
+        for key in request["keys"]:
+            self._retry(self._spool.job(key))
+        for study_uid in request["studies"]:
+            self._look_at(study_uid)
+
+    def _go_on(self, job: Job) -> None:
+        state = lifecycle.state(job)
+        if state.status.is_end:
+            return
+        run = state.run
+        while (standing := self._queue.process_standing(job.key, run)) is Standing.OVER:
+            run += 1
+        # Read again after the standing: a run says how it ended before it is over.
+        if standing is Standing.GOING or lifecycle.state(job).status.is_end:
+            return
+        if job.outputs is None:
+            lifecycle.say(job, JobStatus.QUEUED, run=run)
+            self._queue.process(job.key, run)
+        else:
+            self._deliver_what_is_left(job)
+
+    def _deliver_what_is_left(self, job: Job) -> None:
+        lifecycle.say(job, JobStatus.DELIVERING)
+        for name in self._deliveries.names():
+            delivery = lifecycle.delivery(job, name)
+            attempt = self._queue.next_attempt(job.key, name, delivery.attempt)
+            if not delivery.status.is_end:
+                self._queue.deliver(job.key, name, attempt)  # nothing happens when it is on its way
+        self._deliveries.settle(job)
+
+    def _retry(self, job: Job) -> None:
+        """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone."""
+        state = lifecycle.state(job)
+        going = self._queue.process_standing(job.key, state.run) is Standing.GOING
+        if not state.status.is_end and going:
+            return
+        if job.outputs is None:
+            lifecycle.say(job, JobStatus.QUEUED, run=state.run + 1)
+            self._go_on(job)
+            return
+        for name in self._deliveries.names():
+            self._deliveries.forget_absence(name)
+            delivery = lifecycle.delivery(job, name)
+            if delivery.status is DeliveryStatus.DELAYED:
+                self._queue.deliver_now(job.key, name, delivery.attempt + 1)
+            elif delivery.status.is_end and delivery.status is not DeliveryStatus.DELIVERED:
+                lifecycle.say_delivery(job, name, delivery.again())
+        self._deliver_what_is_left(job)

@@ -1,0 +1,89 @@
+"""Runs the steps of a job in child processes and says how they end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from dicomnode import events, logs
+from dicomnode.errors import InputError, NodeError
+from dicomnode.jobs import lifecycle, pipeline
+from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs.children import ChildDied
+from dicomnode.jobs.lifecycle import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dicomnode.store.job import Job
+    from dicomnode.store.spool import Spool
+
+    RunStep = Callable[[str, str, str], None]
+
+_DOING = {"fit": JobStatus.FITTING, "measure": JobStatus.MEASURING, "report": JobStatus.REPORTING}
+
+
+class Runner(Protocol):
+    """What runs a step elsewhere: ``Children``."""
+
+    def run(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run a step and wait for it; raises what it raised, or ChildDied."""
+
+
+class Steps:
+    """The steps of every job; ``settle`` is told when a job has its outputs."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        children: Runner,
+        *,
+        deaths_allowed: int,
+        settle: Callable[[Job], None],
+        run_step: RunStep = pipeline.run_step,
+        say: events.Sink = logs.write,
+    ) -> None:
+        self._spool = spool
+        self._children = children
+        self._deaths_allowed = deaths_allowed
+        self._settle = settle
+        self._run_step = run_step
+        self._say = say
+
+    def table(self) -> tuple[tuple[str, Callable[[str], None]], ...]:
+        """Name and function of each, in order; a function is given the key of a job."""
+        return tuple((name, self._step(name)) for name in pipeline.STEPS)
+
+    def failed(self, key: str, step: str, fault: Exception) -> None:
+        """Say that a step of a job came to a bad end."""
+        reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
+        job = self._spool.job(key)
+        if isinstance(fault, InputError) and manifests.read(job).drawing:
+            lifecycle.say(job, JobStatus.REFUSED, reason)
+        else:
+            lifecycle.say(job, JobStatus.FAILED, f"{step}: {reason}")
+        self._say(events.JobFailed(key, step, reason, fault))
+
+    def _step(self, name: str) -> Callable[[str], None]:
+        def step(key: str) -> None:
+            job = self._spool.job(key)
+            lifecycle.say(job, _DOING[name])
+            begin = time.monotonic()
+            self._run(key, name)
+            self._say(events.StepDone(key, name, round(time.monotonic() - begin, 3)))
+            if name == pipeline.STEPS[-1]:
+                lifecycle.say(job, JobStatus.DELIVERING)
+                self._settle(job)  # where there is no destination, or all have it already
+
+        return step
+
+    def _run(self, key: str, name: str) -> None:
+        """Run a step; a job that keeps killing its process is given up."""
+        for death in range(1, self._deaths_allowed + 1):
+            try:
+                self._children.run(self._run_step, str(self._spool.folder), key, name)
+            except ChildDied:
+                self._say(events.StepDied(key, name, death))
+            else:
+                return
+        raise NodeError(f"the {name} step killed its process {self._deaths_allowed} times")

@@ -1,0 +1,92 @@
+"""The DICOM conformance statement of a configuration (PS3.2), as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+import dicomnode
+from dicomnode.intake.receive import STORED
+from dicomnode.report.instance import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from dicomnode.config import DestinationSettings, Settings
+
+_VERIFICATION = "1.2.840.10008.1.1"
+# Younger than pydicom's dictionary, or private.
+_NAMES = {
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+    "1.3.12.2.1107.5.9.1": "Siemens CSA Non-Image Storage",
+}
+
+
+def statement(settings: Settings) -> str:
+    """The whole statement."""
+    return "\n".join(_lines(settings)) + "\n"
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    node, receive, tls = settings.node, settings.receive, settings.tls
+    yield f"# DICOM conformance statement: Liver Iron Node {dicomnode.__version__}"
+    yield ""
+    yield f"Application Entity `{node.ae_title}`, port {node.port}. What the objects hold: docs/conformance.md."
+    yield ""
+    yield "## Storage and Verification as SCP"
+    yield ""
+    yield f"- Up to {receive.maximum_associations} associations at once; maximum PDU length unlimited."
+    yield f"- A silent peer is disconnected after {receive.network_timeout_seconds:g} s."
+    yield f"- Associations from: {_callers(settings)}."
+    yield f"- {'TLS 1.2 or later only' if tls.receive else 'Unencrypted'}."
+    yield "- Success (0000) is answered when the object is durable on disk. Refused: A700 the disk is low; A900 the SOP"
+    yield "  Instance UID differs from the request's; C000 the data set cannot be read."
+    yield "- Objects are kept as they were sent, byte for byte; MR images are processed, all others kept and named."
+    yield ""
+    yield from _table(("SOP class", "UID", "transfer syntaxes"), _accepted())
+    yield ""
+    yield "## Storage and Verification as SCU"
+    yield ""
+    if not settings.destination:
+        yield "No destination is configured."
+    for destination in settings.destination:
+        yield from _destination(destination)
+
+
+def _callers(settings: Settings) -> str:
+    if settings.receive.accept_any_scanner:
+        return "any AE title"
+    scanners = (f"`{one.ae_title}`" + (f" at {one.address}" if one.address else "") for one in settings.scanner)
+    return ", ".join(scanners) or "nobody (no [[scanner]] is configured)"
+
+
+def _accepted() -> Iterator[tuple[str, ...]]:
+    yield _named(_VERIFICATION), _VERIFICATION, _named(ImplicitVRLittleEndian)
+    for sop_class, syntaxes in STORED.items():
+        yield _named(sop_class), sop_class, ", ".join(_named(syntax) for syntax in syntaxes)
+
+
+def _destination(destination: DestinationSettings) -> Iterator[str]:
+    yield f"### {destination.name}"
+    yield ""
+    first, longest = destination.retry_first_seconds, destination.retry_longest_seconds
+    security = "TLS" if destination.tls else "unencrypted"
+    yield f"`{destination.ae_title}` at {destination.host}:{destination.port}, {security}."
+    yield f"Attempts after {first:g} s, doubling up to {longest:g} s, for {destination.give_up_after_hours:g} h."
+    yield "One association carries all objects of a result."
+    yield ""
+    kinds = [kind for kind in KINDS.values() if kind.product in destination.products]
+    syntaxes = ", ".join(_named(syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian))
+    rows = ((kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, syntaxes) for kind in kinds)
+    yield from _table(("object", "SOP class", "UID", "transfer syntaxes"), rows)
+    yield ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(row) + " |"
+
+
+def _named(uid: str) -> str:
+    return _NAMES.get(uid) or UID(uid).name

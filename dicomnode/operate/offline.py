@@ -1,0 +1,194 @@
+"""The same pipeline on files and folders, without a network or a queue."""
+
+from __future__ import annotations
+
+import dataclasses
+import filecmp
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import dicomnode
+from dicomnode import analyse, events, group, header, logs, report
+from dicomnode.errors import InputError, NodeError, StorageError
+from dicomnode.model import GroupStatus, Identity, Result
+from dicomnode.report import identity, summary
+from dicomnode.store.durable import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from dicomnode.config import GroupingSettings, Settings
+    from dicomnode.model import EchoImage, EchoStack, Group
+
+
+def process(
+    inputs: Iterable[Path],
+    output: Path,
+    settings: Settings,
+    *,
+    created: datetime,
+    progress: Callable[[str], None],
+    configuration: Path | None = None,
+) -> dict[str, Any]:
+    """Process every series found under the inputs; write results and ``summary.json`` into ``output``.
+
+    ``configuration`` is the file that the settings are from, for the summary. Returns the summary. A series that fails
+    does not hold back the others. Raises InputError where there is no DICOM object at all, StorageError where the
+    output folder cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise StorageError(f"{output}: the output folder cannot be made: {fault.strerror or fault}") from fault
+    candidates, others = find(inputs, settings.grouping, progress)
+    series = [_series(candidate, output, settings, created, progress) for candidate in candidates]
+    named = None if configuration is None else str(configuration)
+    result = {
+        "software_version": dicomnode.__version__,
+        "configuration": named,
+        "series": series,
+        "others": others,
+    }
+    write_json(output / "summary.json", result)
+    return result
+
+
+def find(
+    inputs: Iterable[Path], rules: GroupingSettings, progress: Callable[[str], None]
+) -> tuple[list[Group], list[dict[str, Any]]]:
+    """Sort what files and folders hold into candidate stacks; count by reason what holds no image.
+
+    Raises InputError where there is no DICOM object at all.
+    """
+    studies, others = _read(list(_files(inputs)), progress)
+    if not studies and not others:
+        raise InputError("no DICOM object was found in the input")
+    return [candidate for images in studies.values() for candidate in group.assemble(images, rules)], others
+
+
+def stack_of(candidate: Group, rules: GroupingSettings) -> EchoStack | None:
+    """Return what of a candidate may be fitted: nothing while it is incomplete, unless the rules say otherwise."""
+    if candidate.status is GroupStatus.INCOMPLETE and rules.when_given_up == "process_complete_slices":
+        return candidate.partial
+    return candidate.stack
+
+
+def _files(inputs: Iterable[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_dir():
+            yield from sorted(child for child in path.rglob("*") if child.is_file())
+        else:
+            yield path
+
+
+def _read(
+    files: list[Path], progress: Callable[[str], None]
+) -> tuple[dict[str, list[EchoImage]], list[dict[str, Any]]]:
+    """Sort what the files hold: echo images by study, and what is none by reason."""
+    studies: dict[str, list[EchoImage]] = defaultdict(list)
+    others: dict[tuple[str, str], int] = defaultdict(int)
+    first: dict[str, Path] = {}
+    for number, path in enumerate(files, 1):
+        found = header.read(path)
+        for image in found.images:
+            studies[image.study_instance_uid].append(image)
+        if found.images and _differ(first.setdefault(found.sop_instance_uid, path), path):
+            others[_CONFLICT] += 1
+        if found.reason is not None:
+            others[found.reason.code, found.reason.sentence] += 1
+        if number % 100 == 0 or number == len(files):
+            progress(f"read {number} of {len(files)} files")
+    counted = [{"code": code, "reason": reason, "count": count} for (code, reason), count in sorted(others.items())]
+    return dict(studies), counted
+
+
+_CONFLICT = ("conflict", "another file holds other bytes under the same SOP Instance UID; only one of them is used")
+
+
+def _differ(one: Path, other: Path) -> bool:
+    return one != other and not filecmp.cmp(one, other, shallow=False)
+
+
+def _series(
+    candidate: Group, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    name = f"series {candidate.images[0].series_number or candidate.series_instance_uids[0]}"
+    stack = stack_of(candidate, settings.grouping)
+    if stack is None:
+        status = {GroupStatus.REFUSED: "refused"}.get(candidate.status, "incomplete")
+        progress(f"{name}: {status}: {candidate.reason}")
+        reason = candidate.reason
+        return summary.without_result(
+            candidate, status, reason.sentence if reason else None, reason.code if reason else None
+        )
+    try:
+        return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
+    except Exception as fault:  # noqa: BLE001  the edge of a series: the others must not be lost with it
+        if not isinstance(fault, NodeError):
+            logs.write(events.SeriesFailed(candidate.series_instance_uids, fault))
+        why = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
+        progress(f"{name}: failed: {why}")
+        return summary.without_result(candidate, "failed", why, type(fault).__name__)
+
+
+def _result(
+    stack: EchoStack, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    slices, rows, columns, echoes = stack.shape
+    progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
+    signal, maps = analyse.fit_stack(stack, settings.fit)
+    progress(f"measuring ({maps.record.verdict})")
+    found = analyse.find_regions(stack, signal, maps)
+    rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, settings.measure)
+    parameters = settings.result_parameters()
+    key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
+    result = Result(
+        stack=stack,
+        maps=analyse.with_what_is_beyond(maps, rois, measurements),
+        rois=rois,
+        measurements=measurements,
+        decays=decays,
+        identity=Identity(key, dicomnode.__version__),
+        settings=parameters,
+        anatomy=signal[..., 0],
+        finder=found.finder,
+    )
+    folder = output / key[:16]
+    folder.mkdir(exist_ok=True)
+    progress("writing results")
+    outputs = report.write(result, folder, created=created, settings=settings.report)
+    local = tuple(dataclasses.replace(one, path=one.path.relative_to(output)) for one in outputs)
+    progress(f"done: {len(outputs)} objects")
+    return summary.of(result, local)
+
+
+def lines(series: dict[str, Any]) -> Iterator[str]:
+    """Say a series of a summary in words: its status, then a line a region with what qualifies its numbers."""
+    yield f"{series['series_instance_uid']}  {series['status']}" + (f": {series['reason']}" if series["reason"] else "")
+    for roi in series["rois"]:
+        said = "; ".join(_flag(flag) for flag in roi["flags"])
+        yield f"  {roi['name']}: {_values(roi)}" + (f" [{said}]" if said else "")
+        if roi["advice"]:
+            yield f"  {roi['advice']}"
+
+
+def _flag(flag: dict[str, str]) -> str:
+    return flag["sentence"] if flag["grade"] == "info" else f"{flag['grade']}: {flag['sentence']}"
+
+
+def _values(roi: dict[str, Any]) -> str:
+    rate = roi["r2star_per_s"]
+    if rate is None:
+        bound = roi["at_least"]
+        if bound is None:
+            return "not measurable"
+        iron = "" if bound["lic_mg_per_g"] is None else f", LIC > {bound['lic_mg_per_g']:.1f} mg/g"
+        return f"R2* > {bound['r2star_per_s']:.0f} /s{iron}"
+    t2star = f"T2* {roi['t2star_ms']['median']:.2f} ms" if roi["t2star_ms"] else "T2* too long to tell"
+    lic = ""
+    if roi["lic_mg_per_g"] is not None:
+        low, high = roi["lic_ci95"]
+        lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g (95 % interval {low:.1f} to {high:.1f})"
+    return f"R2* {rate['median']:.1f} /s, {t2star} (medians, {roi['n_voxels']} voxels){lic}"

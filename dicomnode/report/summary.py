@@ -1,0 +1,92 @@
+"""What ``summary.json`` says of a series: stable keys for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.analyse import why_no_number
+from dicomnode.measure import iron
+
+if TYPE_CHECKING:
+    from dicomnode.model import Group, Output, Result, RoiMeasurement
+
+
+def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
+    """What ``summary.json`` says of a series that was processed."""
+    stack, record = result.stack, result.maps.record
+    slices, rows, columns, _ = stack.shape
+    why = why_no_number(result.measurements)
+    return {
+        "series_instance_uid": stack.series_instance_uids[0],
+        "series_instance_uids": list(stack.series_instance_uids),
+        "status": "done" if why is None else "no_number",
+        "reason": None if why is None else why.sentence,
+        "code": None if why is None else why.code,
+        "echo_times_ms": list(stack.echo_times_ms),
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "field_strength_t": stack.field_strength_t,
+        "method": record.method,
+        "converged": record.converged,
+        "iterations": record.iterations,
+        "verdict": record.verdict,
+        "seconds": round(record.seconds, 3),
+        "sigma": list(result.maps.sigma),
+        "key": result.identity.key,
+        "supersedes": result.identity.supersedes,
+        "software_version": result.identity.software_version,
+        "settings": dict(result.settings),
+        "finder": dict(result.finder),
+        "rois": [_roi_summary(one) for one in result.measurements],
+        "outputs": [{**dataclasses.asdict(output), "path": str(output.path)} for output in outputs],
+    }
+
+
+def without_result(candidate: Group, status: str, reason: str | None, code: str | None) -> dict[str, Any]:
+    """What ``summary.json`` says of a series that gave no result."""
+    plane = candidate.images[0].plane
+    return {
+        "series_instance_uid": candidate.series_instance_uids[0],
+        "series_instance_uids": list(candidate.series_instance_uids),
+        "status": status,
+        "reason": reason,
+        "code": code,
+        "echo_times_ms": list(candidate.echo_times_ms),
+        "left_out": list(candidate.left_out),
+        "slices": candidate.n_slices,
+        "rows": plane.rows,
+        "columns": plane.columns,
+        "field_strength_t": candidate.images[0].field_strength_t,
+        "method": None,
+        "converged": None,
+        "iterations": None,
+        "seconds": None,
+        "rois": [],
+        "outputs": [],
+    }
+
+
+def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
+    r2star = dataclasses.asdict(one.r2star_per_s) if one.r2star_per_s else None
+    if r2star is not None and one.r2star is not None:
+        r2star |= {"ci95": list(one.r2star.ci95), "parts": dict(one.r2star.parts)}
+    return {
+        "name": one.name,
+        "n_voxels": one.n_voxels,
+        "area_mm2": one.area_mm2,
+        "t2star_ms": dataclasses.asdict(one.t2star_ms) if one.t2star_ms else None,
+        "r2star_per_s": r2star,
+        "unregularised_r2star_per_s": one.unregularised_r2star_per_s,
+        "lic_mg_per_g": one.lic_mg_per_g,
+        "lic_ci95": [round(bound, 1) for bound in one.lic.ci95] if one.lic else None,
+        "lic_umol_per_g": round(one.lic_mg_per_g * iron.UMOL_PER_MG) if one.lic_mg_per_g is not None else None,
+        "at_least": dataclasses.asdict(one.at_least) if one.at_least else None,
+        "measurable_up_to": dataclasses.asdict(one.reach) if one.reach else None,
+        "advice": one.advice or None,
+        "calibration": one.calibration,
+        "confidence": None if one.confidence is None else round(one.confidence, 3),
+        "slices": [dataclasses.asdict(slice_) for slice_ in one.slices],
+        "flags": [{"code": f.code, "grade": f.grade.value, "sentence": f.sentence} for f in one.flags],
+    }

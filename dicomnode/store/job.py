@@ -1,0 +1,54 @@
+"""The folder of one result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.store.durable import make_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """The folder of one result.
+
+    ::
+
+        manifest.json        sources, settings, software version, creation time  } both written before
+        stack.json           which image is which echo of which slice            } the job is queued
+        signal.npy           the decoded pixels                 } after these the job
+        headers.npz          the headers that a report needs    } needs no received file
+        maps.npz             the fit           } each written whole, so its presence
+        measurement.npz      the regions       } means the step is done
+        outputs/*.dcm, outputs.json            }
+        receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
+        state.json           what to tell an operator
+
+    What the files of state mean is known to ``dicomnode.jobs`` alone.
+    """
+
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Digest of sources, settings and software version."""
+        return self.folder.name
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the job; None where there is none; raises StorageError."""
+        return read_json(self.folder / name)
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the job durably; raises StorageError."""
+        path = self.folder / name
+        make_folder(path.parent)
+        write_json(path, value)
+
+    @property
+    def outputs(self) -> list[dict[str, str]] | None:
+        """The objects that were made; None until the report step is done."""
+        outputs: list[dict[str, str]] | None = self.read("outputs.json")
+        return outputs

@@ -1,0 +1,155 @@
+"""A job reads what was received once, and then never again: counted, not believed."""
+
+import shutil
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dicomnode import group, pixels, simulate
+from dicomnode.config import GroupingSettings, ReportSettings, Settings
+from dicomnode.errors import StepError
+from dicomnode.intake.watch import Watcher
+from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs import pipeline
+from dicomnode.store.durable import write_json
+from dicomnode.store.spool import Spool
+
+_opened: Counter[str] = Counter()
+
+
+def _count(event, arguments):
+    if event == "open" and arguments[1] in ("r", "rb"):
+        path = str(arguments[0])
+        _opened.update([path] if "/incoming/" in path and path.endswith(".dcm") else [])
+
+
+sys.addaudithook(_count)  # it stays for the life of the process, and only counts
+
+
+@pytest.fixture
+def opened():
+    _opened.clear()
+    return _opened
+
+
+@pytest.fixture(params=["siemens-ve", "philips-enhanced"])
+def spool(request, tmp_path):
+    """A received series that nobody has looked at."""
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=2, dialect=request.param)
+    spool = Spool(tmp_path / "store")
+    spool.create()
+    for one in simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances:
+        path = tmp_path / "one.dcm"
+        one.save_as(path, enforce_file_format=True)
+        spool.store(one.StudyInstanceUID, one.SOPInstanceUID, path.read_bytes())
+        spool.release(one.StudyInstanceUID, [one.SOPInstanceUID])
+    return spool
+
+
+@pytest.fixture
+def begin(spool):
+    """Let the watcher find the series; return the job it makes."""
+
+    def run():
+        jobs = []
+
+        def start(manifest, stack):
+            now = datetime(2026, 1, 1, tzinfo=UTC)
+            jobs.append(pipeline.create(spool, manifest, stack, now, ReportSettings()))
+            return jobs[-1].key
+
+        parameters = Settings().result_parameters()
+        watcher = Watcher(
+            GroupingSettings(quiet_seconds=0.0),
+            spool,
+            parameters=parameters,
+            software_version="1",
+            is_receiving=lambda _: False,
+            start=start,
+            clock=lambda: 0.0,
+        )
+        watcher.turn(1e12)
+        (job,) = jobs
+        return job
+
+    return run
+
+
+def test_every_image_is_opened_once_to_look_at_it_and_once_by_its_job(spool, begin, opened):
+    job = begin()
+    assert set(opened.values()) == {1}
+    opened.clear()
+    for step in pipeline.STEPS:
+        pipeline.run_step(str(spool.folder), job.key, step)
+    assert set(opened.values()) == {1}
+    assert len(opened) == len(list(spool.incoming.rglob("*.dcm")))
+    assert job.outputs
+
+
+def test_after_the_first_step_a_job_needs_no_received_file(spool, begin):
+    job = begin()
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    shutil.rmtree(spool.incoming)
+    for step in ("measure", "report"):
+        pipeline.run_step(str(spool.folder), job.key, step)
+    assert job.outputs
+
+
+def test_the_images_are_grouped_once(spool, begin, monkeypatch):
+    job = begin()
+    monkeypatch.setattr(group, "assemble", lambda *_: pytest.fail("grouped again"))
+    for step in pipeline.STEPS:
+        pipeline.run_step(str(spool.folder), job.key, step)
+    assert job.outputs
+
+
+def test_a_folder_that_was_moved_goes_on(spool, begin, tmp_path):
+    job = begin()
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    elsewhere = Spool(Path(shutil.move(spool.folder, tmp_path / "elsewhere")))
+    for step in ("measure", "report"):
+        pipeline.run_step(str(elsewhere.folder), job.key, step)
+    assert elsewhere.job(job.key).outputs
+
+
+def test_a_job_of_the_version_before_is_grouped_again_and_goes_on(spool, begin):
+    """It has neither a checkpoint nor a version."""
+    job = begin()
+    said = job.read("manifest.json")
+    del said["version"]
+    write_json(job.folder / "manifest.json", said)
+    (job.folder / "stack.json").unlink()
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    assert manifests.read(job).version == 1
+    assert (job.folder / "maps.npz").exists()
+
+
+def test_a_damaged_checkpoint_is_said(spool, begin):
+    job = begin()
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    (job.folder / "signal.npy").write_bytes(b"no array")
+    with pytest.raises(StepError, match="the pixels of this job cannot be read"):
+        pipeline.run_step(str(spool.folder), job.key, "measure")
+
+
+def test_a_step_that_was_killed_between_pixels_and_headers_decodes_again(spool, begin):
+    job = begin()
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    for name in ("headers.npz", "maps.npz"):
+        (job.folder / name).unlink()
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    assert (job.folder / "maps.npz").exists()
+
+
+def test_the_kept_pixels_are_the_decoded_ones(spool, begin):
+    from dicomnode.jobs import checkpoint
+
+    job = begin()
+    first, again = (checkpoint.take(spool, job) for _ in range(2))
+    assert (first.signal == again.signal).all()
+    assert first.stack == again.stack
+    assert (pixels.load(first.stack) == again.signal).all()
+    assert dict(first.headers) == dict(again.headers)

@@ -1,0 +1,155 @@
+"""Child processes: what a step does to its process stays there."""
+
+import functools
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dicomnode.errors import StepError, UndecodablePixels
+from dicomnode.jobs.children import ChildDied, Children, Stopped
+
+
+class Stubborn(Exception):
+    """Cannot be sent between processes."""
+
+    def __init__(self, lock):
+        super().__init__("stubborn")
+        self.lock = lock
+
+
+def write(path, text):
+    Path(path).write_text(text)
+
+
+def raise_ours():
+    raise UndecodablePixels("not today")
+
+
+def raise_stubborn():
+    raise Stubborn(threading.Lock())
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def name_process(path):
+    Path(path).write_text(str(os.getpid()))
+
+
+def wait_for_ever(path):
+    Path(path).write_text(str(os.getpid()))
+    signal.pause()
+
+
+def signal_itself():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+
+
+@pytest.fixture
+def children():
+    started = Children(1)
+    yield started
+    started.stop()
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_step_runs_in_another_process(children, tmp_path):
+    children.run(name_process, str(tmp_path / "pid"))
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
+
+
+def test_what_a_step_raises_is_raised_with_its_place(children):
+    with pytest.raises(UndecodablePixels, match="not today") as caught:
+        children.run(raise_ours)
+    assert "raise_ours" in "".join(caught.value.__notes__)
+
+
+def test_a_fault_that_cannot_be_sent_is_said(children):
+    with pytest.raises(StepError, match="Stubborn: stubborn"):
+        children.run(raise_stubborn)
+
+
+def test_a_death_is_named_and_the_next_step_runs(children, tmp_path):
+    with pytest.raises(ChildDied):
+        children.run(die)
+    children.run(write, str(tmp_path / "after"), "well")
+    assert (tmp_path / "after").read_text() == "well"
+
+
+def test_a_signal_to_the_whole_service_is_no_death(children):
+    children.run(signal_itself)
+
+
+def test_stopping_ends_a_step_at_work_at_once(children, tmp_path):
+    ends = []
+
+    def run():
+        try:
+            children.run(wait_for_ever, str(tmp_path / "pid"))
+        except Stopped as fault:
+            ends.append(fault)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    children.stop()
+    thread.join(10.0)
+    assert len(ends) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_nothing_starts_after_the_stop(tmp_path):
+    children = Children(1)
+    children.stop()
+    with pytest.raises(Stopped):
+        children.run(write, str(tmp_path / "late"), "x")
+
+
+def sleep_and_write(path):
+    time.sleep(0.5)
+    Path(path).write_text(str(os.getpid()))
+
+
+def test_children_that_are_started_prepare_before_their_first_step(tmp_path):
+    started = Children(1, functools.partial(write, str(tmp_path / "ready"), "yes"))
+    started.start()
+    try:
+        wait_for((tmp_path / "ready").exists)
+        started.run(name_process, str(tmp_path / "pid"))
+    finally:
+        started.stop()
+
+
+def test_a_child_that_cannot_prepare_still_runs_its_steps(tmp_path):
+    started = Children(1, raise_ours)
+    started.start()
+    try:
+        started.run(name_process, str(tmp_path / "pid"))
+    finally:
+        started.stop()
+    assert (tmp_path / "pid").exists()
+
+
+def test_an_interrupt_while_a_child_starts_is_not_the_childs(tmp_path):
+    """As when Ctrl-C ends a node that was just started: nothing of it may end up in its log."""
+    started = Children(1, functools.partial(sleep_and_write, str(tmp_path / "ready")))
+    started.start()
+    try:
+        (child,) = started._alive
+        os.kill(child._process.pid, signal.SIGINT)
+        wait_for((tmp_path / "ready").exists)
+    finally:
+        started.stop()

@@ -1,0 +1,90 @@
+"""The states of a job: one table, and no way around it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dicomnode.errors import StorageError
+from dicomnode.jobs import lifecycle
+from dicomnode.jobs.lifecycle import (
+    DELIVERY_TRANSITIONS,
+    JOB_TRANSITIONS,
+    Delivery,
+    DeliveryStatus,
+    IllegalTransition,
+    JobState,
+    JobStatus,
+)
+from dicomnode.store.job import Job
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "k")
+
+
+def test_a_job_of_which_nothing_was_said_waits(job):
+    assert lifecycle.state(job) == JobState(JobStatus.QUEUED)
+    assert lifecycle.delivery(job, "pacs") == Delivery(DeliveryStatus.WAITING)
+
+
+def test_a_job_remembers_what_was_said_of_it(job):
+    lifecycle.say(job, JobStatus.FITTING, run=2)
+    lifecycle.say(job, JobStatus.FAILED, "no pixels")
+    assert lifecycle.state(job) == JobState(JobStatus.FAILED, "no pixels", 2)
+
+
+def test_every_state_is_in_the_tables():
+    assert set(JOB_TRANSITIONS) == set(JobStatus)
+    assert set(DELIVERY_TRANSITIONS) == set(DeliveryStatus)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (JobStatus.QUEUED, JobStatus.DONE),
+        (JobStatus.FITTING, JobStatus.REPORTING),
+        (JobStatus.MEASURING, JobStatus.DONE),
+        (JobStatus.DONE, JobStatus.FITTING),
+        (JobStatus.REFUSED, JobStatus.DONE),
+    ],
+)
+def test_an_illegal_transition_names_both_states_and_changes_nothing(job, before, after):
+    job.write("state.json", {"status": before.value, "reason": None})
+    with pytest.raises(IllegalTransition, match=f"{before.value} cannot become {after.value}"):
+        lifecycle.say(job, after)
+    assert lifecycle.state(job).status is before
+
+
+def test_what_is_delivered_stays_delivered(job):
+    lifecycle.say_delivery(job, "pacs", Delivery(DeliveryStatus.DELIVERED, delivered=("1.2",)))
+    for status in set(DeliveryStatus) - {DeliveryStatus.DELIVERED}:
+        with pytest.raises(IllegalTransition):
+            lifecycle.say_delivery(job, "pacs", Delivery(status))
+    assert lifecycle.delivery(job, "pacs").delivered == ("1.2",)
+
+
+def test_a_delivery_is_read_as_it_was_written(job):
+    said = Delivery(DeliveryStatus.DELAYED, 3, ("1.2",), {"1.3": "no"}, "away", 10.0, 1, 20.0)
+    lifecycle.say_delivery(job, "pacs", said)
+    assert lifecycle.delivery(job, "pacs") == said
+    assert lifecycle.deliveries(job) == {"pacs": said}
+
+
+def test_trying_again_keeps_what_is_confirmed_and_offers_what_was_refused():
+    said = Delivery(DeliveryStatus.PARTLY_REFUSED, 3, ("1.2",), {"1.3": "no"}, "no", 10.0, 1)
+    assert said.again() == replace(said, status=DeliveryStatus.WAITING, attempt=4, refused={}, first=None, next=None)
+
+
+def test_a_receipt_of_the_version_before_is_read(job):
+    job.write("receipts/pacs.json", {"status": "waiting", "attempt": 0, "delivered": [], "refused": {}, "reason": None})
+    assert lifecycle.delivery(job, "pacs") == Delivery()
+
+
+@pytest.mark.parametrize("said", ["{", json.dumps({"status": "thinking"}), "[]"])
+def test_a_damaged_state_is_said_with_its_file(job, said):
+    job.folder.mkdir()
+    (job.folder / "state.json").write_text(said)
+    with pytest.raises(StorageError, match=r"state\.json is damaged"):
+        lifecycle.state(job)

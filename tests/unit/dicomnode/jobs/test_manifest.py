@@ -1,0 +1,58 @@
+"""The manifest: built once, read as it was written, refused where it is from the future."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dicomnode.errors import StepError
+from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs.manifest import Manifest
+from dicomnode.store.job import Job
+
+MANIFEST = Manifest(
+    sources=("1.1", "1.2"),
+    parameters={"fit": {"weights": [1.0, 2.0]}},
+    software_version="1",
+    instances={"1.1": "incoming/1/1.1.dcm"},
+)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / MANIFEST.key)
+
+
+def test_it_is_read_as_it_was_written(job):
+    manifests.write(job, MANIFEST)
+    assert manifests.read(job) == MANIFEST
+    assert manifests.read(job).key == job.key
+
+
+def test_an_unknown_version_is_refused_by_name(job):
+    manifests.write(job, replace(MANIFEST, version=99))
+    with pytest.raises(StepError, match=r"manifest\.json is of version 99, this software knows 1 and 2"):
+        manifests.read(job)
+
+
+def test_one_of_the_version_before_is_read_and_keeps_its_key(job):
+    said = {name: getattr(MANIFEST, name) for name in ("sources", "parameters", "software_version", "instances")}
+    job.write("manifest.json", {**said, "group_id": "g", "study_instance_uid": "1", "series_instance_uids": ["1.9"]})
+    assert (manifests.read(job).version, manifests.read(job).key) == (1, MANIFEST.key)
+
+
+def test_a_missing_manifest_is_said(job):
+    with pytest.raises(StepError, match="holds no manifest"):
+        manifests.read(job)
+
+
+def test_a_drawing_has_a_key_of_its_own_and_the_settings_of_its_result():
+    drawn = MANIFEST.of_drawing("incoming/1/2.dcm", "1.9", MANIFEST.key, replaces=False)
+    assert drawn.key != MANIFEST.key
+    assert (drawn.measured_on, drawn.supersedes, drawn.parameters) == (MANIFEST.key, None, MANIFEST.parameters)
+    assert MANIFEST.of_drawing("incoming/1/2.dcm", "1.9", MANIFEST.key, replaces=True).supersedes == MANIFEST.key
+
+
+def test_it_is_json(job):
+    manifests.write(job, MANIFEST)
+    assert json.loads((job.folder / "manifest.json").read_text())["version"] == manifests.VERSION
