@@ -88,7 +88,8 @@ class _Scene:
 def exam(seed: int, family: str = "study", **fixed: Any) -> Exam:
     """Draw exam ``seed`` of a family; the same arguments always give the same arrays.
 
-    ``fixed`` settles what would be drawn: scene, fault, stored ("as drawn"), plane, slices, pixel_mm, middle (mm),
+    ``fixed`` settles what would be drawn: scene, fault, stored ("as drawn"), plane, slices, pixel_mm, middle (mm) or
+    heights_mm (the range of an axial stack's middle),
     over (samples per pixel side), volume (a ``ct.Ct``, for scene "ct"), habitus, liver_shape, spleen, arms, ascites,
     implants, any field of ``Physics`` (field_t, t2star_ms, train, echo_times_ms, snr, n_coils, ...).
     """

@@ -22,6 +22,7 @@ DIRECTIONS = {
     "coronal": ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0)),
     "sagittal": ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0)),
 }
+HEIGHTS_MM = (-80.0, 72.0)  # of axial slices of an adult, most of which hold liver
 # What may have been done to images without telling the header.
 FAULTS = ("none", "mirrored", "turned", "upside down", "wrong plane")
 
@@ -81,19 +82,23 @@ def draw(rng: np.random.Generator, half_width: float, half_depth: float, scale: 
     slices = int(fixed.get("slices", rng.choice([1, 1, 3, 5, 8, 12], p=[0.25, 0.15, 0.2, 0.2, 0.12, 0.08])))
     thickness = float(u(4, 10))
     step = thickness * float(u(1.0, 2.2)) * (1 if u() < 0.7 else -1)
-    middle = np.array(fixed.get("middle", _middle(rng, base, half_width, half_depth, scale)))
+    within = fixed.get("heights_mm", HEIGHTS_MM)
+    middle = np.array(fixed.get("middle", _middle(rng, base, (half_width, half_depth, scale), within)))
     view = View(plane, (0.0, 0.0, 0.0), row, column, step, thickness, slices, matrix, pixel)  # type: ignore[arg-type]
     first = middle - np.array(view.normal) * step * (slices - 1) / 2
     fault = str(fixed.get("fault", "none"))
     return replace(view, centre=tuple(float(c) for c in first), fault=fault)
 
 
-def _middle(rng: np.random.Generator, base: str, a: float, b: float, scale: float) -> tuple[float, float, float]:
+def _middle(
+    rng: np.random.Generator, base: str, size: tuple[float, float, float], within: tuple[float, float]
+) -> tuple[float, float, float]:
     """Where the middle of the stack is put: mostly through the liver, at times far from it."""
+    a, b, scale = size
     u = rng.uniform
     off = u() < 0.5
     x, y = (u(-25, 25), u(-18, 18)) if off else (0.0, 0.0)
-    z = u(-80, 72) * scale if u() < 0.88 else u(-190, 190) * scale
+    z = u(*within) * scale if u() < 0.88 else u(-190, 190) * scale
     if base == "coronal":
         return x, u(-0.6, 0.6) * b, u(-50, 60) * scale
     if base == "sagittal":

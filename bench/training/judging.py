@@ -36,7 +36,8 @@ SIGMA_DOUBT = 0.05  # as well as a fit knows it
 # How often exams for calibration are what; faults are of abdomens.
 SHARES = {"abdomen": 0.62, "drawn": 0.06, "fault": 0.12, "thorax": 0.03, "head": 0.04, "limbs": 0.05, "pelvis": 0.04}
 PHANTOMS = ("vials", "bottle")  # the rest
-MOST_SLICES = 5
+MOST_SLICES = 4
+THICK = 0.3  # share of exams with partial volume across slices, which cost four times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def drawn_for_calibration(seed: int, family: str) -> Exam:
     """An exam of a mixture with many that hold no liver, or lie otherwise than they say."""
     rng = np.random.default_rng([seed, len(family)])
     kind = str(rng.choice([*SHARES, *PHANTOMS], p=[*SHARES.values(), 0.02, 0.02]))
-    fixed: dict[str, Any] = {"slices": int(rng.integers(1, MOST_SLICES + 1)), "fault": "none", "scene": kind}
+    slices, over = int(rng.integers(1, MOST_SLICES + 1)), 2 if rng.uniform() < THICK else 1
+    fixed: dict[str, Any] = {"slices": slices, "over": over, "fault": "none", "scene": kind}
     if kind == "fault":
         fixed.update(scene="abdomen", fault=str(rng.choice(["mirrored", "turned", "upside down", "wrong plane"])))
     return exam(seed, family, **fixed)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dicomnode.measure.liver.network import Network
 
 NAME, VERSION = "liver-unet", "1.0"
-SAMPLES = 6_000
-STEPS = 9_000
+SAMPLES = 8_000
+STEPS = 16_000
 EXAMS = 300  # for calibration
 CT_SHARE = 0.2  # of the samples, where a CT is given
 FAMILY = "calibration"

@@ -39,9 +39,11 @@ _CLASS_OF = {
     "cyst": "inside",
 }
 CLASS_OF_LABEL = np.array([CLASSES.index(_CLASS_OF.get(name, "other")) for name in NAMES], np.uint8)
-FAULTY = 0.15  # of the abdomens lie otherwise than their header says
+FAULTY = 0.12  # of the abdomens lie otherwise than their header says
 # Bands of T2* (ms) and how often each is drawn: light iron is the hardest, then what is black from the first echo on.
 BANDS = (((0.8, 32.0), 0.45), ((12.0, 32.0), 0.37), ((0.8, 3.0), 0.18))
+DOMES = 0.3  # share of stacks put anywhere from below the liver to above it, its dome included
+HEIGHTS_MM = (-95.0, 115.0)
 THICK = 0.15  # share of samples with partial volume across the slice, which costs four times as much
 SIGMA_DOUBT = 0.12  # standard deviation of the logarithm of sigma as a fit would know it
 KNOWN_COILS = 0.7  # how often the number of coils is known
@@ -69,6 +71,8 @@ def draw(seed: int, ct: Ct | None = None, ct_share: float = 0.0) -> Sample:
         "pixel_mm": float(rng.uniform(1.9, 3.2)),
         "t2star_ms": float(np.exp(rng.uniform(np.log(low), np.log(high)))),
     }
+    if rng.uniform() < DOMES:
+        fixed["heights_mm"] = HEIGHTS_MM
     fault = str(rng.choice(["mirrored", "turned", "upside down", "wrong plane"]))
     fixed["fault"] = fault if rng.uniform() < FAULTY else "none"
     if ct is not None and rng.uniform() < ct_share:

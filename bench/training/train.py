@@ -28,7 +28,7 @@ COSTS = {
     "gas": 0.7,
     "air": 0.4,
     "inside": 1.5,
-    "misplaced": 1.5,
+    "misplaced": 1.0,
 }
 BRIGHTNESS = [CHANNELS.index(name) for name in ("snr", "first", "s0", "mean", "flat")]
 RATES = [CHANNELS.index(name) for name in ("rate", "contrast")]
