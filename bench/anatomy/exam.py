@@ -36,6 +36,7 @@ SCENES = {
 }
 WITH_LIVER = ("abdomen", "drawn", "ct")
 FAULTY = 0.05  # share of exams whose header lies, by default
+NOT_TOLD = ("s0", "r2star_per_s", "fat", "coils", "seed")  # of the physics: long, or about nothing
 STORED_OTHERWISE = 0.15  # share of exams stored in flipped or transposed rows that the header tells of
 BRIGHTEST = 98  # percentile of the first echo that is scaled to the counts
 CLIPPED_AT = 0.75  # of those counts, where a receiver is overdriven
@@ -106,7 +107,7 @@ def exam(seed: int, family: str = "study", **fixed: Any) -> Exam:
     if name == "drawn":  # such simulators know no shim, no air and no chemical shift
         how = replace(how, susceptibility=0.0, fat=tuple(0.0 for _ in how.fat), shading=how.shading * 0.4)
     meta = {"scene": name, "seed": seed, "family": family, **scene.words, "plane": view.plane, "fault": view.fault}
-    meta |= {key: value for key, value in asdict(how).items() if key not in ("s0", "r2star_per_s", "fat", "coils")}
+    meta |= {key: value for key, value in asdict(how).items() if key not in NOT_TOLD}
     meta["liver_fat"] = how.fat[LABEL["liver"]]
     made = _made(scene, view, how, int(fixed.get("over", 2)), meta)
     return _stored(_faulty(made, view.fault, rng), rng, fixed.get("stored"))

@@ -45,7 +45,8 @@ class Judged:
     """One exam and one finding: evidence for calibration, figures for validation."""
 
     meta: dict[str, Any]
-    liver: bool  # whether there is one to measure, where its header says
+    liver: bool  # whether there is enough to measure, where the header says
+    absent: bool  # nothing may be found: there is no liver, or the header lies
     slice_numbers: Array  # (n, numbers) of slices where something was found
     slice_good: Mask  # (n,)
     series_numbers: Array | None
@@ -59,7 +60,7 @@ class Judged:
     @property
     def good(self) -> bool:
         """What the confidence is the chance of."""
-        return self.liver and self.dice_whole >= GOOD_DICE and abs(self.rate_error) <= GOOD_RATE
+        return not self.absent and self.dice_whole >= GOOD_DICE and abs(self.rate_error) <= GOOD_RATE
 
 
 def drawn_for_calibration(seed: int, family: str) -> Exam:
@@ -92,14 +93,15 @@ def judge(made: Exam, network: Network, maps: Maps | None, *, explain: bool = Fa
     found = finder.conclude(network, gathered)
     if explain and found.confidence < IN_DOUBT:
         found = finder.explained(network, gathered, found)
-    there = has_liver(made) and made.meta["fault"] == "none"
+    absent = made.meta["fault"] != "none" or not made.liver.any()
     slices = [(k, s.evidence.numbers) for k, s in enumerate(gathered.slices) if s.evidence is not None]
     masks = [s.view.turn_back(s.mask) for s in gathered.slices]
     regions = [s.view.turn_back(s.region) for s in gathered.slices]
-    good = [there and _slice_is_good(made, k, masks[k], regions[k]) for k, _ in slices]
+    good = [not absent and _slice_is_good(made, k, masks[k], regions[k]) for k, _ in slices]
     return Judged(
         meta=made.meta,
-        liver=there,
+        liver=has_liver(made) and not absent,
+        absent=absent,
         slice_numbers=np.array([numbers for _, numbers in slices]),
         slice_good=np.array(good, bool),
         series_numbers=finder.series_numbers(gathered),

@@ -86,9 +86,9 @@ def acceptance_table(judged: Sequence[Judged]) -> Table:
     for threshold in THRESHOLDS:
         taken = [j for j in judged if j.confidence >= threshold]
         livers = [j for j in judged if j.liver]
-        without = sum(not j.liver for j in taken)
-        wrong = sum(j.liver and not abs(j.rate_error) <= WRONG_RATE for j in taken)
-        off = sum(j.liver and not abs(j.rate_error) <= GOOD_RATE for j in taken)
+        without = sum(j.absent for j in taken)
+        wrong = sum(not j.absent and not abs(j.rate_error) <= WRONG_RATE for j in taken)
+        off = sum(not j.absent and not abs(j.rate_error) <= GOOD_RATE for j in taken)
         share = sum(j.liver for j in taken) / max(len(livers), 1)
         rows.append(
             (f"{threshold}", f"{share:.1%}", str(without), str(wrong), str(off), str(sum(not j.good for j in taken)))

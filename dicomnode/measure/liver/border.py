@@ -24,6 +24,7 @@ VESSEL_REACH_MM = 14.0
 ZONE_MM = 4.0  # smoothing that tells a zone from texture and noise
 ZONE_DEVIATIONS = 4.0  # of the smoothed rate within the liver, from which on a zone is another tissue's,
 ZONE_LOGS = (0.22, 0.40)  # but never nearer, and never farther, than these differences of logarithms: 25 % and 50 %
+ZONE_KNOWN = 0.8  # of the liver must have a valid fit: near the limit of what is measurable, noise makes zones
 ZONE_FILLED = 0.3  # of the smoothing's weight must be known
 FEWEST = 60  # pixels from which the maps' distribution is learnt
 TRUST_IN_MAPS = 2.0  # weight of the maps' likeness against the network's log odds
@@ -114,6 +115,8 @@ def parenchyma(mask: Mask, inside: Array, rates: Rates | None, spacing_mm: tuple
             return kept
     # Single pixels are noise, not vessels.
     without: Mask = kept & ~ndi.binary_opening(known & odd, np.ones((2, 2)))
+    if known.sum() < ZONE_KNOWN * kept.sum():
+        return without
     return without & ~_unlike_the_rest(rate, like, spacing_mm)
 
 
