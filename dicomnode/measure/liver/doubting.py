@@ -98,12 +98,10 @@ def of_orientation(turned: Array, view: View, seen: Look, again: Callable[[Array
     """Name the orientation in which a slice shows a liver, where that is not the header's."""
     if float(seen.scene[0]) < MOSTLY:
         return ()
-    present = _liver_mm2(seen)
-    mirrored = _liver_mm2(again(turned[:, ::-1], view))
-    others = max(_liver_mm2(again(image, as_view)) for image, as_view in _others(turned, view))
-    best = max(mirrored, others)
-    misplaced = float(seen.classes[MISPLACED].sum()) * GRID_MM**2
-    if best > max(BETTER * present, ENOUGH_MM2):
+    present, misplaced = _liver_mm2(seen), _misplaced_mm2(seen)
+    mirrored = _in_place_mm2(again(turned[:, ::-1], view))
+    others = max(_in_place_mm2(again(image, as_view)) for image, as_view in _others(turned, view))
+    if max(mirrored, others) > max(BETTER * present, ENOUGH_MM2):
         if mirrored >= others and view.kind != "sagittal":
             return (Doubt("mirrored", "The image looks mirrored: the liver lies on the patient's left by the header."),)
         return (Doubt("orientation", "The image does not look like the orientation its header states."),)
@@ -114,6 +112,15 @@ def of_orientation(turned: Array, view: View, seen: Look, again: Callable[[Array
 
 def _liver_mm2(seen: Look) -> float:
     return float((seen.classes[LIVER] + seen.classes[INSIDE] > 0.5).sum()) * GRID_MM**2
+
+
+def _misplaced_mm2(seen: Look) -> float:
+    return float(seen.classes[MISPLACED].sum()) * GRID_MM**2
+
+
+def _in_place_mm2(seen: Look) -> float:
+    """Liver that lies where it can, less what lies where it cannot: high only in the right orientation."""
+    return _liver_mm2(seen) - _misplaced_mm2(seen)
 
 
 def _others(turned: Array, view: View) -> list[tuple[Array, View]]:

@@ -31,6 +31,7 @@ SERIES_NUMBERS = (
     "mean slice", "best slice", "worst slice", "log volume", "overlap", "rate spread", "misplaced", "trunk", "slices",
     "unsure share",
 )  # fmt: skip
+SLOWEST_PER_S = 1.0  # rates are compared by their logarithms: what does not decay at all counts as this
 FEWEST_POINTS = 12  # of the grid: 2 cm², less is no liver
 NEIGHBOURS_MM = 26.0  # slices farther apart need not overlap
 
@@ -103,7 +104,9 @@ def _share(look: Look, name: str, body: int) -> float:
 
 def _rate(channel: dict[str, Array], deep: Mask) -> float:
     told = deep & (channel["told"] > 0)
-    return float(TYPICAL_PER_S * np.expm1(4 * np.median(channel["rate"][told]))) if told.any() else float("nan")
+    if not told.any():
+        return float("nan")
+    return max(SLOWEST_PER_S, float(TYPICAL_PER_S * np.expm1(4 * np.median(channel["rate"][told]))))
 
 
 def of_series(

@@ -136,7 +136,7 @@ def _turned(noise: Noise, view: View) -> Noise:
 
 def _one(net: Network, given: Given, echo_times_ms: Array) -> Looked:
     view, rates = view_of(given.plane), given.rates
-    turned = np.asarray(view.turn(given.signal), np.float32)
+    turned = np.nan_to_num(np.asarray(view.turn(given.signal), np.float32), posinf=0.0)
     seen = look(net, turned, echo_times_ms, _turned(given.noise, view), view)
     if rates is not None:
         rates = border.Rates(*(view.turn(v) for v in (rates.r2star, rates.s0, rates.valid)))

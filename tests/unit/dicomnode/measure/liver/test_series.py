@@ -35,7 +35,7 @@ def test_a_plain_liver_is_found_with_confidence():
     assert finding.confidence > 0.9
     assert (finding.region <= finding.parenchyma).all()
     assert (finding.parenchyma <= finding.mask).all()
-    assert made.whole[finding.region].mean() > 0.99
+    assert made.whole[finding.region].mean() > 0.95
 
 
 def test_intensity_scale_changes_nothing():
@@ -147,3 +147,25 @@ def test_a_liver_at_the_images_edge_is_said_to_be_cut():
 def test_importing_the_finder_reads_no_weights():
     code = "import dicomnode.measure.liver.network as n; assert n.shipped.cache_info().currsize == 0"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_signal_that_does_not_decay_is_no_reason_to_fail():
+    made = abdomen()
+    flat = np.repeat(np.asarray(made.signal[..., :1], np.float32), made.signal.shape[-1], -1)
+    assert np.isfinite(found(made, signal=flat).confidence)
+
+
+def test_voxels_that_are_not_numbers_are_passed_over():
+    made = abdomen()
+    holed = np.asarray(made.signal, np.float32).copy()
+    holed[:, 40:44, 60:64] = np.nan
+    holed[:, 50, 60] = np.inf
+    assert dice(found(made, signal=holed).mask, found(made).mask) > 0.97
+
+
+def test_two_echoes_of_a_single_row_of_pixels_are_no_reason_to_fail():
+    made = abdomen()
+    sliver = np.asarray(made.signal, np.float32)[:1, 80:84, :, :2]
+    planes = (replace(made.planes()[0], rows=4),)
+    finding = find(sliver, made.echo_times_ms[:2], planes, made.sigma, 1.0)
+    assert np.isfinite(finding.confidence)
