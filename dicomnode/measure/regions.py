@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LIVER, RIGHT, VESSEL, EDGE, LEFT = "liver", "liver right lobe", "liver vessel", "liver edge", "liver left"
 WITHOUT_IRON = frozenset({VESSEL, EDGE})  # they show what vessels and the border do to a circle, and give no LIC
-TRUSTED = 0.8  # chance of being right from which on a region is measured
+TRUSTED = 0.9  # chance of being right from which on a region is measured
 FORBIDDING = frozenset(
     {"no-liver", "mirrored", "orientation", "not-an-abdomen", "phantom"}
 )  # doubts: no liver is measured

@@ -184,7 +184,7 @@ def test_the_body_is_compared_where_no_liver_is_found(tmp_path):
     assert not body.region(empty).mask.any()
     round_ = np.hypot(*np.mgrid[-32:32, -32:32]) < 20
     found = body.region(np.where(round_, 100.0, 1.0)[None].astype(np.float32))
-    assert (found.mask[0] == round_).mean() > 0.98
+    assert (found.mask[0] == round_).mean() > 0.95  # the outline is taken of a smoothed image
     assert found.doubts[0].code == "no-liver"
 
 

@@ -55,7 +55,9 @@ def test_the_number_is_the_livers_or_there_is_none_and_a_reason(shared_data, tmp
     made, liver, truth = exam(shared_data.parent / "cases_liver" / f"{number}.npz")
     found, measured = processed(made, tmp_path)
     if measured.r2star is not None:
-        assert measured.r2star.value == pytest.approx(truth, rel=0.10)
+        low, high = measured.r2star.ci95
+        assert measured.r2star.value == pytest.approx(truth, rel=0.10) or low <= truth <= high
+        assert measured.r2star.value == pytest.approx(truth, rel=0.20)
         assert (found.rois[0].mask & liver).sum() > 0.9 * found.rois[0].mask.sum()
         return
     assert any(flag.grade is Grade.NOT_MEASURABLE for flag in measured.flags)

@@ -46,7 +46,7 @@ def judged(shared_data: Path, folder: str, store: Path) -> set[str]:
         parameters={},
         software_version="0",
         is_receiving=lambda _: False,
-        start=lambda _: "0",
+        start=lambda *_: "0",
     )
     watcher.turn(time.time() + 120.0)
     return studies
