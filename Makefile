@@ -56,7 +56,7 @@ sweep: $(READY)
 
 # The weights of the liver finder, from this repository alone; the product never imports torch.
 train: $(TORCH)
-	$(BIN)/python -m bench.training
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.training --fixture tests/unit/dicomnode/measure/liver/network_fixture.npz
 
 gallery: $(READY)
 	$(BIN)/python -m bench.gallery
