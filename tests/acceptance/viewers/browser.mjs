@@ -21,7 +21,7 @@ export async function look(tour) {
     args: FLAGS,
   });
   const page = context.pages()[0];
-  page.setDefaultTimeout(150000);
+  page.setDefaultTimeout(40000);
   const faults = [];
   page.on('pageerror', (error) => faults.push(error.message));
   const seen = {};
