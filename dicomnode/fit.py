@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dicomnode.config import FitSettings
 
 
+QUANTITIES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s")  # of the solver, each a map
+
+
 def fit(
     signal: NDArray[np.float32],
     echo_times_ms: tuple[float, ...],
@@ -44,10 +47,7 @@ def fit(
     valid = np.asarray(result.valid, bool)
     sigma = np.broadcast_to(np.asarray(result.sigma, float).reshape(-1), (len(signal),))
     return Maps(
-        t2star_ms=_map(result.t2star_ms, valid),
-        r2star_per_s=_map(result.r2star_per_s, valid),
-        s0=_map(result.s0, valid),
-        r2star_sd_per_s=_map(result.r2star_sd_per_s, valid),
+        values={name: _map(getattr(result, name), valid) for name in QUANTITIES},
         valid=valid,
         sigma=tuple(float(value) for value in sigma),
         record=FitRecord(
@@ -60,6 +60,7 @@ def fit(
             verdict=str(result.verdict),
             parameters=dict(result.parameters),
             software_version=dicomnode.__version__,
+            regularised=result.regularised,
         ),
         beyond=np.asarray(result.beyond, bool),
         sigma_map=None if result.sigma_map is None else np.asarray(result.sigma_map, np.float32),

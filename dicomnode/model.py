@@ -210,21 +210,39 @@ class FitRecord:
     verdict: str
     parameters: Mapping[str, Any]  # JSON values only
     software_version: str
+    regularised: bool = True  # neighbours share their noise
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """Fit results of a stack, each (slices, K, L) float32 and 0 where ``valid`` is False."""
+    """Fit results of a stack: quantities by name, each (slices, K, L) float32 and 0 where ``valid`` is False."""
 
-    t2star_ms: NDArray[np.float32]
-    r2star_per_s: NDArray[np.float32]
-    s0: NDArray[np.float32]
-    r2star_sd_per_s: NDArray[np.float32]
+    values: Mapping[str, NDArray[np.float32]]  # by quantity: "r2star_per_s", "t2star_ms", "s0", "r2star_sd_per_s"
     valid: NDArray[np.bool_]
     sigma: tuple[float, ...]  # noise standard deviation in signal units, one value per slice
     record: FitRecord
     beyond: NDArray[np.bool_] | None = None  # (slices, K, L): decays too fast to be measured, so not valid
     sigma_map: NDArray[np.float32] | None = None  # (slices, K, L) where the noise varies over the image
+
+    @property
+    def t2star_ms(self) -> NDArray[np.float32]:
+        """T2*."""
+        return self.values["t2star_ms"]
+
+    @property
+    def r2star_per_s(self) -> NDArray[np.float32]:
+        """R2*."""
+        return self.values["r2star_per_s"]
+
+    @property
+    def s0(self) -> NDArray[np.float32]:
+        """Signal at echo time 0."""
+        return self.values["s0"]
+
+    @property
+    def r2star_sd_per_s(self) -> NDArray[np.float32]:
+        """Standard deviation of R2*."""
+        return self.values["r2star_sd_per_s"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +329,7 @@ class RoiMeasurement:
     t2star_ms: Statistics | None
     r2star_per_s: Statistics | None
     lic_mg_per_g: float | None  # to one decimal; None where no number is given
-    calibration: str | None
+    calibration: str | None  # in words, with field and source
     flags: tuple[Flag, ...] = ()
     unregularised_r2star_per_s: float | None = None  # of the median decay, noise-corrected: a check on the map
     r2star: Estimate | None = None  # the median rate with its interval
@@ -321,6 +339,8 @@ class RoiMeasurement:
     advice: str = ""  # how to scan again where no number could be given
     slices: tuple[SliceValue, ...] = ()  # the slices that the region lies in
     confidence: float | None = None  # as of its Roi
+    calibration_name: str | None = None
+    calibration_formula: str | None = None
 
     @property
     def measurable(self) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 METHODS = ("admm", "nls", "admm-published", "lm-published")
+REGULARISED = frozenset({"admm", "admm-published"})
 NOISES = ("rician", "gaussian", "first-moment")
 REGULARISERS = ("tv", "laplacian")
 MOST_ECHOES = 1024
@@ -53,6 +54,11 @@ class Settings:
     def each_its_own(self) -> bool:
         """Whether a voxel is fitted in units of its own sigma; eq. 2 with given weights knows only one."""
         return not self.method.endswith("-published") and (self.method == "nls" or self.weights is None)
+
+    @property
+    def regularised(self) -> bool:
+        """Whether neighbours are made alike."""
+        return self.method in REGULARISED
 
     @property
     def doubtful(self) -> bool:

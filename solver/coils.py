@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
 
-from solver.admm import Problem, minimise
 from solver.likelihood import MonoExponential
 from solver.noise import expected_magnitude, magnitude_variance
+from solver.proximal_newton import DEFAULT, Problem, minimise
 from solver.tiles import TILE, VOXELS, Tiles
 from solver.vector_math import kernel
 from solver.voxelwise import variable_projection
@@ -149,7 +149,11 @@ def _fit(s: NDArray[Any], t: NDArray[Any], bounds: tuple[float, float], start: N
     """Fit every voxel for itself."""
     likelihood = MonoExponential(s, t, n_coils - 1)
     free = np.ones(start.shape[1:], bool)
-    found = minimise(Problem(likelihood, np.zeros_like(start), free, *bounds), start.copy(), tolerance=1e-5)
+    found = minimise(
+        Problem(likelihood, np.zeros_like(start), free, *bounds),
+        start.copy(),
+        schedule=replace(DEFAULT, tolerance=1e-5),
+    )
     x = found.x.reshape(2, -1)
     # p(m) = m^(2N-1) exp(-(m - A)^2 / 2) I_{N-1}(z) e^-z z^(1-N) at z = m A, whose last three are known up to a factor.
     nothing = MonoExponential(np.full((1, 1), 1e-6), np.ones(1), n_coils - 1).terms(np.array([[0.0], [1.0]]))[0, 0]

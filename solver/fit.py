@@ -51,6 +51,7 @@ class T2StarFit:
     iterations: int
     converged: bool
     verdict: str
+    regularised: bool  # whether neighbours were made alike
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what made the numbers
 
 
@@ -230,10 +231,9 @@ def _beyond(second: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -
     nothing: a choice by its own noisy value would keep those with too low a rate.
     """
     least = _least_second(settings)
-    regularised = settings.method.startswith("admm")
-    beyond = free & (second < (least if regularised else ALMOST_NOTHING * least))
-    neighbours = beyond if regularised else np.where(free, least - second, 0)
-    limit = 0.5 if regularised else 0.0
+    beyond = free & (second < (least if settings.regularised else ALMOST_NOTHING * least))
+    neighbours = beyond if settings.regularised else np.where(free, least - second, 0)
+    limit = 0.5 if settings.regularised else 0.0
     out: NDArray[np.bool_] = beyond | (free & (sums_around(neighbours, 5) > limit * sums_around(free, 5)))
     return out
 
@@ -291,5 +291,6 @@ def _assemble(
         iterations=max(one.iterations for one in results),
         converged=all(one.converged for one in results),
         verdict=worst,
+        regularised=settings.regularised,
         parameters=settings.as_parameters(),
     )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver import admm, published
+from solver import published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
 from solver.model import signal_model
 from solver.noise import GAUSSIAN, mean_of_noise
+from solver.proximal_newton import DEFAULT, ROUGH, Problem, Solution, minimise
 from solver.survey import sums_around
 from solver.tuning import automatic_weights, sharpened, smooth_start
 from solver.uncertainty import cramer_rao, floor_shift, gaussian_deviation, regularised_deviation
@@ -126,11 +127,11 @@ def _voxelwise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings)
     """Fit every voxel for itself."""
     a, r, rss = variable_projection(stack.reshape(len(stack), -1), settings.t, *settings.bounds)
     x = np.stack([a, r]).reshape(2, *free.shape)
-    problem = admm.Problem(_likelihood(stack, settings), np.zeros_like(x), free, *settings.bounds)
+    problem = Problem(_likelihood(stack, settings), np.zeros_like(x), free, *settings.bounds)
     if settings.noise == "gaussian" and settings.model == "mono-exponential":
         loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
         return SliceFit(x, free, _deviation(x, problem, settings), (loss,), 1, converged=True, verdict="converged")
-    found = admm.minimise(problem, _start(x, settings), tolerance=1e-6)
+    found = minimise(problem, _start(x, settings), schedule=replace(DEFAULT, tolerance=1e-6))
     sd = _with_doubt(_deviation(found.x, problem, settings), found.x, settings)
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
 
@@ -141,27 +142,25 @@ def _start(x: NDArray[Any], settings: Settings) -> NDArray[Any]:
     return np.stack([x[0], np.clip(x[1] * x.dtype.type(faster), *settings.bounds)]).astype(x.dtype)
 
 
-def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> tuple[admm.Problem, admm.Solution]:
+def _regularise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> tuple[Problem, Solution]:
     """Minimise with the weights given, or first roughly, then with weights that know the edges."""
     likelihood, t, n_coils = _likelihood(stack, settings), settings.t, settings.floor_coils
     around = smooth_start(stack, t, n_coils, free, settings.bounds)
     start = automatic_weights(around, t, n_coils, free, edges=False)
-    problem = admm.Problem(likelihood, start, free, *settings.bounds, settings.regulariser, settings.spacing)
+    problem = Problem(likelihood, start, free, *settings.bounds, settings.regulariser, settings.spacing)
     around = _start(sharpened(around, stack, t, n_coils, free), settings)
     if settings.weights is not None:
         problem = replace(problem, weights=_given_weights(free, settings), thorough=True)
         dual = _coarse_dual(problem, stack, around, settings)
-        return problem, admm.minimise(problem, around, dual)
-    found = admm.minimise(problem, around, tolerance=1e-3)
+        return problem, minimise(problem, around, dual)
+    found = minimise(problem, around, schedule=ROUGH)
     weights = automatic_weights(found.x, t, n_coils, free, edges=True)
     scale = np.minimum(np.divide(weights, start, out=np.zeros_like(weights), where=start > 0), 1)
     problem = replace(problem, weights=weights)
-    return problem, admm.minimise(problem, found.x, found.p * np.repeat(scale, 2, axis=0))
+    return problem, minimise(problem, found.x, found.p * np.repeat(scale, 2, axis=0))
 
 
-def _coarse_dual(
-    problem: admm.Problem, stack: NDArray[Any], x: NDArray[Any], settings: Settings
-) -> NDArray[Any] | None:
+def _coarse_dual(problem: Problem, stack: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any] | None:
     """Dual start from the same problem on blocks of voxels: what strong weights carry far gets there sooner.
 
     Over a block the sum of (s - m)^2 is that of ``BLOCK`` times the means, but for a constant, and a step of the map
@@ -183,7 +182,7 @@ def _coarse_dual(
         weights=joined(problem.weights) * (BLOCK / units).astype(settings.dtype) * free,
         free=free,
     )
-    found = admm.minimise(coarse, joined(x) * units, tolerance=1e-3)
+    found = minimise(coarse, joined(x) * units, schedule=ROUGH)
     p = (found.p.reshape(2, 2, *found.p.shape[1:]) * (units / BLOCK)[:, None]).reshape(found.p.shape)
     dual = np.zeros((4, *problem.free.shape), settings.dtype)
     dual[:, :rows, :columns] = p.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
@@ -201,7 +200,7 @@ def _given_weights(free: NDArray[np.bool_], settings: Settings) -> NDArray[Any]:
     return weights
 
 
-def _deviation(x: NDArray[Any], problem: admm.Problem, settings: Settings) -> NDArray[Any]:
+def _deviation(x: NDArray[Any], problem: Problem, settings: Settings) -> NDArray[Any]:
     """Cramér-Rao deviation of the rate of each voxel; of models with more parameters, from the curvature."""
     if settings.model == "mono-exponential":
         if not settings.floor_coils:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from solver import admm
 from solver.noise import INFORMATION_STEPS, information_table
+from solver.proximal_newton import ROUGH, Problem, Solution, minimise
 from solver.vector_math import fast_exp, kernel, row_kernel
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def floor_shift(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], coils: tuple[
     return out.reshape(a.shape)
 
 
-def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: NDArray[Any]) -> NDArray[Any]:
+def regularised_deviation(problem: Problem, found: Solution, bound: NDArray[Any]) -> NDArray[Any]:
     """Standard deviation (K, L) of the regularised rate, by one parametric bootstrap replicate.
 
     Data are drawn from the fitted maps and fitted again with the same weights. How far the rates move, in units of the
@@ -147,7 +147,7 @@ def regularised_deviation(problem: admm.Problem, found: admm.Solution, bound: ND
     drawn = problem.likelihood.redrawn(found.x.reshape(2, -1), np.random.default_rng(0))
     again = replace(problem, likelihood=drawn)
     most = STEPS if problem.thorough else 2 * STEPS
-    moved = admm.minimise(again, found.x, found.p.copy(), tolerance=1e-3, most=most).x[1] - found.x[1]
+    moved = minimise(again, found.x, found.p.copy(), replace(ROUGH, most=most)).x[1] - found.x[1]
     usable = problem.free & np.isfinite(bound) & (bound > 0)
     square = (moved / np.where(usable, bound, 1)) ** 2
     least = 1.0 / max(int(np.count_nonzero(usable)), 1)

@@ -33,9 +33,10 @@ def main() -> int:
     parser.add_argument(
         "--fixture", type=Path, help="where to store what torch answers, for the test of the numpy network"
     )
+    parser.add_argument("--calibrate", type=Path, help="weights to make rules of confidence for, instead of training")
     parser.add_argument("--ct", type=Path, help="folder of a real CT anatomy, to measure whether it is needed")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # the same weights on every machine; waiting threads would cost more than they bring
+    torch.set_num_threads(arguments.processes)  # the weights depend on it a little: sums come in another order
     size = recipe.Size(arguments.samples, arguments.steps, arguments.exams, arguments.processes)
     started = time.monotonic()
 
@@ -43,12 +44,18 @@ def main() -> int:
         sys.stdout.write(f"{time.monotonic() - started:6.0f} s  {what}\n")
         sys.stdout.flush()
 
-    with tempfile.TemporaryDirectory() as folder:
-        made = recipe.make(size, Path(folder), arguments.ct, say)
-    network.write(arguments.output, made.network)
-    if arguments.fixture:
-        np.savez_compressed(arguments.fixture, **made.fixture)
-    say(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, SHA-256 {made.network.sha256}")
+    if arguments.calibrate:
+        bare = network.read(arguments.calibrate)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            made = recipe.trained(size, Path(folder), arguments.ct, say)
+        bare = made.network
+        network.write(arguments.output, bare)  # should the rest fail, it starts again from here
+        if arguments.fixture:
+            np.savez_compressed(arguments.fixture, **made.fixture)
+    whole = recipe.calibrated(bare, size, say)
+    network.write(arguments.output, whole)
+    say(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, SHA-256 {whole.sha256}")
     return 0
 
 

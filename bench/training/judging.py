@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Mask = NDArray[np.bool_]
 
-GOOD_DICE = 0.8
+GOOD_INSIDE = 0.9  # of the region that is liver, its vessels and lesions included
 GOOD_RATE = 0.05  # of the truth
 WRONG_RATE = 0.20
 SIGMA_DOUBT = 0.05  # as well as a fit knows it
 # How often exams for calibration are what; faults are of abdomens.
 SHARES = {"abdomen": 0.62, "drawn": 0.06, "fault": 0.12, "thorax": 0.03, "head": 0.04, "limbs": 0.05, "pelvis": 0.04}
 PHANTOMS = ("vials", "bottle")  # the rest
-MOST_SLICES = 4
+SLICES = {1: 0.35, 2: 0.15, 3: 0.2, 5: 0.2, 8: 0.1}
 THICK = 0.3  # share of exams with partial volume across slices, which cost four times as much
 
 
@@ -51,6 +51,7 @@ class Judged:
     slice_good: Mask  # (n,)
     series_numbers: Array | None
     confidence: float
+    inside: float  # share of the region that is liver; 0 without a region
     dice_whole: float
     dice_parenchyma: float
     rate_error: float  # of the true rate in the region against the liver's, relative; NaN without a region
@@ -60,14 +61,14 @@ class Judged:
     @property
     def good(self) -> bool:
         """What the confidence is the chance of."""
-        return not self.absent and self.dice_whole >= GOOD_DICE and abs(self.rate_error) <= GOOD_RATE
+        return not self.absent and self.inside >= GOOD_INSIDE and abs(self.rate_error) <= GOOD_RATE
 
 
 def drawn_for_calibration(seed: int, family: str) -> Exam:
     """An exam of a mixture with many that hold no liver, or lie otherwise than they say."""
     rng = np.random.default_rng([seed, len(family)])
     kind = str(rng.choice([*SHARES, *PHANTOMS], p=[*SHARES.values(), 0.02, 0.02]))
-    slices, over = int(rng.integers(1, MOST_SLICES + 1)), 2 if rng.uniform() < THICK else 1
+    slices, over = int(rng.choice(list(SLICES), p=list(SLICES.values()))), 2 if rng.uniform() < THICK else 1
     fixed: dict[str, Any] = {"slices": slices, "over": over, "fault": "none", "scene": kind}
     if kind == "fault":
         fixed.update(scene="abdomen", fault=str(rng.choice(["mirrored", "turned", "upside down", "wrong plane"])))
@@ -95,9 +96,8 @@ def judge(made: Exam, network: Network, maps: Maps | None, *, explain: bool = Fa
         found = finder.explained(network, gathered, found)
     absent = made.meta["fault"] != "none" or not made.liver.any()
     slices = [(k, s.evidence.numbers) for k, s in enumerate(gathered.slices) if s.evidence is not None]
-    masks = [s.view.turn_back(s.mask) for s in gathered.slices]
     regions = [s.view.turn_back(s.region) for s in gathered.slices]
-    good = [not absent and _slice_is_good(made, k, masks[k], regions[k]) for k, _ in slices]
+    good = [not absent and _slice_is_good(made, k, regions[k]) for k, _ in slices]
     return Judged(
         meta=made.meta,
         liver=has_liver(made) and not absent,
@@ -106,6 +106,7 @@ def judge(made: Exam, network: Network, maps: Maps | None, *, explain: bool = Fa
         slice_good=np.array(good, bool),
         series_numbers=finder.series_numbers(gathered),
         confidence=found.confidence,
+        inside=_inside(found.region, made.whole),
         dice_whole=dice(found.mask, made.whole),
         dice_parenchyma=dice(found.parenchyma, made.liver),
         rate_error=_rate_error(made, found.region),
@@ -114,12 +115,16 @@ def judge(made: Exam, network: Network, maps: Maps | None, *, explain: bool = Fa
     )
 
 
-def _slice_is_good(made: Exam, k: int, mask: Mask, region: Mask) -> bool:
+def _slice_is_good(made: Exam, k: int, region: Mask) -> bool:
     if not made.liver[k].any() or not region.any():
         return False
     rate = float(np.median(made.r2star_per_s[k][made.liver[k]]))
     error = float(np.median(made.r2star_per_s[k][region])) / rate - 1
-    return dice(mask, made.whole[k]) >= GOOD_DICE and abs(error) <= GOOD_RATE
+    return _inside(region, made.whole[k]) >= GOOD_INSIDE and abs(error) <= GOOD_RATE
+
+
+def _inside(region: Mask, whole: Mask) -> float:
+    return float((region & whole).sum() / region.sum()) if region.any() else 0.0
 
 
 def _rate_error(made: Exam, region: Mask) -> float:

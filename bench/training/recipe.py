@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dicomnode.measure.liver.network import Network
 
 NAME, VERSION = "liver-unet", "1.0"
-SAMPLES = 8_000
-STEPS = 16_000
-EXAMS = 300  # for calibration
+SAMPLES = 12_000
+STEPS = 26_000
+EXAMS = 450  # for calibration
 CT_SHARE = 0.2  # of the samples, where a CT is given
 FAMILY = "calibration"
 
@@ -38,19 +38,20 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The network, and what torch says to a small input, for the test of the numpy network."""
+    """The network without rules of confidence; what torch says to a small input, to test the numpy network with."""
 
     network: Network
     fixture: dict[str, Any]
 
 
-def make(size: Size, folder: Path, ct_folder: Path | None, say: Callable[[str], None]) -> Made:
-    """Make samples, train, calibrate; return the network with its record."""
+def trained(size: Size, folder: Path, ct_folder: Path | None, say: Callable[[str], None]) -> Made:
+    """Make samples and train; return the network with its record."""
     ct = None if ct_folder is None else ct_anatomy.load(ct_folder)
     how = train.Recipe(steps=size.steps)
-    with samples.made(folder, size.samples, size.processes, ct, CT_SHARE) as made:
-        net = train.train(made, how, say)
-        fixture = unet.answered(net, made.channels[0][:, 32:64, 48:80])
+    made = samples.made(folder, size.samples, size.processes, ct, CT_SHARE)
+    say(f"{size.samples} samples")
+    net = train.train(made, how, say)
+    fixture = unet.answered(net, made.channels[0][:, 32:64, 48:80])
     record = {
         "samples": size.samples,
         "sample_seeds": f"training 0 to {size.samples - 1}",
@@ -61,7 +62,7 @@ def make(size: Size, folder: Path, ct_folder: Path | None, say: Callable[[str], 
         "real_anatomy": "none" if ct is None else f"one CT in {CT_SHARE:.0%} of the samples",
     }
     bare = network.Network(unet.exported(net), NAME, VERSION, "", record)
-    return Made(calibrated(bare, size, say), fixture)
+    return Made(bare, fixture)
 
 
 def calibrated(bare: Network, size: Size, say: Callable[[str], None]) -> Network:

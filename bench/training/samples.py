@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from dicomnode.measure.liver.network import CLASSES, MISPLACED, SCENES
 from dicomnode.measure.liver.views import view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -58,7 +57,6 @@ class Sample:
     channels: NDArray[np.float16]
     classes: NDArray[np.uint8]
     scene: int
-    t2star_ms: float
 
 
 def draw(seed: int, ct: Ct | None = None, ct_share: float = 0.0) -> Sample:
@@ -97,7 +95,7 @@ def of_exam(made: Exam, rng: np.random.Generator) -> Sample:
     classes = CLASS_OF_LABEL[_at(view.turn(made.labels[0]), grid)]
     if made.meta["fault"] != "none":
         classes[(classes == CLASSES.index("liver")) | (classes == CLASSES.index("inside"))] = MISPLACED
-    return Sample(seen.channels.astype(np.float16), classes, scene_of(made), float(made.meta["t2star_ms"]))
+    return Sample(seen.channels.astype(np.float16), classes, scene_of(made))
 
 
 def scene_of(made: Exam) -> int:
@@ -118,41 +116,27 @@ def _at(labels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Many samples: channels (n, 16, 96, 128) float16 on disk, classes (n, 96, 128), scenes, T2* (ms).
-
-    While they are being made, ``blocks`` gives what comes next and ``ready`` how many there are.
-    """
+    """Many samples: channels (n, 16, 96, 128) float16 on disk, classes (n, 96, 128), scenes (n,)."""
 
     channels: Array
     classes: NDArray[np.uint8]
     scenes: NDArray[np.int64]
-    t2star_ms: Array
-    blocks: Iterator[list[Sample]] = field(default_factory=lambda: iter(()))
-    ready: list[int] = field(default_factory=lambda: [0])
-
-    def wait_for(self, count: int) -> None:
-        """Return when the first ``count`` samples are there."""
-        while self.ready[0] < count:
-            for sample in next(self.blocks):
-                k = self.ready[0]
-                self.channels[k], self.classes[k] = sample.channels, sample.classes
-                self.scenes[k], self.t2star_ms[k] = sample.scene, sample.t2star_ms
-                self.ready[0] += 1
 
 
 def _block(first: int, last: int, ct: Ct | None, ct_share: float) -> list[Sample]:
     return [draw(seed, ct, ct_share) for seed in range(first, last)]
 
 
-@contextmanager
-def made(folder: Path, count: int, processes: int, ct: Ct | None = None, ct_share: float = 0.0) -> Iterator[Samples]:
-    """Make the first ``count`` samples for training in the background, their channels in a file of the folder."""
+def made(folder: Path, count: int, processes: int, ct: Ct | None = None, ct_share: float = 0.0) -> Samples:
+    """Make the first ``count`` samples for training, their channels in a file of the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     channels = np.lib.format.open_memmap(folder / "channels.npy", "w+", np.float16, (count, len(CHANNELS), *SHAPE))
+    samples = Samples(channels, np.empty((count, *SHAPE), np.uint8), np.empty(count, np.int64))
     starts = range(0, count, BLOCK)
     ends = [min(start + BLOCK, count) for start in starts]
     # Fresh processes: torch and its threads do not survive a fork.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         blocks = pool.map(partial(_block, ct=ct, ct_share=ct_share), starts, ends)
-        classes = np.empty((count, *SHAPE), np.uint8)
-        yield Samples(channels, classes, np.empty(count, np.int64), np.empty(count), blocks)
+        for k, sample in enumerate(chain.from_iterable(blocks)):
+            samples.channels[k], samples.classes[k], samples.scenes[k] = sample.channels, sample.classes, sample.scene
+    return samples

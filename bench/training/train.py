@@ -35,7 +35,6 @@ RATES = [CHANNELS.index(name) for name in ("rate", "contrast")]
 PLACES = [CHANNELS.index(name) for name in ("x", "y")]
 KINDS = [CHANNELS.index(name) for name in ("coronal", "sagittal")]
 WITHOUT_PLACE = 0.06  # of the samples: appearance must do, too
-FIRST_SHARE, ALL_AFTER = 0.2, 0.5  # of the samples before training starts; of the steps when all are used
 SCENE_COST = 0.2  # of the scene beside the classes
 SMALLEST_AREA = 20.0  # grid points that soften the Dice loss of small livers
 
@@ -65,7 +64,7 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
     for step in range(recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step)
-        index = np.sort(rng.integers(0, _available(samples, recipe, step), recipe.batch))
+        index = np.sort(rng.integers(0, len(samples.classes), recipe.batch))
         x, y = _augmented(samples, index)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores, scenes = net(x)
@@ -81,14 +80,6 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
             say(f"step {step + 1} of {recipe.steps}: loss {running:.3f}")
     averaged.eval()
     return averaged
-
-
-def _available(samples: Samples, recipe: Recipe, step: int) -> int:
-    """How many samples may be drawn from: the rest is made meanwhile, but what a step sees never depends on time."""
-    share = min(1.0, FIRST_SHARE + (1 - FIRST_SHARE) * step / (ALL_AFTER * recipe.steps))
-    count = max(1, int(share * len(samples.classes)))
-    samples.wait_for(count)
-    return count
 
 
 def _rate(recipe: Recipe, step: int) -> float:

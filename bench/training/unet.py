@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-WIDTHS = (24, 40, 80, 160)  # channels at each resolution, from 8 to 64 mm: what is coarse costs little time
+WIDTHS = (32, 48, 96, 160)  # channels at each resolution, from 8 to 64 mm: what is coarse costs little time
 
 
 class Block(nn.Module):

@@ -11,6 +11,7 @@ from dicomnode.jobs import manifest as manifests
 from dicomnode.measure import rois
 from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
 from dicomnode.model import Drawn, Reason
+from dicomnode.report.instance import MAP_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
-# What a drawing is measured on, and so what it is shown on.
-_MAP_KINDS = ("mr_map_r2star", "mr_map_t2star", "parametric_map_r2star", "parametric_map_t2star")
 # The maps of the first result stay as they are: only the numbers, the region and how both are shown are new.
 PRODUCTS = ("segmentation", "structured_report", "pictures", "pdf")
 DRAWN_ON_SOURCE = Reason("drawn-on-echoes", f"drawn on the multi-echo images it has lost its place; {WHERE_TO_DRAW}")
@@ -45,7 +44,7 @@ def manifest(
     if any(sop_uid == one["sop_instance_uid"] for job, _ in jobs for one in job.outputs or ()):
         return None
     for job, made_from in jobs:
-        if referenced & {one["sop_instance_uid"] for one in job.outputs or () if one["kind"] in _MAP_KINDS}:
+        if referenced & {one["sop_instance_uid"] for one in job.outputs or () if one["kind"] in MAP_KINDS}:
             return made_from.of_drawing(str(path.relative_to(spool.folder)), sop_uid, job.key, replaces=replaces)
     if any(referenced & made_from.instances.keys() for _, made_from in jobs):
         return DRAWN_ON_SOURCE
@@ -68,7 +67,7 @@ def read(spool: Spool, drawing: str, origin: Job, stack: EchoStack) -> tuple[tup
 def maps(origin: Job) -> Iterator[tuple[str, pydicom.Dataset]]:
     """Every map of a result by kind, without its pixels."""
     for one in origin.outputs or ():
-        if one["kind"] in _MAP_KINDS:
+        if one["kind"] in MAP_KINDS:
             yield one["kind"], pydicom.dcmread(origin.folder / one["path"], stop_before_pixels=True)
 
 

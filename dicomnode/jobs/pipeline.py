@@ -102,8 +102,8 @@ def _fit(work: _Work) -> None:
     settings = _settings(FitSettings, work.manifest.parameters["fit"])
     taken = work.checkpoint()
     maps = analyse.fit_signal(taken.stack, taken.signal, settings)
-    arrays = {name: getattr(maps, name) for name in (*_MAP_NAMES, *_MAPS_THAT_MAY_LACK)}
-    arrays = {name: values for name, values in arrays.items() if values is not None}
+    beside = {name: getattr(maps, name) for name in _BESIDE}
+    arrays = {**maps.values, **{name: values for name, values in beside.items() if values is not None}}
     record = {"sigma": maps.sigma, "record": dataclasses.asdict(maps.record)}
     _save(work.job.folder / _MAPS, arrays, record)
 
@@ -167,8 +167,7 @@ def _report(work: _Work) -> None:
     job.write("outputs.json", entries)
 
 
-_MAP_NAMES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s", "valid")
-_MAPS_THAT_MAY_LACK = ("beyond", "sigma_map")
+_BESIDE = ("valid", "beyond", "sigma_map")  # of the arrays of maps; every other is a quantity
 
 
 def _save(target: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
@@ -191,7 +190,8 @@ def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def _load_maps(job: Job) -> Maps:
     arrays, record = _load(job.folder / _MAPS)
-    return Maps(**arrays, sigma=tuple(record["sigma"]), record=FitRecord(**record["record"]))
+    beside = {name: arrays.pop(name) for name in _BESIDE if name in arrays}
+    return Maps(arrays, **beside, sigma=tuple(record["sigma"]), record=FitRecord(**record["record"]))
 
 
 def _load_result(work: _Work, stack: EchoStack) -> Result:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dicomnode.model import Output
 from dicomnode.report import mr_maps, parametric_map, pdf, pictures, segmentation, source, structured_report
 from dicomnode.report.instance import KINDS, Draft
+from dicomnode.report.quantities import WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,21 +18,24 @@ if TYPE_CHECKING:
 
     from dicomnode.config import ReportSettings
     from dicomnode.model import Result
+    from dicomnode.report.quantities import Quantity
 
     Written = Mapping[str, tuple[Dataset, ...]]  # kind -> the instances made so far
     Builder = Callable[[Draft, Written], tuple[Dataset, ...]]
 
 
-def _parametric_map(draft: Draft, content: parametric_map.MapContent, written: Written) -> tuple[Dataset, ...]:
-    return (parametric_map.build(draft, content, written.get(content.shown_on, ())),)
+def _mr_map(quantity: Quantity) -> Builder:
+    return lambda draft, _: mr_maps.build(draft, quantity)
+
+
+def _parametric_map(quantity: Quantity) -> Builder:
+    return lambda draft, written: (parametric_map.build(draft, quantity, written.get(quantity.mr_kind, ())),)
 
 
 # In this order: later kinds point at earlier ones.
 _BUILDERS: dict[str, Builder] = {
-    "mr_map_r2star": lambda draft, _: mr_maps.build(draft, mr_maps.R2STAR),
-    "mr_map_t2star": lambda draft, _: mr_maps.build(draft, mr_maps.T2STAR),
-    "parametric_map_t2star": lambda draft, written: _parametric_map(draft, parametric_map.T2STAR, written),
-    "parametric_map_r2star": lambda draft, written: _parametric_map(draft, parametric_map.R2STAR, written),
+    **{quantity.mr_kind: _mr_map(quantity) for quantity in WRITTEN},
+    **{quantity.float_kind: _parametric_map(quantity) for quantity in WRITTEN},
     "segmentation": segmentation.build,
     "structured_report": structured_report.build,
     "picture": pictures.build,

@@ -27,6 +27,8 @@ def private(value: str, meaning: str) -> Code:
 
 T2STAR = Code("113064", "DCM", "T2*")
 R2STAR = Code("126395", "DCM", "R2*")
+R2STAR_SD = private("R2S-SD", "R2*, standard deviation")
+S0 = private("S0", "Signal at echo time 0")
 LIC = private("LIC", "LIC (dry weight)")  # short: viewers print the meaning beside the number
 LIC_DOUBTED = private("LIC", "LIC, low confidence")  # the same concept: whoever reads codes reads the evaluations too
 LIC_UMOL = private("LIC-UMOL", "LIC (dry weight), amount of iron")
@@ -49,6 +51,7 @@ MILLISECOND = Code("ms", "UCUM", "ms")
 PER_SECOND = Code("/s", "UCUM", "/s")
 SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
 VOXEL_COUNT = Code("{voxels}", "UCUM", "voxels")
+ARBITRARY = Code("[arb'U]", "UCUM", "arbitrary unit")
 PERCENT = Code("%", "UCUM", "%")
 MICROMOLE_PER_GRAM_DRY = Code("umol/g{DryWt}", "UCUM", "umol/g dry weight")  # a longer code value is another attribute
 MILLIGRAM_PER_GRAM_DRY = Code("mg/g{DryWeight}", "UCUM", "mg/g dry weight")
@@ -124,11 +127,11 @@ def flag(of: Flag) -> Code:
     return private(of.code.upper()[:16], sentence)
 
 
-def calibration(words: str | None) -> Code:
-    """Return the calibration as a method: "name: formula at field (source)" gives the name and all but the source."""
-    if not words:
+def calibration(name: str | None, formula: str | None) -> Code:
+    """Return the calibration as a method."""
+    if not name:
         return private("LIC-R2S", "LIC from R2*")
-    return private(words.split(":")[0].upper()[:16], words.split(" (")[0][:64].rstrip())
+    return private(name.upper()[:16], f"{name}: {formula}"[:64].rstrip())
 
 
 def concept(code: Code) -> CodedConcept:

@@ -7,13 +7,25 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from dicomnode.report.codes import PROCESSING_EQUIPMENT, concept, scheme_identification
 from dicomnode.report.identity import uid
+from dicomnode.report.quantities import WRITTEN
 from dicomnode.report.source import UTF8
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dicomnode.config import ReportSettings
     from dicomnode.model import Result
     from dicomnode.report.source import Source
@@ -35,23 +47,29 @@ class Kind:
     product: str  # the group of kinds a destination may ask for: config.PRODUCTS
     sop_class_uid: str
     modality: str
-    rank: int  # 1 to 9: the last digit of the series number
+    place: int  # 1 to 99: the last two digits of the series number
     title: str
+
+
+def _maps() -> Iterator[Kind]:
+    """Two kinds of each quantity that is written."""
+    for one in WRITTEN:
+        title = f"{one.symbol} map [{one.unit_symbol}]"
+        yield Kind(one.mr_kind, "mr_maps", MRImageStorage, "MR", 10 + one.place, title)
+        yield Kind(one.float_kind, "parametric_maps", ParametricMapStorage, "MR", 30 + one.place, f"{title} float")
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("mr_map_r2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 1, "R2* map [1/s]"),
-        Kind("mr_map_t2star", "mr_maps", "1.2.840.10008.5.1.4.1.1.4", "MR", 2, "T2* map [ms]"),
-        Kind("parametric_map_t2star", "parametric_maps", "1.2.840.10008.5.1.4.1.1.30", "MR", 3, "T2* map [ms] float"),
-        Kind("parametric_map_r2star", "parametric_maps", "1.2.840.10008.5.1.4.1.1.30", "MR", 4, "R2* map [1/s] float"),
-        Kind("segmentation", "segmentation", "1.2.840.10008.5.1.4.1.1.66.4", "SEG", 5, "Measured regions"),
-        Kind("structured_report", "structured_report", "1.2.840.10008.5.1.4.1.1.88.33", "SR", 6, "Liver iron report"),
-        Kind("picture", "pictures", "1.2.840.10008.5.1.4.1.1.7", "OT", 7, "Liver iron pages [ms, 1/s, mg/g]"),
-        Kind("pdf", "pdf", "1.2.840.10008.5.1.4.1.1.104.1", "DOC", 8, "Liver iron report PDF"),
+        *_maps(),
+        Kind("segmentation", "segmentation", SegmentationStorage, "SEG", 50, "Measured regions"),
+        Kind("structured_report", "structured_report", ComprehensiveSRStorage, "SR", 60, "Liver iron report"),
+        Kind("picture", "pictures", SecondaryCaptureImageStorage, "OT", 70, "Liver iron pages [ms, 1/s, mg/g]"),
+        Kind("pdf", "pdf", EncapsulatedPDFStorage, "DOC", 80, "Liver iron report PDF"),
     )
 }
+MAP_KINDS = tuple(kind.name for kind in KINDS.values() if kind.product in {"mr_maps", "parametric_maps"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +124,7 @@ class Draft:
 
     def series_number(self, kind: str) -> int:
         """Return a number that sorts behind the source, and beside it where a study has several."""
-        return self.settings.series_number_offset + 10 * self.source.series_number + KINDS[kind].rank
+        return self.settings.series_number_offset + 100 * self.source.series_number + KINDS[kind].place
 
     def description(self, kind: str) -> str:
         """Return the Series Description: what, in which unit, by which version."""

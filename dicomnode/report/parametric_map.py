@@ -1,8 +1,7 @@
-"""T2* and R2* as float Parametric Maps: the archive of the numbers."""
+"""Quantities as float Parametric Maps: the archive of the numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import highdicom as hd
@@ -20,84 +19,43 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from pydicom.sr.coding import Code
 
-    from dicomnode.model import Maps
     from dicomnode.report.instance import Draft
+    from dicomnode.report.quantities import Quantity
 
 
-@dataclass(frozen=True, slots=True)
-class MapContent:
-    """What one Parametric Map says it holds."""
-
-    kind: str
-    shown_on: str  # the kind of MR map that viewers lay it over
-    quantity: Code
-    unit: Code
-    label: str
-    content_label: str  # A-Z, 0-9, space, underscore
-    explanation: str
-    window: tuple[float, float]
-
-
-T2STAR = MapContent(
-    "parametric_map_t2star",
-    "mr_map_t2star",
-    codes.T2STAR,
-    codes.MILLISECOND,
-    "T2* ms",
-    "T2STAR",
-    "T2* relaxation time in ms",
-    (15.0, 30.0),
-)
-R2STAR = MapContent(
-    "parametric_map_r2star",
-    "mr_map_r2star",
-    codes.R2STAR,
-    codes.PER_SECOND,
-    "R2* 1/s",
-    "R2STAR",
-    "R2* relaxation rate in 1/s",
-    (150.0, 300.0),
-)
-
-
-def build(draft: Draft, content: MapContent, shown_on: Sequence[Dataset]) -> Dataset:
+def build(draft: Draft, quantity: Quantity, shown_on: Sequence[Dataset]) -> Dataset:
     """Return the map; ``shown_on`` is its MR map series, empty where that is not written.
 
     Invalid voxels hold 0, which is declared as padding: NaN makes viewers draw nothing.
     """
     sources = stand_ins(draft.source, draft.key)
-    values = np.where(draft.result.maps.valid, _values(draft.result.maps, content), np.float32(0)).astype(np.float32)
-    image = _map(draft, content, sources, np.ascontiguousarray(values))
+    values = np.where(draft.result.maps.valid, quantity.of(draft.result.maps), np.float32(0)).astype(np.float32)
+    image = _map(draft, quantity, sources, np.ascontiguousarray(values))
     _order_frames(image, draft)
     rewire(image, sources, [slice_.echoes for slice_ in draft.source.slices], codes.R2STAR_FIT)
-    stamp(image, draft, content.kind)
-    _describe(image, draft, content)
+    stamp(image, draft, quantity.float_kind)
+    _describe(image, draft, quantity)
     if shown_on:
         _lay_over(image, shown_on)
     return image
 
 
-def _values(maps: Maps, content: MapContent) -> NDArray[np.float32]:
-    return maps.t2star_ms if content is T2STAR else maps.r2star_per_s
-
-
-def _map(draft: Draft, content: MapContent, sources: list[Dataset], values: NDArray[np.float32]) -> Dataset:
+def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArray[np.float32]) -> Dataset:
     mapping = hd.pm.RealWorldValueMapping(
-        lut_label=content.label,
-        lut_explanation=content.explanation,
-        unit=content.unit,
+        lut_label=quantity.label,
+        lut_explanation=quantity.explanation,
+        unit=quantity.unit,
         value_range=(0.0, float(np.ceil(values.max())) or 1.0),
     )
-    mapping.QuantityDefinitionSequence = codes.quantity(content.quantity, codes.R2STAR_FIT)
-    centre, width = content.window
+    mapping.QuantityDefinitionSequence = codes.quantity(quantity.code, codes.R2STAR_FIT)
+    windows = [] if quantity.storage is None else [_window(upper) for upper in quantity.storage.windows[:1]]
     return hd.pm.ParametricMap(
         source_images=sources,
         pixel_array=values,
-        series_instance_uid=draft.series_uid(content.kind),
-        series_number=KINDS[content.kind].rank,
-        sop_instance_uid=draft.instance_uid(content.kind),
+        series_instance_uid=draft.series_uid(quantity.float_kind),
+        series_number=KINDS[quantity.float_kind].place,
+        sop_instance_uid=draft.instance_uid(quantity.float_kind),
         instance_number=1,
         manufacturer=draft.settings.manufacturer,
         manufacturer_model_name=MODEL_NAME,
@@ -105,16 +63,20 @@ def _map(draft: Draft, content: MapContent, sources: list[Dataset], values: NDAr
         device_serial_number=draft.settings.device_serial_number,
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[hd.VOILUTTransformation(window_center=centre, window_width=width)],
+        voi_lut_transformations=windows or None,
         image_flavor="T2_STAR",
         derived_pixel_contrast="QUANTITY",
         content_qualification="RESEARCH",
-        content_label=content.content_label,
-        content_description=content.explanation,
+        content_label=quantity.content_label,
+        content_description=quantity.explanation,
         derivation=codes.R2STAR_FIT,
         specific_character_set=UTF8,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+
+
+def _window(upper: float) -> hd.VOILUTTransformation:
+    return hd.VOILUTTransformation(window_center=upper / 2, window_width=float(upper))
 
 
 def _order_frames(image: Dataset, draft: Draft) -> None:
@@ -130,16 +92,16 @@ def _order_frames(image: Dataset, draft: Draft) -> None:
         frame.FrameContentSequence[0].DimensionIndexValues = [number]
 
 
-def _describe(image: Dataset, draft: Draft, content: MapContent) -> None:
+def _describe(image: Dataset, draft: Draft, quantity: Quantity) -> None:
     image.BodyPartExamined = "LIVER"
     image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = 0.0
-    image.DerivationDescription = derivation(draft, f"{content.explanation}.")
+    image.DerivationDescription = derivation(draft, f"{quantity.explanation}.")
     shared = image.SharedFunctionalGroupsSequence[0]
     anatomy = Dataset()
     anatomy.FrameLaterality = "U"
     anatomy.AnatomicRegionSequence = [codes.concept(codes.LIVER)]
     shared.FrameAnatomySequence = [anatomy]
-    settle(image, draft, content.kind)
+    settle(image, draft, quantity.float_kind)
 
 
 def settle(image: Dataset, draft: Draft, kind: str) -> None:

@@ -57,7 +57,7 @@ def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
         segmentation_type="BINARY",
         segment_descriptions=[_segment(draft, number, *region) for number, region in enumerate(drawn, 1)],
         series_instance_uid=draft.series_uid(KIND),
-        series_number=KINDS[KIND].rank,
+        series_number=KINDS[KIND].place,
         sop_instance_uid=draft.instance_uid(KIND),
         instance_number=1,
         manufacturer=draft.settings.manufacturer,

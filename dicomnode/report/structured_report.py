@@ -14,6 +14,7 @@ from dicomnode.report import codes, wording
 from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, in_words, parameters
+from dicomnode.report.quantities import R2STAR, T2STAR
 from dicomnode.report.references import Reference, merged, to
 from dicomnode.report.regions import anchors, area, has_holes, outlines
 from dicomnode.report.segmentation import tracking_uid
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Roi, RoiMeasurement, Statistics
     from dicomnode.report.instance import Draft
+    from dicomnode.report.quantities import Quantity
 
     Written = Mapping[str, tuple[Dataset, ...]]
     Group = (
@@ -89,8 +91,8 @@ def _outline(points: NDArray[np.float32], image: Reference) -> sr.ImageRegion:
 
 def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:
     """Put first what viewers that show five lines should show: medians, the concentration, how sure it is."""
-    t2star = _Quantity(codes.T2STAR, codes.MILLISECOND, numbers.t2star_ms, written.get("parametric_map_t2star", ()))
-    r2star = _Quantity(codes.R2STAR, codes.PER_SECOND, numbers.r2star_per_s, written.get("parametric_map_r2star", ()))
+    t2star = _Figures(T2STAR, numbers.t2star_ms, written.get(T2STAR.float_kind, ()))
+    r2star = _Figures(R2STAR, numbers.r2star_per_s, written.get(R2STAR.float_kind, ()))
     iron = _lic(numbers)
     return [
         *_bounds(numbers),
@@ -153,11 +155,10 @@ def _slices(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantity:
+class _Figures:
     """One quantity of a region and the map it was read from."""
 
-    name: Code
-    unit: Code
+    quantity: Quantity
     values: Statistics | None
     read_from: tuple[Dataset, ...]
 
@@ -168,9 +169,9 @@ class _Quantity:
             return []
         images = [sr.SourceImageForMeasurement(str(i.SOPClassUID), str(i.SOPInstanceUID)) for i in self.read_from]
         item = sr.Measurement(
-            name=self.name,
+            name=self.quantity.code,
             value=value,
-            unit=self.unit,
+            unit=self.quantity.unit,
             derivation=derivation,
             method=codes.R2STAR_FIT,
             referenced_images=images,
@@ -206,7 +207,7 @@ def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
                 value=value * factor,
                 unit=unit,
                 derivation=codes.MEDIAN,
-                method=codes.calibration(numbers.calibration),
+                method=codes.calibration(numbers.calibration_name, numbers.calibration_formula),
             )
         )
         for what, unit, factor in (
@@ -301,7 +302,7 @@ def _document(
         evidence=[*library, *_evidence(draft, written)],
         content=content,
         series_instance_uid=draft.series_uid(KIND),
-        series_number=KINDS[KIND].rank,
+        series_number=KINDS[KIND].place,
         sop_instance_uid=draft.instance_uid(KIND),
         instance_number=1,
         manufacturer=draft.settings.manufacturer,

@@ -49,7 +49,8 @@ def maps_of(r2star, parameters=KNOWN, sigma=SIGMA):
     record = FitRecord("nls", "mono-exponential", "rician", True, 1, 0.0, "converged", parameters, "0")
     valid = r2star > 0
     t2star = np.divide(1000.0, r2star, out=np.zeros_like(r2star), where=valid)
-    return Maps(t2star, r2star, np.full_like(r2star, 500.0), np.ones_like(r2star), valid, (sigma,), record)
+    values = {"t2star_ms": t2star, "r2star_per_s": r2star, "s0": np.full_like(r2star, 500.0)}
+    return Maps({**values, "r2star_sd_per_s": np.ones_like(r2star)}, valid, (sigma,), record)
 
 
 def measured(tmp_path, rates, parameters=KNOWN, floor=0.0, *, sigma=SIGMA, roi=None, signal=None, **settings):

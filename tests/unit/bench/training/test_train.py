@@ -13,7 +13,7 @@ def random_samples(count=4):
     rng = np.random.default_rng(0)
     channels = rng.random((count, len(CHANNELS), *SHAPE)).astype(np.float16)
     classes = rng.integers(0, len(network.CLASSES), (count, *SHAPE)).astype(np.uint8)
-    return Samples(channels, classes, np.zeros(count, np.int64), np.ones(count), ready=[count])
+    return Samples(channels, classes, np.zeros(count, np.int64))
 
 
 def silent(_):

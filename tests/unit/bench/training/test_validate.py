@@ -4,7 +4,7 @@ from bench.training import known, validate
 from bench.training.judging import Judged, drawn_for_calibration
 
 
-def judged(confidence=0.95, *, absent=False, dice=0.96, rate_error=0.01, t2star_ms=5.0):
+def judged(confidence=0.95, *, absent=False, inside=0.99, dice=0.96, rate_error=0.01, t2star_ms=5.0):
     return Judged(
         meta={"t2star_ms": t2star_ms, "plane": "axial", "scene": "abdomen", "field_t": 1.5, "seed": 1, "snr": 50.0},
         liver=not absent,
@@ -13,6 +13,7 @@ def judged(confidence=0.95, *, absent=False, dice=0.96, rate_error=0.01, t2star_
         slice_good=np.array([not absent]),
         series_numbers=np.zeros(3),
         confidence=confidence,
+        inside=inside,
         dice_whole=dice,
         dice_parenchyma=dice,
         rate_error=rate_error,
@@ -24,7 +25,8 @@ def judged(confidence=0.95, *, absent=False, dice=0.96, rate_error=0.01, t2star_
 def test_a_region_where_there_is_no_liver_is_never_good():
     assert judged().good
     assert not judged(absent=True).good
-    assert not judged(dice=0.7).good
+    assert judged(dice=0.7).good
+    assert not judged(inside=0.7).good
     assert not judged(rate_error=-0.3).good
     assert not judged(rate_error=float("nan")).good
 
@@ -36,7 +38,7 @@ def test_the_acceptance_table_counts_what_a_threshold_lets_through():
 
 
 def test_the_reliability_table_compares_what_was_said_with_what_was_true():
-    exams = [judged(0.92), judged(0.94), judged(0.93, dice=0.5)]
+    exams = [judged(0.92), judged(0.94), judged(0.93, inside=0.5)]
     (row,) = validate.reliability_table(exams).rows
     assert row == ("0.9–0.95", "3", "0.930", "0.667")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dicomnode import fit
 from dicomnode.measure import overlooked
 from dicomnode.model import FitRecord, Grade, Maps, Plane
 
@@ -21,7 +22,8 @@ def found(region, fast, *, organ=None, rate=500.0, amplitude=100.0, beyond=False
     signal = np.where(BODY, np.where(fast, amplitude, 100.0), 0.0).astype(np.float32)[..., None]
     valid = np.broadcast_to(BODY, SHAPE) & ~(fast & beyond)
     record = FitRecord("nls", "mono-exponential", "rician", True, 1, 0.0, "converged", {}, "0")
-    maps = Maps(1000 / rates, rates, rates, rates, valid, (2.0,), record, beyond=fast & ~valid)
+    values = {**dict.fromkeys(fit.QUANTITIES, rates), "t2star_ms": 1000 / rates}
+    maps = Maps(values, valid, (2.0,), record, beyond=fast & ~valid)
     return overlooked.flags(signal.reshape(*SHAPE, 1), maps, (PLANE,), region, region if organ is None else organ)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dicomnode import fit
 from dicomnode.measure import liver, regions
 from dicomnode.model import FitRecord, Grade, Maps, Plane
 
@@ -20,7 +21,7 @@ def planes(orientation=AXIAL, corner=CORNER):
 def maps():
     record = FitRecord("nls", "mono-exponential", "rician", True, 1, 0.0, "converged", {}, "0")
     ones = np.ones(SHAPE, np.float32)
-    return Maps(ones, ones, ones, ones, np.ones(SHAPE, bool), (1.0,), record)
+    return Maps(dict.fromkeys(fit.QUANTITIES, ones), np.ones(SHAPE, bool), (1.0,), record)
 
 
 def found(confidence=0.99, doubts=(), shrink=0):

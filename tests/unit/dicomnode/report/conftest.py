@@ -175,10 +175,12 @@ def make_maps(slices: int) -> Maps:
     valid &= ~beyond
     record = FitRecord("admm", "mono-exponential", "rician", True, 17, 0.4, "converged", {"weights": "auto"}, "0.1.0")
     return Maps(
-        t2star_ms=np.where(valid, 1000 / r2star, 0).astype(np.float32),
-        r2star_per_s=np.where(valid, r2star, 0).astype(np.float32),
-        s0=np.full(r2star.shape, 300, np.float32),
-        r2star_sd_per_s=np.full(r2star.shape, 2, np.float32),
+        {
+            "t2star_ms": np.where(valid, 1000 / r2star, 0).astype(np.float32),
+            "r2star_per_s": np.where(valid, r2star, 0).astype(np.float32),
+            "s0": np.full(r2star.shape, 300, np.float32),
+            "r2star_sd_per_s": np.full(r2star.shape, 2, np.float32),
+        },
         valid=valid,
         sigma=(3.25,) * slices,
         record=record,
@@ -212,6 +214,8 @@ MEASURED = (
         reach=Limit(812.0, 21.0),
         slices=(SliceValue(0, 55, 125.0, 3.1, 0.97),),
         confidence=0.97,
+        calibration_name="hernando-2023",
+        calibration_formula="LIC = -0.16 + 0.02603 · R2* at 1.5 T",
     ),
     RoiMeasurement(
         "Whole liver",

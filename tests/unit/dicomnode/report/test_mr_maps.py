@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomnode.report import mr_maps
+from dicomnode.report import quantities
 
 
 def test_stored_r2star_is_the_rate_in_whole_numbers_per_second(bench, everything):
@@ -66,14 +66,15 @@ def test_more_than_sixteen_bits_saturates_and_never_wraps(everything):
 
 def test_a_valid_voxel_is_never_stored_as_invalid():
     low = np.full((1, 1), 0.2, np.float32)
-    assert mr_maps.stored(low, np.ones((1, 1), bool), mr_maps.R2STAR)[0, 0] == 1
+    assert quantities.stored(quantities.R2STAR, low, np.ones((1, 1), bool))[0, 0] == 1
 
 
 def test_nan_in_an_invalid_voxel_becomes_zero(bench):
     result = bench.result()
     t2star = result.maps.t2star_ms.copy()
     t2star[~result.maps.valid] = np.nan
-    written = bench.write(replace(result, maps=replace(result.maps, t2star_ms=t2star)), ("mr_maps", "parametric_maps"))
+    maps = replace(result.maps, values={**result.maps.values, "t2star_ms": t2star})
+    written = bench.write(replace(result, maps=maps), ("mr_maps", "parametric_maps"))
     assert written["mr_map_t2star"][0].pixel_array[3, 4] == 0
     assert np.frombuffer(written["parametric_map_t2star"][0].FloatPixelData, "<f4").min() == 0
 

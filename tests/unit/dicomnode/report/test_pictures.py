@@ -35,7 +35,8 @@ def test_colours_are_the_values(bench):
 
 def test_the_range_does_not_follow_the_data(bench):
     result = bench.result()
-    maps = replace(result.maps, t2star_ms=result.maps.t2star_ms / 2, r2star_per_s=result.maps.r2star_per_s * 2)
+    faster = {"t2star_ms": result.maps.t2star_ms / 2, "r2star_per_s": result.maps.r2star_per_s * 2}
+    maps = replace(result.maps, values={**result.maps.values, **faster})
     one, other = (pictures.page(bench.draft(r), 0) for r in (result, replace(result, maps=maps)))
     bar = (slice(150, 600), slice(1090, 1280))
     np.testing.assert_array_equal(one[bar], other[bar])

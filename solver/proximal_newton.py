@@ -1,9 +1,12 @@
-"""Penalised likelihood of the amplitude and rate maps of one slice, by splitting voxels from neighbours."""
+"""Penalised likelihood of the amplitude and rate maps of one slice, by damped proximal Newton steps.
+
+Voxels are split from neighbours: a quadratic model of each voxel's likelihood, then one problem that couples them.
+"""
 # ruff: noqa: PLR0917  kernels take their arrays one by one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +20,30 @@ if TYPE_CHECKING:
 
     from solver.likelihood import Likelihood
 
-INNER = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
-REFUSED = 1e-4  # voxels that may still be refused at the end, relative to the objective's natural size
-MISFIT = 0.1  # of the objective; of a good fit it is about 8 times its natural size, of a bad one 30 and more
-LEFT = 5.0  # times the tolerance: the gap that the TV problem of the last step may have
-FORCING = 0.03  # a step's TV problem is solved to this share of what the last step gained
-ACTIVE = 5  # times that voxels may be put at their bounds in a step across a smooth penalty
-HALVINGS = 6  # of a step across a smooth penalty, which couples voxels so that damping each does not shorten it
-DOUBLINGS = 4  # of INNER
-ONWARD = 0.1  # and to that of the gap of the last step, so that no step does nothing
-ROUNDS = 3  # steps before they grow
-CARRY = 2.0  # how much longer the primal step of the next part is than where the last one ended
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How far each step is solved, and when the steps end; shares of the objective's natural size."""
+
+    tolerance: float = 1e-4  # the last step gains less than that
+    most: int = 120  # steps
+    inner: int = 50  # TV passes of the first steps; later they grow, because acceleration needs long runs
+    doublings: int = 4  # of them where nothing changes any more
+    rounds: int = 3  # steps before they grow where the problem asks for thoroughness
+    forcing: float = 0.03  # a step's TV problem is solved to this share of what the last step gained
+    onward: float = 0.1  # and to that of the gap of the last step, so that no step does nothing
+    left: float = 5.0  # times the tolerance: the gap that the TV problem of the last step may have
+    carry: float = 2.0  # how much longer the primal step of the next part is than where the last one ended
+    refused: float = 1e-4  # voxels that may still be refused at the end
+    misfit: float = (
+        0.1  # of the objective; of a good fit it is about 8 times its natural size, of a bad one 30 and more
+    )
+    active: int = 5  # times that voxels may be put at their bounds in a step across a smooth penalty
+    halvings: int = 6  # of a step across a smooth penalty, which couples voxels: damping each does not shorten it
+
+
+DEFAULT = Schedule()
+ROUGH = replace(DEFAULT, tolerance=1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +142,7 @@ def _smooth_within(
     least = np.stack([0.1 * x[0], np.full_like(x[1], problem.least)])
     most = np.stack([np.full_like(x[0], np.inf), np.full_like(x[1], problem.most)])
     start, moves = x, problem.free
-    for _ in range(ACTIVE):
+    for _ in range(effort.active):
         y, gap = solve_smooth(u, c, problem.weights, problem.free, moves, start, effort.gap, effort.passes)
         inside = np.clip(y, least, most)
         left = moves & np.any(inside != y, axis=0)
@@ -153,6 +169,7 @@ class Effort:
     gap: float
     passes: int
     tau: float | None  # None: begin anew from the quadratic models' own minima
+    active: int  # as of the schedule
 
 
 def step(
@@ -203,11 +220,9 @@ def minimise(
     problem: Problem,
     start: NDArray[Any],
     dual: NDArray[Any] | None = None,
-    *,
-    tolerance: float = 1e-4,
-    most: int = 120,
+    schedule: Schedule = DEFAULT,
 ) -> Solution:
-    """Repeat ``step`` until it gains less than ``tolerance`` of the objective's natural size and leaves little to gain.
+    """Repeat ``step`` until it gains less than the tolerance of the objective's natural size and leaves little to gain.
 
     Each step solves its TV problem to a duality gap of a tenth of that, in parts when it takes long: the quadratic
     models are renewed meanwhile. Where they no longer change, the parts grow. ``dual`` is overwritten.
@@ -221,20 +236,22 @@ def minimise(
     tau, gain, left, stalled = 1.0, 0.0, 0.0, 0
     natural = max(0.5 * problem.likelihood.samples * float(problem.free.sum()), 1.0)
     regularised = bool(problem.weights.any())
-    for iteration in range(1, most + 1):
+    for iteration in range(1, schedule.most + 1):
         # Where a regularised model does not describe the data, last digits mean nothing.
-        size = max(natural, MISFIT * value) if regularised else natural
-        passes = INNER * 2 ** min(stalled, DOUBLINGS) * (max(1, iteration - ROUNDS) if problem.thorough else 1)
-        gap = max(0.1 * tolerance * size, min(FORCING * gain, ONWARD * left))
+        size = max(natural, schedule.misfit * value) if regularised else natural
+        passes = schedule.inner * 2 ** min(stalled, schedule.doublings)
+        passes *= max(1, iteration - schedule.rounds) if problem.thorough else 1
+        gap = max(0.1 * schedule.tolerance * size, min(schedule.forcing * gain, schedule.onward * left))
         on = problem.thorough or stalled > 0
-        made = step(problem, x, terms, damping, p, Effort(gap, passes, min(1.0, CARRY * tau) if on else None))
+        effort = Effort(gap, passes, min(1.0, schedule.carry * tau) if on else None, schedule.active)
+        made = step(problem, x, terms, damping, p, effort)
         y, tau, left = _along(problem, x, made, 1.0), made.tau, made.gap
         if not np.isfinite(y).all():
             return Solution(x, p, tuple(history), iteration, False, "stopped: an iterate was not finite")
         new_terms = _evaluate(problem, y)
         refused = _judge(terms, new_terms, x.reshape(2, -1), y.reshape(2, -1), damping)
         new_value = _objective(problem, y, new_terms)
-        for halving in range(1, HALVINGS + 1 if problem.regulariser == "laplacian" else 1):
+        for halving in range(1, schedule.halvings + 1 if problem.regulariser == "laplacian" else 1):
             if new_value <= value:
                 break
             y = _along(problem, x, made, 0.5**halving)
@@ -245,8 +262,8 @@ def minimise(
             x, terms, value = y, new_terms, new_value
             history.append(value)
         rounding = _rounding(problem, x)
-        if abs(gain) < tolerance * size + rounding and refused <= REFUSED * natural:
-            if made.gap <= LEFT * tolerance * size + rounding:
+        if abs(gain) < schedule.tolerance * size + rounding and refused <= schedule.refused * natural:
+            if made.gap <= schedule.left * schedule.tolerance * size + rounding:
                 return Solution(x, p, tuple(history), iteration, True, "converged")
             stalled += 1
-    return Solution(x, p, tuple(history), most, False, "stopped: the largest number of iterations was reached")
+    return Solution(x, p, tuple(history), schedule.most, False, "stopped: the largest number of iterations was reached")

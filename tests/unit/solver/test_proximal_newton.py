@@ -2,10 +2,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from solver import admm
-from solver.admm import Problem, minimise
 from solver.likelihood import MonoExponential
 from solver.noise import GAUSSIAN
+from solver.proximal_newton import Problem, Schedule, minimise
 
 T = np.linspace(0.15, 1.0, 8)
 SHAPE = (14, 12)
@@ -36,7 +35,7 @@ def test_the_objective_never_rises_and_the_loop_says_why_it_ends():
 
 def test_nothing_near_the_answer_is_better():
     given = problem()
-    found = minimise(given, start(), tolerance=1e-9, most=200)
+    found = minimise(given, start(), schedule=Schedule(tolerance=1e-9, most=200))
     rng = np.random.default_rng(1)
     for size in (1e-1, 1e-2, 1e-3):
         for _ in range(10):
@@ -47,7 +46,7 @@ def test_nothing_near_the_answer_is_better():
 def test_different_starts_end_at_one_answer():
     given = problem(order=GAUSSIAN)
     other = np.stack([np.full(SHAPE, 60.0), np.full(SHAPE, 1.0)])
-    a, b = (minimise(given, x, tolerance=1e-8, most=200).objective[-1] for x in (start(), other))
+    a, b = (minimise(given, x, schedule=Schedule(tolerance=1e-8, most=200)).objective[-1] for x in (start(), other))
     assert abs(a - b) < 1e-4 * a
 
 
@@ -80,13 +79,11 @@ def test_iterates_that_are_not_finite_stop_with_a_verdict():
     assert np.isfinite(found.x).all()
 
 
-def test_a_loop_whose_problems_stay_unsolved_does_not_say_it_converged(monkeypatch):
+def test_a_loop_whose_problems_stay_unsolved_does_not_say_it_converged():
     """Steps that gain nothing because they hardly try are no sign of an end."""
-    monkeypatch.setattr(admm, "INNER", 1)
-    monkeypatch.setattr(admm, "DOUBLINGS", 0)
-    monkeypatch.setattr(admm, "LEFT", 1e-9)
+    hasty = Schedule(inner=1, doublings=0, left=1e-9, most=20)
     wide = replace(problem(weight=50.0), thorough=False)
-    assert not minimise(wide, start(), most=20).converged
+    assert not minimise(wide, start(), schedule=hasty).converged
 
 
 def test_steps_across_a_smooth_penalty_never_raise_the_objective():
