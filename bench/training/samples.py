@@ -127,13 +127,14 @@ def _block(first: int, last: int, ct: Ct | None, ct_share: float) -> list[Sample
     return [draw(seed, ct, ct_share) for seed in range(first, last)]
 
 
-def made(folder: Path, count: int, processes: int, ct: Ct | None = None, ct_share: float = 0.0) -> Samples:
-    """Make the first ``count`` samples for training, their channels in a file of the folder."""
+def made(folder: Path, seeds: range, processes: int, ct: Ct | None = None, ct_share: float = 0.0) -> Samples:
+    """Make samples for training, their channels in a file of the folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    count = len(seeds)
     channels = np.lib.format.open_memmap(folder / "channels.npy", "w+", np.float16, (count, len(CHANNELS), *SHAPE))
     samples = Samples(channels, np.empty((count, *SHAPE), np.uint8), np.empty(count, np.int64))
-    starts = range(0, count, BLOCK)
-    ends = [min(start + BLOCK, count) for start in starts]
+    starts = range(seeds.start, seeds.stop, BLOCK)
+    ends = [min(start + BLOCK, seeds.stop) for start in starts]
     # Fresh processes: torch and its threads do not survive a fork.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         blocks = pool.map(partial(_block, ct=ct, ct_share=ct_share), starts, ends)

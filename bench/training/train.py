@@ -34,6 +34,9 @@ BRIGHTNESS = [CHANNELS.index(name) for name in ("snr", "first", "s0", "mean", "f
 RATES = [CHANNELS.index(name) for name in ("rate", "contrast")]
 PLACES = [CHANNELS.index(name) for name in ("x", "y")]
 KINDS = [CHANNELS.index(name) for name in ("coronal", "sagittal")]
+SNR, FIRST, S0, MEAN, BODY = (CHANNELS.index(name) for name in ("snr", "first", "s0", "mean", "body"))
+SHADE_POINTS, UNEVEN = (4, 5), 0.5  # a coarse grid, and the largest deviation of the logarithm there
+SURFACE, NEAR = 2.0, 7  # most that the surface is brighter, ln; reach in 16 mm cells
 WITHOUT_PLACE = 0.06  # of the samples: appearance must do, too
 SCENE_COST = 0.2  # of the scene beside the classes
 SMALLEST_AREA = 20.0  # grid points that soften the Dice loss of small livers
@@ -49,14 +52,18 @@ class Recipe:
     warm_up: int = 60
     decay: float = 1e-4
     averaging: float = 0.998  # of weights over steps
+    shading: bool = False  # coils that see near better than far, and unevenly
     seed: int = 1
 
 
-def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
-    """Return the network whose weights are averaged over the steps; deterministic for a number of threads."""
+def train(samples: Samples, recipe: Recipe, say: Callable[[str], None], start: Net | None = None) -> Net:
+    """Return the network whose weights are averaged over the steps; deterministic for a number of threads.
+
+    ``start`` is trained on, where it is given.
+    """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    net: Net = Net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net: Net = (start or Net()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged: Net = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     net.train()
@@ -65,7 +72,7 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step)
         index = np.sort(rng.integers(0, len(samples.classes), recipe.batch))
-        x, y = _augmented(samples, index)
+        x, y = _augmented(samples, index, shading=recipe.shading)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores, scenes = net(x)
         loss = _loss(scores.float(), y) + SCENE_COST * nnf.cross_entropy(
@@ -105,7 +112,7 @@ def _loss(scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     return entropy + (1 - overlap).mean()
 
 
-def _augmented(samples: Samples, index: np.ndarray[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def _augmented(samples: Samples, index: np.ndarray[Any, Any], *, shading: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples turned, stretched and moved a little, with other gains, and with noise."""
     x = torch.from_numpy(samples.channels[index].astype(np.float32))
     y = torch.from_numpy(samples.classes[index].astype(np.int64))
@@ -116,6 +123,8 @@ def _augmented(samples: Samples, index: np.ndarray[Any, Any]) -> tuple[torch.Ten
     air = float(CLASSES.index("air"))  # what lies outside is air
     moved = nnf.grid_sample((y[:, None] - air).float(), where, mode="nearest", align_corners=False)
     y = (moved[:, 0] + air).round().long()
+    if shading:
+        _shade(x)
     gain = torch.ones(n, len(CHANNELS), 1, 1)
     gain[:, BRIGHTNESS] = torch.exp(torch.randn(n, len(BRIGHTNESS), 1, 1) * 0.08)
     gain[:, RATES] = torch.exp(torch.randn(n, 1, 1, 1) * 0.05)
@@ -124,6 +133,25 @@ def _augmented(samples: Samples, index: np.ndarray[Any, Any]) -> tuple[torch.Ten
     places[torch.rand(n) < WITHOUT_PLACE] = 0
     x[:, PLACES], x[:, KINDS] = places, kinds
     return x.contiguous(memory_format=torch.channels_last), y
+
+
+def _shade(x: torch.Tensor) -> None:
+    """Divide brightness by what another coil would have seen: more near the surface, and unevenly; in place."""
+    n, body = len(x), x[:, [BODY]]
+    coarse = torch.randn(n, 1, *SHADE_POINTS) * (torch.rand(n, 1, 1, 1) * UNEVEN)
+    uneven = nnf.interpolate(coarse, size=SHAPE, mode="bicubic", align_corners=True)
+    small = nnf.avg_pool2d(body, 4)
+    filled = nnf.avg_pool2d(small, NEAR, stride=1, padding=NEAR // 2, count_include_pad=True)
+    near = 1 - nnf.interpolate(filled, size=SHAPE, mode="bilinear", align_corners=False)
+    logs = (uneven + near * torch.rand(n, 1, 1, 1) * SURFACE) * body
+    count = body.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    logs = logs - (logs * body).sum((1, 2, 3), keepdim=True) / count * body
+    field = logs.exp()
+    snr = torch.expm1(x[:, [SNR]] * 5) * field * torch.exp(torch.randn(n, 1, 1, 1) * 0.3)
+    x[:, [SNR]] = torch.log1p(snr) / 5
+    x[:, [S0]] = torch.log1p(torch.expm1(x[:, [S0]]) * field).clamp(0, 2.5)
+    for channel, most in ((FIRST, 2.5), (MEAN, 2.0)):
+        x[:, [channel]] = (x[:, [channel]] * field).clamp(0, most)
 
 
 def _affine(n: int) -> torch.Tensor:

@@ -28,6 +28,7 @@ SMALL_MM2 = 1500.0  # of all slices together: a few voxels of liver at the edge 
 CUT_MM = 40.0  # of the outline along the image's edge
 MOSTLY = 0.5  # share from which on a thing is called by its name
 BETTER = 1.6  # times the liver that the header's orientation shows
+SIMPLER = 0.8  # a mirrored image is named where another orientation shows hardly more
 ENOUGH_MM2 = 3000.0  # of liver in another orientation before that is named
 
 NO_LIVER, DISAGREES, DOUBTFUL = "no-liver", "slices-disagree", "slices-doubtful"
@@ -102,7 +103,7 @@ def of_orientation(turned: Array, view: View, seen: Look, again: Callable[[Array
     mirrored = _in_place_mm2(again(turned[:, ::-1], view))
     others = max(_in_place_mm2(again(image, as_view)) for image, as_view in _others(turned, view))
     if max(mirrored, others) > max(BETTER * present, ENOUGH_MM2):
-        if mirrored >= others and view.kind != "sagittal":
+        if mirrored >= SIMPLER * others and view.kind != "sagittal":
             return (Doubt("mirrored", "The image looks mirrored: the liver lies on the patient's left by the header."),)
         return (Doubt("orientation", "The image does not look like the orientation its header states."),)
     if misplaced > max(present, ENOUGH_MM2):

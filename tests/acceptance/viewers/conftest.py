@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from bench import scans
 from dicomnode import simulate
 from dicomnode.config import Settings
 from dicomnode.operate import offline
@@ -133,21 +131,9 @@ def simulated(tmp_path_factory) -> Study:
 
 @pytest.fixture(scope="session")
 def real(shared_data, tmp_path_factory) -> Study:
-    """An axial slice of a person, 12 echoes, as a scanner would send it."""
+    """Coronal slices of a person, 12 echoes, as the scanner sent them."""
     folder = tmp_path_factory.mktemp("real")
-    with np.load(shared_data / "arrays" / "axial_liver_2.895T_12echo.npz") as file:
-        magnitude, times, field = (file[name] for name in ("magnitude", "echo_times_ms", "field_strength_t"))
-    half = [1.7 * n / 2 for n in magnitude.shape[:2]]
-    made = SimpleNamespace(
-        signal=magnitude[None],
-        echo_times_ms=tuple(float(t) for t in times),
-        spacing_mm=(1.7, 1.7, 8.0),
-        orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
-        positions_mm=((-half[1], -half[0], 0.0),),
-        field_t=float(field),
-    )
-    scans.write(made, folder / "source", 1)
-    return process(folder / "source", folder / "results", 0)
+    return process(shared_data / "dicom" / "ge_mr750_12echo_abdomen", folder / "results", 2)
 
 
 @pytest.fixture(scope="session")
