@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
+from bench import anatomy, scans
 from dicomnode import simulate
 from dicomnode.config import Settings
 from dicomnode.operate import offline
@@ -130,10 +131,15 @@ def simulated(tmp_path_factory) -> Study:
 
 
 @pytest.fixture(scope="session")
-def real(shared_data, tmp_path_factory) -> Study:
-    """Coronal slices of a person, 12 echoes, as the scanner sent them."""
-    folder = tmp_path_factory.mktemp("real")
-    return process(shared_data / "dicom" / "ge_mr750_12echo_abdomen", folder / "results", 2)
+def digital(tmp_path_factory) -> Study:
+    """An axial slice of a digital patient, of the size and the echoes of a usual scan."""
+    folder = tmp_path_factory.mktemp("digital")
+    made = anatomy.exam(
+        3, scene="abdomen", fault="none", plane="axial", habitus="normal", liver_shape="usual", arms="up",
+        slices=1, pixel_mm=1.7, t2star_ms=6.0, field_t=1.5, snr=60.0, middle=(0.0, 0.0, 0.0), stored="as drawn",
+    )  # fmt: skip
+    scans.write(made, folder / "source", 1)
+    return process(folder / "source", folder / "results", 0)
 
 
 @pytest.fixture(scope="session")

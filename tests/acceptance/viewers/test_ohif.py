@@ -22,7 +22,7 @@ PRODUCTS = {
 PROBE = re.compile(r"\((\d+), (\d+), \d+\)\s*([\d.,]+)")
 
 
-@pytest.fixture(scope="module", params=["simulated", "real"])
+@pytest.fixture(scope="module", params=["simulated", "digital"])
 def scan(request, shelf):
     return shelf.put(request.getfixturevalue(request.param))
 
@@ -30,7 +30,7 @@ def scan(request, shelf):
 @pytest.fixture(scope="module")
 def seen(scan, look):
     """One session at the viewer: a screenshot, and what was read, of every product."""
-    name = "simulated" if scan.truth else "real"
+    name = "simulated" if scan.truth else "digital"
     steps = {product: {"name": f"ohif-{name}-{product}", **step(scan, *way)} for product, way in PRODUCTS.items()}
     series = 1 + len({one["kind"] for one in scan.series["outputs"]})
     shown = look("ohif.mjs", {"study": scan.uid, "series": series}, list(steps.values()))
