@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,15 @@ def _row(cells: Iterable[str]) -> str:
 def dice_table(title: str, judged: Sequence[Judged], group: Callable[[Judged], str]) -> Table:
     """Dice of the parenchyma and errors of R2* of exams with a liver, by group and of all."""
     livers = [j for j in judged if j.liver]
-    names = sorted({group(j) for j in livers})
+    names = sorted({group(j) for j in livers}, key=_in_order)
     rows = [_dice_row(name, [j for j in livers if group(j) == name]) for name in names]
     header = ("", "exams", "Dice mean", "median", "5th percentile", "R2* within 3 %", "median error", "accepted at 0.9")
     return Table(title, header, (*rows, _dice_row("all", livers)))
+
+
+def _in_order(name: str) -> str:
+    """A name whose numbers sort as numbers."""
+    return re.sub(r"\d+(\.\d+)?", lambda found: f"{float(found[0]):09.3f}", name)
 
 
 def _dice_row(name: str, judged: Sequence[Judged]) -> tuple[str, ...]:
@@ -118,7 +124,7 @@ def reliability_table(judged: Sequence[Judged]) -> Table:
 def by_t2star(judged: Judged) -> str:
     """The band of T2* of an exam."""
     low, high = next(band for band in T2STAR_BANDS_MS if judged.meta["t2star_ms"] <= band[1])
-    return f"{low:>4}–{high} ms"
+    return f"{low}–{high} ms"
 
 
 def tables(judged: Sequence[Judged]) -> list[Table]:

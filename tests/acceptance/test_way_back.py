@@ -133,15 +133,12 @@ def entries(node, *statuses):
     return [entry for entry in node.status() if entry["status"] in statuses]
 
 
-FINISHED = ("done", "no_number")  # the study is coarse, so that no liver need be found in it
-
-
 def test_a_region_drawn_on_the_map_is_measured_and_named_whatever_the_viewer_exports(
     orthanc, serve, storescu, study, tmp_path
 ):
     node = serve({"pacs": orthanc.dicom_port})
     storescu(node, study)
-    wait_for(lambda: entries(node, *FINISHED), 120, "the first result")
+    wait_for(lambda: entries(node, "done"), 120, "the first result")
     images = maps_in(orthanc)
     first = {tags["SOPInstanceUID"] for tags in orthanc.instances()}
     mask = np.zeros((len(images), 48, 64), np.uint8)
@@ -154,7 +151,7 @@ def test_a_region_drawn_on_the_map_is_measured_and_named_whatever_the_viewer_exp
     drawings = sorted(tmp_path.glob("*.dcm"))
 
     export(node, drawings)
-    wait_for(lambda: len(entries(node, *FINISHED)) == 1 + len(drawings), 240, "the drawings' results")
+    wait_for(lambda: len(entries(node, "done")) == 1 + len(drawings), 240, "the drawings' results")
     new = [tags for tags in orthanc.instances() if tags["SOPInstanceUID"] not in first]
     pages = ["OT"] * 5  # of the slice that was drawn on
     assert sorted(tags["Modality"] for tags in new) == ["DOC"] * 5 + pages + ["SEG"] * 5 + ["SR"] * 5
@@ -177,7 +174,7 @@ def test_a_drawing_replaces_the_automatic_report_where_the_configuration_asks(
 ):
     node = serve({"pacs": orthanc.dicom_port}, "[report]\ndrawing_replaces_result = true\n")
     storescu(node, study)
-    wait_for(lambda: entries(node, *FINISHED), 120, "the first result")
+    wait_for(lambda: entries(node, "done"), 120, "the first result")
     first = {tags["SOPInstanceUID"] for tags in orthanc.instances()}
     (automatic,) = reports(orthanc, set())
     presentation_state(maps_in(orthanc)[0], tmp_path / "drawn.dcm")
@@ -192,7 +189,7 @@ def test_a_drawing_replaces_the_automatic_report_where_the_configuration_asks(
 def test_a_region_drawn_on_the_echoes_is_refused_with_where_to_draw(orthanc, serve, storescu, study, tmp_path):
     node = serve({"pacs": orthanc.dicom_port})
     storescu(node, study)
-    wait_for(lambda: entries(node, *FINISHED), 120, "the first result")
+    wait_for(lambda: entries(node, "done"), 120, "the first result")
     images = [pydicom.dcmread(path) for path in study]
     echo = min(image.EchoTime for image in images)
     images = [image for image in images if image.EchoTime == echo]
@@ -205,11 +202,11 @@ def test_a_region_drawn_on_the_echoes_is_refused_with_where_to_draw(orthanc, ser
 def test_our_own_objects_sent_back_by_the_pacs_start_nothing(orthanc, serve, storescu, study, tmp_path):
     node = serve({"pacs": orthanc.dicom_port})
     storescu(node, study)
-    (entry,) = wait_for(lambda: entries(node, *FINISHED), 120, "the first result")
+    (entry,) = wait_for(lambda: entries(node, "done"), 120, "the first result")
     outputs = node.config.parent / "dicomnode-data/jobs" / entry["key"] / "outputs"
     copies = [shutil.copy(path, tmp_path) for path in outputs.glob("s*-001.dcm")]
     before = orthanc.get("/statistics")["CountInstances"]
     storescu(node, copies)
     wait_for(lambda: entries(node, "not an echo"), 60, "the record")
-    assert len(entries(node, *FINISHED)) == 1
+    assert len(entries(node, "done")) == 1
     assert orthanc.get("/statistics")["CountInstances"] == before
