@@ -65,7 +65,7 @@ class Case:
     at_least_per_s: float | None
     same_fit_per_s: float | None  # the same maps in the true region
     confidence: float
-    dice: float | None
+    dice: float | None  # None where no liver was outlined
     inside: float | None  # share of the measured region that is liver
     flags: tuple[str, ...]
     status: str
@@ -110,9 +110,8 @@ def _order(exam: anatomy.Exam, positions: Sequence[Sequence[float]]) -> list[int
     return [int(np.argmin(np.linalg.norm(there - np.array(one), axis=1))) for one in positions]
 
 
-def _dice(one: Any, other: Any) -> float | None:
-    total = one.sum() + other.sum()
-    return float(2 * (one & other).sum() / total) if total else None
+def _dice(found: Any, true: Any) -> float | None:
+    return float(2 * (found & true).sum() / (found.sum() + true.sum())) if found.any() else None
 
 
 def _share(region: Any, of: Any) -> float | None:
@@ -177,7 +176,7 @@ def _row(name: str, cases: Sequence[Case]) -> list[str]:
     livers = [one for one in cases if one.is_liver]
     measurable = [one for one in livers if one.measurable]
     given = [one for one in measurable if one.found_per_s is not None]
-    dice = np.array([one.dice or 0.0 for one in livers])
+    dice = np.array([one.dice for one in livers if one.dice is not None])
     errors = np.abs([one.error for one in given if one.error is not None])
     wrong = [one for one in cases if is_wrong(one)]
     return [
@@ -204,7 +203,7 @@ def is_wrong(one: Case) -> bool:
 HEADINGS = (
     "exams",
     "livers",
-    "Dice mean / p5",
+    "Dice mean / p5, of those outlined",
     "measurable",
     "number given",
     "within 3 %",
@@ -231,21 +230,6 @@ def accuracy(cases: Sequence[Case]) -> Table:
         values = sorted({key(one) for one in cases} - {None})
         rows += [_row(f"{prefix}{value}", [one for one in cases if key(one) == value]) for value in values]
     return Table("From files to R2* of the liver", HEADINGS, rows)
-
-
-def reliability(cases: Sequence[Case]) -> Table:
-    """What became of regions, by the confidence they were given."""
-    rows = []
-    for low, high in ((0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.9), (0.9, 0.97), (0.97, 1.001)):
-        here = [one for one in cases if low <= one.confidence < high]
-        right = [one for one in here if one.is_liver and (one.dice or 0) >= 0.8]
-        mean = f"{np.mean([one.confidence for one in here]):.2f}" if here else "–"
-        rows.append(
-            [f"{low:g} to {min(high, 1):g}", str(len(here)), mean, f"{len(right) / len(here):.2f}" if here else "–"]
-        )
-    return Table(
-        "Confidence and how often it was right (a liver, Dice ≥ 0.8)", ("said", "exams", "mean said", "right"), rows
-    )
 
 
 def coverage(cases: Sequence[Case]) -> Table:
@@ -298,7 +282,7 @@ def wrong(cases: Sequence[Case]) -> Table:
 
 def tables(cases: Sequence[Case]) -> list[Table]:
     """All of them."""
-    return [accuracy(cases), coverage(cases), reliability(cases), flags(cases), wrong(cases)]
+    return [accuracy(cases), coverage(cases), flags(cases), wrong(cases)]
 
 
 def run(seeds: Iterable[int], processes: int, say: Callable[[str], None]) -> list[Case]:
