@@ -67,7 +67,9 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], sigma: float | NDArray[A
     if settings.floor_coils:
         usable &= np.all(stack >= 0, axis=0)  # no magnitude is negative
         stack[:, ~usable] = 0
-    free = _detectable(stack, usable, settings.n_coils) if settings.weights is None else usable
+    # In air a floor leaves amplitude and rate undecided: least squares fits it, a likelihood that knows it wanders.
+    seen = settings.weights is None or settings.floor_coils
+    free = _detectable(stack, usable, settings.n_coils) if seen else usable
     if settings.method == "nls":
         return _voxelwise(stack, free, settings)
     problem, found = _regularise(stack, free, settings)

@@ -256,6 +256,19 @@ def test_given_weights_and_a_mask_go_together(lambdas):
     assert np.array_equal(fit.valid, disc)
 
 
+@pytest.mark.parametrize("lambdas", [(10.0, 1e4), (10.0, 1e-2)])
+def test_given_weights_converge_beside_air_which_has_no_answer(lambdas):
+    image = np.zeros((64, 64, T.size))
+    image[16:48, 16:48] = 300 * np.exp(-T / 8.0)
+    rng = np.random.default_rng(5)
+    noisy = np.hypot(image + 5 * rng.standard_normal(image.shape), 5 * rng.standard_normal(image.shape))
+    fit = fit_t2star(noisy, T, weights=lambdas, sigma=5.0, n_coils=1)
+    assert fit.converged, fit.verdict
+    assert fit.valid[16:48, 16:48].mean() > 0.98
+    assert fit.valid[:12].mean() < 0.02
+    assert np.median(fit.t2star_ms[16:48, 16:48]) == pytest.approx(8.0, rel=0.03)
+
+
 def test_what_a_masked_array_hides_is_not_fitted():
     hidden = np.zeros((12, 10, T.size), bool)
     hidden[3, 4] = True
