@@ -15,10 +15,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranges:
+    """Published ranges of a concentration in mg/g, ascending: (from, up to, the scheme's own word)."""
+
+    scheme: str
+    limits: tuple[tuple[float, float, str], ...]
+    top: float  # where a scale of them ends
+
+    @property
+    def least(self) -> float:
+        """Where the second range begins: a bound below says nothing."""
+        return self.limits[0][1]
+
+    def of(self, mg_per_g: float) -> tuple[float, float, str]:
+        """The range that a concentration lies in."""
+        return next(entry for entry in self.limits if mg_per_g < entry[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Organ:
-    """One organ: how it is found, and what its decay says of its iron."""
+    """One organ: how it is named and found, and what its decay says of its iron."""
 
     name: str  # as regions, drawings and calibrations call it
+    code: str  # SNOMED CT
+    retired_codes: tuple[str, ...]  # that viewers still write
+    body_part: str  # Body Part Examined (PS3.16 annex L)
+    subject: str  # what a report is about
+    ranges: Ranges | None
     find: Callable[..., Found]  # (signal, echo times in ms, maps, planes, number of coils) -> its regions
     calibrations: tuple[Calibration, ...]  # published, each for some field
     smallest_mg_per_g: float  # under which no concentration is given
@@ -31,6 +54,21 @@ class Organ:
 
 LIVER = Organ(
     name="liver",
+    code="10200004",
+    retired_codes=("T-62000",),
+    body_part="LIVER",
+    subject="Liver iron",
+    ranges=Ranges(
+        "Reeder 2023",  # Radiology; mg Fe per g dry weight
+        (
+            (float("-inf"), 1.8, "normal"),
+            (1.8, 3.2, "borderline"),
+            (3.2, 7.0, "mild"),
+            (7.0, 15.0, "moderate"),
+            (15.0, float("inf"), "severe"),
+        ),
+        top=43.0,
+    ),
     find=regions.find,
     calibrations=iron.CALIBRATIONS,
     smallest_mg_per_g=iron.SMALLEST_MG_PER_G,

@@ -8,6 +8,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodeContentItem, CodedConcept
 from pydicom.sr.coding import Code
 
+from dicomnode.measure.organs import ORGANS
 from dicomnode.model import Grade
 
 if TYPE_CHECKING:
@@ -99,10 +100,9 @@ _GRADES: Mapping[Grade, Code] = {
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 TISSUE = Code("85756007", "SCT", "Body tissue structure")
-LIVER = Code("10200004", "SCT", "Liver")
 
 _FINDINGS: Mapping[str, Code] = {
-    "liver": LIVER,
+    **{organ.name: Code(organ.code, "SCT", organ.name.capitalize()) for organ in ORGANS.values()},
     "spleen": Code("78961009", "SCT", "Spleen"),
     "kidney": Code("64033007", "SCT", "Kidney"),
     "heart": Code("80891009", "SCT", "Heart"),

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dicomnode.measure.organs import Ranges
     from dicomnode.model import DecayCurve, Flag, Maps, Plane, Result, Roi, RoiMeasurement
     from dicomnode.report.sheet import Colour, Point, Sheet
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 # Where the ranges end; the last is where the default calibration's data end. Each range is drawn as wide as the others.
-SCALE_ENDS = (0.0, 1.8, 3.2, 7.0, 15.0, 43.0)
 BRIGHTEST = 99.0  # per cent of the voxels are darker than white
 MARGIN = 0.03  # of the body, left around it
 
@@ -224,8 +224,11 @@ def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: 
     Each range is drawn equally wide, or the mild ones would be too narrow to read. ``box`` is the strip of the ranges;
     the value stands above it, the limits below.
     """
-    step = box.width / len(wording.BANDS)
-    for index, (_, high, word) in enumerate(wording.BANDS):
+    ranges = wording.ranges_of(roi)
+    if ranges is None:
+        return
+    step = box.width / len(ranges.limits)
+    for index, (_, high, word) in enumerate(ranges.limits):
         part = Box(box.x + index * step, box.y, step, box.height)
         sheet.fill(part.corners(), sheet.palette.bands[index])
         middle = box.y + box.height / 2 + 0.36 * size
@@ -234,37 +237,37 @@ def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: 
             sheet.write(part.right, box.bottom + 1.1 * size, f"{high:g}", size, sheet.palette.faint, align="middle")
     sheet.write(box.x, box.bottom + 1.1 * size, "0", size, sheet.palette.faint)
     sheet.write(box.right, box.bottom + 1.1 * size, "mg/g", size, sheet.palette.faint, align="right")
-    if roi.finding == "liver":
-        _mark(sheet, box, numbers, size)
+    _mark(sheet, box, ranges, numbers, size)
 
 
-def along(lic_mg_per_g: float) -> float:
+def along(ranges: Ranges, mg_per_g: float) -> float:
     """Return where a concentration lies on the scale, 0 to 1."""
-    return float(np.interp(lic_mg_per_g, SCALE_ENDS, np.linspace(0, 1, len(SCALE_ENDS))))
+    ends = (0.0, *(high for _, high, _ in ranges.limits[:-1]), ranges.top)
+    return float(np.interp(mg_per_g, ends, np.linspace(0, 1, len(ends))))
 
 
-def _mark(sheet: Sheet, box: Box, numbers: RoiMeasurement, size: float) -> None:
+def _mark(sheet: Sheet, box: Box, ranges: Ranges, numbers: RoiMeasurement, size: float) -> None:
     """Point at the value from above, with a bar for its interval; from a bound an arrow points towards more."""
     y = box.y - 0.4 * size
     bound = None if numbers.at_least is None else numbers.at_least.lic_mg_per_g
     if not numbers.measurable and bound is not None:
-        _bar(sheet, box, (bound, SCALE_ENDS[-1]), size)
+        _bar(sheet, box, ranges, (bound, ranges.top), size)
         back = box.right - 0.7 * size
         sheet.fill(((back, y - 0.45 * size), (box.right, y), (back, y + 0.45 * size)), sheet.palette.ink)
     value = 0.0 if wording.is_under_range(numbers) else numbers.lic_mg_per_g
     if not numbers.measurable or value is None:
         return
     if numbers.lic is not None and not wording.is_under_range(numbers):
-        _bar(sheet, box, numbers.lic.ci95, size)
+        _bar(sheet, box, ranges, numbers.lic.ci95, size)
     exact = value if numbers.lic is None or wording.is_under_range(numbers) else numbers.lic.value
-    x = box.x + along(exact) * box.width
+    x = box.x + along(ranges, exact) * box.width
     top = y - 1.05 * size
     sheet.fill(((x - 0.45 * size, top), (x + 0.45 * size, top), (x, y - 0.15 * size)), sheet.palette.ink)
 
 
-def _bar(sheet: Sheet, box: Box, ends: tuple[float, float], size: float) -> None:
+def _bar(sheet: Sheet, box: Box, ranges: Ranges, ends: tuple[float, float], size: float) -> None:
     y = box.y - 0.4 * size
-    low, high = (box.x + along(max(end, 0.0)) * box.width for end in ends)
+    low, high = (box.x + along(ranges, max(end, 0.0)) * box.width for end in ends)
     sheet.line(((low, y), (high, y)), 0.14 * size)
     for end in (low, high):
         sheet.line(((end, y - 0.28 * size), (end, y + 0.28 * size)), 0.14 * size)

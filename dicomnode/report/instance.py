@@ -18,6 +18,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.report.codes import PROCESSING_EQUIPMENT, concept, scheme_identification
 from dicomnode.report.identity import uid
 from dicomnode.report.quantities import WRITTEN
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dicomnode.config import ReportSettings
+    from dicomnode.measure.organs import Organ
     from dicomnode.model import Result
     from dicomnode.report.source import Source
 
@@ -80,6 +82,12 @@ class Draft:
     source: Source
     settings: ReportSettings
     created: datetime  # aware
+
+    @property
+    def organ(self) -> Organ:
+        """The organ whose iron is reported."""
+        measure = self.result.settings.get("measure", {})
+        return ORGANS[measure.get("organ", LIVER.name)] if isinstance(measure, dict) else LIVER
 
     @property
     def key(self) -> str:

@@ -70,7 +70,7 @@ def _acquisition(image: Dataset, slice_: Slice) -> None:
 
 def _general(image: Dataset, draft: Draft, style: _Style, slice_: Slice) -> None:
     image.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
-    image.BodyPartExamined = "LIVER"
+    image.BodyPartExamined = draft.organ.body_part
     image.BurnedInAnnotation = "NO"
     image.update(draft.source.compression)
     image.SourceImageSequence = [image_item(r, codes.SOURCE_FOR_PROCESSING) for r in merged(slice_.echoes)]

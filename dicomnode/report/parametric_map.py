@@ -93,13 +93,13 @@ def _order_frames(image: Dataset, draft: Draft) -> None:
 
 
 def _describe(image: Dataset, draft: Draft, quantity: Quantity) -> None:
-    image.BodyPartExamined = "LIVER"
+    image.BodyPartExamined = draft.organ.body_part
     image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = 0.0
     image.DerivationDescription = derivation(draft, f"{quantity.explanation}.")
     shared = image.SharedFunctionalGroupsSequence[0]
     anatomy = Dataset()
     anatomy.FrameLaterality = "U"
-    anatomy.AnatomicRegionSequence = [codes.concept(codes.LIVER)]
+    anatomy.AnatomicRegionSequence = [codes.concept(codes.finding(draft.organ.name))]
     shared.FrameAnatomySequence = [anatomy]
     settle(image, draft, quantity.float_kind)
 

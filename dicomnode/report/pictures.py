@@ -272,7 +272,7 @@ def _capture(draft: Draft, k: int, pixels: NDArray[np.uint8]) -> Dataset:
     image.ConversionType = "WSD"
     image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     image.PatientOrientation = None
-    image.BodyPartExamined = "LIVER"
+    image.BodyPartExamined = draft.organ.body_part
     # Whether it names the patient and the date (PS3.3 C.7.6.1).
     image.BurnedInAnnotation = "YES" if shows_identity(draft) else "NO"
     image.update(draft.source.compression)

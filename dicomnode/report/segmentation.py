@@ -39,7 +39,7 @@ def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dat
     _name_segment_per_frame(image)
     rewire(image, sources, [[reference] for reference in anchors(draft, written)], codes.SEGMENTATION)
     stamp(image, draft, KIND)
-    image.BodyPartExamined = "LIVER"
+    image.BodyPartExamined = draft.organ.body_part
     settle(image, draft, KIND)
     return (image,)
 

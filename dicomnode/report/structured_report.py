@@ -10,6 +10,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
+from dicomnode.measure import iron
 from dicomnode.report import codes, wording
 from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
@@ -212,7 +213,7 @@ def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
         )
         for what, unit, factor in (
             (name, codes.MILLIGRAM_PER_GRAM_DRY, 1.0),
-            (codes.LIC_UMOL, codes.MICROMOLE_PER_GRAM_DRY, wording.UMOL_PER_MG),
+            (codes.LIC_UMOL, codes.MICROMOLE_PER_GRAM_DRY, iron.UMOL_PER_MG),
         )
     ]
 

@@ -5,25 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dicomnode.measure import iron
+from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.model import Grade
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dicomnode.measure.organs import Ranges
     from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Statistics
 
-# mg Fe per g dry weight (Reeder et al., Radiology 2023): lower limit, upper limit, the scheme's own word.
-BANDS = (
-    (float("-inf"), 1.8, "normal"),
-    (1.8, 3.2, "borderline"),
-    (3.2, 7.0, "mild"),
-    (7.0, 15.0, "moderate"),
-    (15.0, float("inf"), "severe"),
-)
-BAND_SCHEME = "Reeder 2023"
 LIC_UNIT = "mg/g dry weight"
-UMOL_PER_MG = 17.9  # of iron
-SMALLEST = "0.5"  # mg/g that a calibration can tell from nothing
 GRADES = {  # the worst first: how each is marked, with a sign that needs no colour
     Grade.NOT_MEASURABLE: ("✖", "No number"),
     Grade.LOW_CONFIDENCE: ("▲", "Low confidence"),
@@ -61,7 +53,7 @@ def headline(result: Result) -> Answer:
     """Return the answer for whoever reads no further."""
     first = lead(result)
     if first is None:
-        return Answer("No liver iron value", "no region was found or drawn")
+        return Answer(_no_value(LIVER.subject), "no region was found or drawn")
     roi, numbers = first
     subject = _subject(result, roi)
     if not numbers.measurable or numbers.r2star_per_s is None:
@@ -75,17 +67,23 @@ def headline(result: Result) -> Answer:
 
 
 def _subject(result: Result, roi: Roi) -> str:
-    subject = "Liver iron" if roi.finding == "liver" else f"Iron in {roi.finding}"
+    organ = ORGANS.get(roi.finding)
+    subject = f"Iron in {roi.finding}" if organ is None else organ.subject
     if result.drawn is None:
         return subject
-    return f"{subject} in the drawn region" + (f" “{roi.name}”" if roi.name != "liver" else "")
+    return f"{subject} in the drawn region" + (f" “{roi.name}”" if roi.name not in ORGANS else "")
+
+
+def _no_value(subject: str) -> str:
+    """Without a number; the name of an organ's quantity stays whole: "No liver iron value"."""
+    known = any(subject == organ.subject for organ in ORGANS.values())
+    return f"No {subject[0].lower()}{subject[1:]} value" if known else f"No value: {subject}"
 
 
 def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     if numbers.at_least is not None:
         return _beyond(subject, roi, numbers.at_least)
-    # The name of the quantity stays whole: "No liver iron value".
-    what = f"No {subject[0].lower()}{subject[1:]} value" if subject == "Liver iron" else f"No value: {subject}"
+    what = _no_value(subject)
     if not roi.mask.any():
         return Answer(what, f"no reliable {roi.name} region")
     stops = [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
@@ -96,13 +94,16 @@ def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
 
 def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
     beyond = "beyond what this scan can measure"
-    if bound.lic_mg_per_g is None or roi.finding != "liver":
+    ranges = ranges_of(roi)
+    if bound.lic_mg_per_g is None or ranges is None:
         return Answer(f"{subject} not given", f"R2* more than {rate(bound.r2star_per_s)}, {beyond}")
-    if bound.lic_mg_per_g < BANDS[0][1]:  # says nothing, and "normal or more" would be read as normal
+    if bound.lic_mg_per_g < ranges.least:  # says nothing, and "normal or more" would be read as normal
         return Answer(f"{subject} not given", beyond)
-    word = band_of(bound.lic_mg_per_g)[2]
-    more = word if word == BANDS[-1][2] else f"{word} or more"
-    return Answer(f"{subject} more than {bound.lic_mg_per_g:.1f} mg/g dry weight", f"{beyond}; {more} ({BAND_SCHEME})")
+    word = ranges.of(bound.lic_mg_per_g)[2]
+    more = word if word == ranges.limits[-1][2] else f"{word} or more"
+    return Answer(
+        f"{subject} more than {bound.lic_mg_per_g:.1f} mg/g dry weight", f"{beyond}; {more} ({ranges.scheme})"
+    )
 
 
 def _why_no_calibration(result: Result, roi: Roi) -> str:
@@ -110,7 +111,7 @@ def _why_no_calibration(result: Result, roi: Roi) -> str:
     measure = result.settings.get("measure", {})
     if isinstance(measure, dict) and measure.get("calibration") == "none":
         return "no calibration is configured"
-    if roi.finding != "liver":
+    if roi.finding not in ORGANS:
         return f"no calibration for {roi.finding}"
     field = result.stack.field_strength_t
     return "no calibration, the field is unknown" if field is None else f"no calibration at {field:.2f} T"
@@ -141,7 +142,7 @@ def is_under_range(numbers: RoiMeasurement) -> bool:
 def lic(numbers: RoiMeasurement) -> str:
     """Return the concentration to one decimal; under the calibration's reach it is "< 0.5", otherwise not given."""
     if is_under_range(numbers):
-        return f"< {SMALLEST} {LIC_UNIT}"
+        return f"< {iron.SMALLEST_MG_PER_G:g} {LIC_UNIT}"
     value = numbers.lic_mg_per_g
     if value is None and numbers.at_least is not None and numbers.at_least.lic_mg_per_g is not None:
         return f"> {numbers.at_least.lic_mg_per_g:.1f} {LIC_UNIT}"
@@ -150,7 +151,7 @@ def lic(numbers: RoiMeasurement) -> str:
 
 def micromoles(lic_mg_per_g: float) -> str:
     """Return a concentration in µmol/g, to two significant digits or whole numbers."""
-    value = lic_mg_per_g * UMOL_PER_MG
+    value = lic_mg_per_g * iron.UMOL_PER_MG
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
@@ -202,31 +203,36 @@ def reach(numbers: RoiMeasurement) -> str:
 # ---- severity
 
 
-def band_of(lic_mg_per_g: float) -> tuple[float, float, str]:
-    """Return the published range a concentration lies in."""
-    return next(entry for entry in BANDS if lic_mg_per_g < entry[1])
+def ranges_of(roi: Roi) -> Ranges | None:
+    """Return the published ranges of the organ that a region is of; None where it has none."""
+    organ = ORGANS.get(roi.finding)
+    return None if organ is None else organ.ranges
 
 
 def band(roi: Roi, numbers: RoiMeasurement) -> str:
     """Return the published range with its limits, or nothing. It is no diagnosis.
 
-    Where the interval reaches into another range, both are named. The ranges are of livers: no other region has one.
+    Where the interval reaches into another range, both are named. The ranges are an organ's: no other region has one.
     """
+    ranges = ranges_of(roi)
     value = 0.0 if is_under_range(numbers) else numbers.lic_mg_per_g
-    if value is None or roi.finding != "liver" or not numbers.measurable:
+    if value is None or ranges is None or not numbers.measurable:
         return ""
     low, high = (value, value) if numbers.lic is None or is_under_range(numbers) else numbers.lic.ci95
-    first, last = band_of(min(low, value)), band_of(max(high, value))
+    first, last = ranges.of(min(low, value)), ranges.of(max(high, value))
     if first == last:
-        return f"{first[2]} ({_limits(first)}, {BAND_SCHEME})"
-    return f"between {first[2]} and {last[2]} ({BAND_SCHEME})"
+        return f"{first[2]} ({_limits(first)}, {ranges.scheme})"
+    return f"between {first[2]} and {last[2]} ({ranges.scheme})"
 
 
 def has_scale(roi: Roi, numbers: RoiMeasurement) -> bool:
     """Whether there is a concentration, or a bound of one, to be shown among the published ranges."""
-    bound = numbers.at_least is not None and (numbers.at_least.lic_mg_per_g or 0.0) >= BANDS[0][1]
+    ranges = ranges_of(roi)
+    if ranges is None:
+        return False
+    bound = numbers.at_least is not None and (numbers.at_least.lic_mg_per_g or 0.0) >= ranges.least
     known = numbers.measurable and (numbers.lic_mg_per_g is not None or is_under_range(numbers))
-    return roi.finding == "liver" and (known or bound)
+    return known or bound
 
 
 def _limits(entry: tuple[float, float, str]) -> str:
@@ -302,7 +308,7 @@ def _where_from(result: Result, roi: Roi, numbers: RoiMeasurement) -> str:
     if result.drawn is not None:
         return f"Region drawn by {author(result.drawn)}."
     if not roi.mask.any():
-        return "No region of the images was recognised as liver with confidence."
+        return f"No region of the images was recognised as {roi.finding} with confidence."
     chance = confidence(numbers.confidence if numbers.confidence is not None else roi.confidence)
     return "Region found automatically" + (f", {chance} confidence that it is {roi.name}." if chance else ".")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dicomnode.measure.organs import ORGANS
 from dicomnode.model import Reason, Roi
 
 if TYPE_CHECKING:
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # Code value to a key of report/codes; SNOMED CT and the retired codes that viewers still write.
-ORGANS: Mapping[str, str] = {
-    "10200004": "liver",
-    "T-62000": "liver",
+NAMES: Mapping[str, str] = {
+    **{code: organ.name for organ in ORGANS.values() for code in (organ.code, *organ.retired_codes)},
     "78961009": "spleen",
     "T-C3000": "spleen",
     "64033007": "kidney",
@@ -30,8 +30,8 @@ LONGEST_NAME = 64  # of a LO, where results write it
 
 def finding(label: str, codes: Iterable[Dataset] = ()) -> str:
     """Return what the codes, or else the words of a label, say the region is of; nothing said is tissue."""
-    coded = (ORGANS.get(code_value(code)) for code in codes)
-    named = (organ for organ in dict.fromkeys(ORGANS.values()) if organ in label.lower())
+    coded = (NAMES.get(code_value(code)) for code in codes)
+    named = (organ for organ in dict.fromkeys(NAMES.values()) if organ in label.lower())
     return next((organ for organ in (*coded, *named) if organ), UNKNOWN)
 
 
