@@ -12,6 +12,8 @@ import numpy as np
 import dicomnode
 from dicomnode.model import DecayCurve, FitRecord, Maps
 from solver import fit_t2star
+from solver.decay import Decay, Magnitudes, Model, fit_decay
+from solver.model import tells_fat
 from solver.noise import expected_magnitude, magnitude_variance, mean_of_noise
 
 if TYPE_CHECKING:
@@ -69,7 +71,9 @@ def fit(
 
 SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known
 _FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on each
-_FEWEST_FOR_FAT = 6  # echoes
+_FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each parameter more
+HIDDEN_FAT = 0.03  # signal fraction, within what is normal for a liver
+_WORTH_ASKING = 10.0  # ln of the odds
 _LITTLE = 1e-3  # of the first echo: data are never better known than that, whatever the number of voxels
 
 
@@ -110,9 +114,10 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Fat:
-    """What a fat-water model makes of a decay, beside one exponential."""
+class Richer:
+    """What a richer model makes of a decay, beside one exponential."""
 
+    name: str  # "fat", "alternation", "fat and alternation"
     shift: float  # of the rate, over that of one exponential
     echoes: float | None  # jackknife deviation of its rate over the echoes; None where it needs every one of them
     evidence: float  # by how much it is the likelier, ln of the ratio for the whole region
@@ -124,7 +129,8 @@ class Sensitivity:
 
     noise: float  # when sigma and N are as wrong as they may be
     echoes: float | None  # jackknife deviation over the echoes: what no noise explains; None of too few
-    fat: Fat | None  # None where the echoes cannot tell fat
+    richer: tuple[Richer, ...]  # models that the echoes can tell, the simpler first
+    hidden_fat: float  # if there is as much fat as a liver without steatosis may hold, and the echoes cannot tell
 
 
 def decay(
@@ -150,52 +156,80 @@ def decay(
 
 
 def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None, n_voxels: int) -> Sensitivity:
-    """How far the rate of a measured decay hangs on the noise, on single echoes and on there being no fat."""
+    """How far the rate of a measured decay hangs on the noise, on single echoes and on what else may bend it."""
     median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
     plain = _fit(median, times, noise)
     if plain is None:
-        return Sensitivity(0.0, None, None)
+        return Sensitivity(0.0, None, (), 0.0)
     wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
     fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
     by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
     moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
-    echoes = _jackknife(median, times, noise, plain.rate)
-    with_fat = _with_fat(median, times, noise, field_strength_t)
-    if with_fat is None:
-        return Sensitivity(math.hypot(*moved), echoes, None)
-    found, its_echoes = with_fat
-    evidence = (plain.cost - found.cost) * max(n_voxels / _SHARED, 1.0)
-    return Sensitivity(math.hypot(*moved), echoes, Fat(found.rate / plain.rate - 1, its_echoes, evidence))
+    one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
+    echoes, richer = _richer(one, plain, field_strength_t, max(n_voxels / _SHARED, 1.0))
+    told = any(model.name == "fat" for model in richer)
+    return Sensitivity(math.hypot(*moved), echoes, richer, 0.0 if told else _hidden_fat(one, plain, field_strength_t))
+
+
+def _hidden_fat(one: Magnitudes, plain: _Fit, field_t: float | None) -> float:
+    """How far a little fat moves the rate of one exponential with these echoes, relative."""
+    if field_t is None:
+        return 0.0
+    factor, _ = Model(field_t).shape(one.echo_times_ms, np.array([HIDDEN_FAT]))
+    clean = plain.s0 * np.exp(-plain.rate / 1000 * one.echo_times_ms) * factor / one.sigma
+    expected, _ = expected_magnitude(clean, one.n_coils)
+    found = fit_decay(replace(one, signal=expected * one.sigma), Model(), (plain.s0, plain.rate))
+    return 1.0 if found is None else abs(found.rate_per_s / plain.rate - 1)
 
 
 def _moved(found: _Fit | None, plain: _Fit) -> float:
     return 1.0 if found is None else abs(found.rate / plain.rate - 1)  # no decay at all is any rate
 
 
-def _jackknife(
-    median: NDArray[np.float64], times: NDArray[np.float64], noise: Noise, rate: float, **model: Any
-) -> float | None:
-    """Jackknife deviation of the rate over its echoes (Efron and Tibshirani 1993, ch. 11); None of too few."""
-    if len(times) < _FEWEST_ECHOES + 3 * bool(model):
+def _jackknife(one: Magnitudes, model: Model, found: Decay) -> float | None:
+    """Deviation of the rate over the echoes (Efron and Tibshirani 1993, ch. 11); None of too few."""
+    count = len(one.signal)
+    if count < _FEWEST_ECHOES + _MORE_FOR_EACH * len(model.further):
         return None
-    kept = (np.delete(np.arange(len(times)), k) for k in range(len(times)))
-    found = [_fit(median[some], times[some], noise, **model) for some in kept]
-    moves = np.array([one.rate / rate - 1 for one in found if one is not None])
+    rates = []
+    for left_out in range(count):
+        kept = np.arange(count) != left_out
+        some = model if model.signs is None else replace(model, signs=model.signs[kept])
+        fewer = replace(one, signal=one.signal[kept], echo_times_ms=one.echo_times_ms[kept])
+        fit = fit_decay(fewer, some, (found.s0, found.rate_per_s))
+        rates += [] if fit is None else [fit.rate_per_s]
+    moves = np.array(rates) / found.rate_per_s - 1
     return float(np.sqrt((len(moves) - 1) / len(moves) * np.sum(moves**2))) if len(moves) > 1 else None
 
 
-def _with_fat(
-    median: NDArray[np.float64], times: NDArray[np.float64], noise: Noise, field_t: float | None
-) -> tuple[_Fit, float | None] | None:
-    """The decay by a fat-water model and its jackknife deviation; None where the echoes cannot tell fat."""
-    if field_t is None or len(times) < _FEWEST_FOR_FAT:
-        return None
-    model: dict[str, Any] = {"model": "fat-water", "field_strength_t": field_t}
-    try:
-        found = _fit(median, times, noise, **model)
-        return None if found is None else (found, _jackknife(median, times, noise, found.rate, **model))
-    except ValueError:  # spaced by whole turns of fat against water
-        return None
+def _richer(
+    one: Magnitudes, start: _Fit, field_t: float | None, weight: float
+) -> tuple[float | None, tuple[Richer, ...]]:
+    """Jackknife deviation of one exponential; what richer models say, each of as many independent voxels as weigh."""
+    plain = fit_decay(one, Model(), (start.s0, start.rate))
+    if plain is None:
+        return None, ()
+    said = []
+    for name, model in _models(one.echo_times_ms, field_t).items():
+        found = fit_decay(one, model, (plain.s0, plain.rate_per_s))
+        if found is None:
+            continue
+        evidence = (plain.cost - found.cost) * weight
+        # What is no likelier than one exponential is not asked how well it is told.
+        echoes = _jackknife(one, model, found) if evidence > _WORTH_ASKING else None
+        said.append(Richer(name, found.rate_per_s / plain.rate_per_s - 1, echoes, evidence))
+    return _jackknife(one, Model(), plain), tuple(said)
+
+
+def _models(times: NDArray[np.float64], field_t: float | None) -> dict[str, Model]:
+    """The models that so many echoes, so spaced, can tell."""
+    if len(times) < _FEWEST_FOR_RICHER:
+        return {}
+    signs: NDArray[np.float64] = np.where(np.arange(len(times)) % 2, -1.0, 1.0)
+    found = {"fat": Model(field_t), "alternation": Model(None, signs), "fat and alternation": Model(field_t, signs)}
+    if field_t is None or not tells_fat(times, field_t):
+        return {"alternation": found["alternation"]}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +238,6 @@ class _Fit:
 
     rate: float  # 1/s
     s0: float
-    cost: float  # minus ln likelihood
 
 
 def _fit(median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, **how: Any) -> _Fit | None:
@@ -214,7 +247,7 @@ def _fit(median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, 
     found = fit_t2star(median[None, None, :], times, **(usual | how))
     if not bool(np.all(found.valid)):
         return None
-    return _Fit(float(np.ravel(found.r2star_per_s)[0]), float(np.ravel(found.s0)[0]), float(found.objective[-1]))
+    return _Fit(float(np.ravel(found.r2star_per_s)[0]), float(np.ravel(found.s0)[0]))
 
 
 def fall(

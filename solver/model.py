@@ -78,14 +78,19 @@ def fat_water(field_strength_t: float, unit_ms: float) -> Callable[[Any, Any, An
     return evaluate
 
 
+def tells_fat(echo_times_ms: Array, field_strength_t: float) -> bool:
+    """Whether fat beats between the echoes: not where they are spaced by whole turns of it against water."""
+    cycles = np.diff(echo_times_ms) * 1e-3 * GYROMAGNETIC_RATIO_MHZ_PER_T * field_strength_t * 3.40
+    return not np.all(np.abs(cycles - np.round(cycles)) < 0.1)
+
+
 def check_fat_water(echo_times_ms: Array, field_strength_t: float | None) -> float:
     """Return the field where fat and water can be told apart, else raise a ValueError that names the argument."""
     if field_strength_t is None or not 0.1 < field_strength_t < 20:
         raise ValueError("field_strength_t must be given, in tesla, for model='fat-water'")
     if echo_times_ms.size < 6:
         raise ValueError("echo_times_ms must hold at least 6 times for model='fat-water'")
-    cycles = np.diff(echo_times_ms) * 1e-3 * GYROMAGNETIC_RATIO_MHZ_PER_T * field_strength_t * 3.40
-    if np.all(np.abs(cycles - np.round(cycles)) < 0.1):
+    if not tells_fat(echo_times_ms, field_strength_t):
         raise ValueError(
             "echo_times_ms are spaced by whole turns of fat against water at field_strength_t: fat cannot be told apart"
         )

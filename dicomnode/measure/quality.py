@@ -26,13 +26,13 @@ MOST_CLIPPED = 0.05  # of a region's voxels at full scale
 MOST_MODEL, MUCH_MODEL = 0.15, 0.05  # of the rate: how far it moves when single echoes are left out
 MOST_FAT = 0.10  # of the rate: how far it moves with fat allowed for, where fat is likely and not well told
 LIKELY_FAT = 100.0  # ln of the ratio of likelihoods of a region, beyond which fat that is not well told is feared
-SEEN_FAT = 20.0  # the same where the fat-water model explains what single echoes do
-MOST_FAT_ECHOES = 0.06  # of the rate: its own jackknife deviation, at most, where it is believed
+SEEN = 20.0  # the same where a richer model explains what single echoes do, or is to be preferred to a simpler one
+MOST_RICHER_ECHOES = 0.06  # of the rate: the jackknife deviation of a richer model, at most, where it is believed
 BETTER = 0.5  # of that of one exponential, at most
 MOST_NOISE, MUCH_NOISE = 0.15, 0.05  # of the rate: how far it moves with what is not known of the noise
 MOST_UNEXPLAINED, LEAST_UNEXPLAINED = 2.0, 0.5  # reduced chi-square beyond which residuals are no noise
 FAR_UNEXPLAINED = 10.0  # the same where nothing can tell what they are
-TOLD_FAT = 0.01  # of the rate: a smaller correction is not worth a word
+TOLD = 0.01  # of the rate: a smaller correction is not worth a word
 MOST_MIXED, MUCH_MIXED = 1.0, 0.40  # interquartile range over the median that noise does not explain
 TWO_TISSUES = 0.8  # share of the variance of ln R2* that two classes explain: 0.64 of a normal, 0.75 of an even spread
 MINORITY = 0.2  # share of the smaller class, at least: the median does not mind fewer
@@ -40,7 +40,10 @@ MOST_APART = 0.25  # of the rate: a slice that far from the region's median disa
 MOST_DISAGREEING = 0.25  # of the region's voxels in slices that disagree
 CLEAR_ECHOES = 3  # above twice the floor, for a rate without doubt
 LEAST_FIRST = 5.0  # sigma of the first echo
-UNSEEN = 0.01  # of the rate: what neither noise nor echoes show, such as the field of air nearby
+UNSEEN = 0.007  # of the rate: what neither noise nor echoes show
+FIELD_PER_S_PER_T = 0.3  # faster decay by what air and the shim leave of the field, far from air: a standard deviation
+MUCH_HIDDEN = 0.02  # of the rate: how far fat that the echoes cannot tell may move it
+LIKELY_T = 1.5  # where the field is not told
 WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
 _QUANTILE = 1.96
 _MEDIAN = 1.2533  # standard error of a median over that of a mean, sqrt(pi / 2)
@@ -48,12 +51,21 @@ _IQR = 1.349  # of a normal distribution, in its standard deviations
 
 
 @dataclass(frozen=True, slots=True)
-class FatEvidence:
-    """What a fat-water model says of a decay: the move of the rate, its own jackknife deviation, ln of the odds."""
+class Richer:
+    """What a richer model says of a decay: the move of the rate, its own jackknife deviation, ln of the odds."""
 
+    name: str  # "fat", "alternation", "fat and alternation"
     shift: float
     echoes: float | None
     evidence: float
+
+    @property
+    def knows_fat(self) -> bool:
+        """Whether fat is in it."""
+        return FAT in self.name
+
+
+FAT = "fat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,8 @@ class Evidence:
     unexplained: float | None  # reduced chi-square of the residuals
     moved_by_noise: float
     moved_by_echoes: float | None  # None of too few echoes to leave one out
-    fat: FatEvidence | None
+    richer: tuple[Richer, ...]  # the simpler first
+    hidden_fat: float  # how far a little fat that the echoes cannot tell would move the rate
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
@@ -84,28 +97,46 @@ class Evidence:
         return sum(value > 2.0 * self.decay.noise_floor for value in self.decay.signal)
 
     @property
-    def fat_is_seen(self) -> bool:
-        """Whether fat explains what one exponential does not, so well that its rate is the better one.
+    def seen(self) -> Richer | None:
+        """The richer model that explains what one exponential does not, so well that its rate is the better one.
 
-        Both models are tried on every train that lacks one echo. Noise, ghosts and read-outs that alternate move both;
-        fat moves only the one that does not know it.
+        Every model is tried on every train that lacks one echo. Noise and ghosts move all of them; fat moves only those
+        that do not know it, read-outs that alternate likewise. Of two the simpler is taken unless the other is far
+        likelier.
         """
-        fat = self.fat
-        if fat is None or fat.echoes is None or self.moved_by_echoes is None or fat.evidence < SEEN_FAT:
-            return False
-        return fat.echoes <= min(MOST_FAT_ECHOES, BETTER * self.moved_by_echoes)
+        if self.moved_by_echoes is None:
+            return None
+        most = min(MOST_RICHER_ECHOES, BETTER * self.moved_by_echoes)
+        best = None
+        for one in self.richer:
+            if one.echoes is not None and one.echoes <= most and one.evidence > SEEN + (best.evidence if best else 0):
+                best = one
+        return best
 
     @property
     def correction(self) -> float:
         """Factor from the rate of one exponential to the rate that is reported."""
-        return 1.0 + self.fat.shift if self.fat is not None and self.fat_is_seen else 1.0
+        return 1.0 if self.seen is None else 1.0 + self.seen.shift
 
     @property
     def moved_by_model(self) -> float:
-        """How far the rate that is reported moves with single echoes."""
-        if self.fat is not None and self.fat.echoes is not None and self.fat_is_seen:
-            return self.fat.echoes
-        return self.moved_by_echoes or 0.0
+        """How far the rate that is reported moves with single echoes, and with the model where two do as well."""
+        seen = self.seen
+        if seen is None:
+            return self.moved_by_echoes or 0.0
+        rivals = [one.shift for one in self.richer if one is not seen and abs(one.evidence - seen.evidence) < SEEN]
+        apart = max((abs(shift - seen.shift) for shift in rivals), default=0.0)
+        return math.hypot(seen.echoes or 0.0, apart / (1 + seen.shift))
+
+    @property
+    def feared_fat(self) -> float | None:
+        """How far fat may move the rate that is reported, where it is likely and not told well."""
+        seen = self.seen
+        if seen is not None and seen.knows_fat:
+            return None
+        known, shift = (0.0, 0.0) if seen is None else (seen.evidence, seen.shift)
+        feared = [one.shift - shift for one in self.richer if one.knows_fat and one.evidence - known > LIKELY_FAT]
+        return max(feared, key=abs, default=None)
 
 
 def judge(evidence: Evidence) -> tuple[Flag, ...]:
@@ -142,21 +173,32 @@ def _residuals(e: Evidence) -> Iterator[Flag]:
         yield _no("residuals", f"{left}, and so few echoes cannot tell what that does to R2*")
     elif e.moved_by_model > MUCH_MODEL:
         yield _low("residuals", f"not quite one exponential: R2* hangs on single echoes by {e.moved_by_model:.0%}")
-    elif e.unexplained is not None and e.unexplained > MOST_UNEXPLAINED and not e.fat_is_seen:
+    elif e.unexplained is not None and e.unexplained > MOST_UNEXPLAINED and e.seen is None:
         yield _info("residuals", left)
     elif e.unexplained is not None and e.unexplained < LEAST_UNEXPLAINED:
         yield _info("residuals", f"{left}: the noise is overestimated")
 
 
-def _fat(e: Evidence) -> Iterator[Flag]:
-    if e.fat is None:
-        return
-    if e.fat_is_seen:
-        if abs(e.fat.shift) > TOLD_FAT:
-            plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
-            yield _info("fat-corrected", f"fat is seen and allowed for: it moves R2* by {e.fat.shift:+.0%}{plain}")
-    elif e.fat.evidence > LIKELY_FAT and abs(e.fat.shift) > MOST_FAT:
-        yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {e.fat.shift:+.0%}")
+_ALLOWED_FOR = {
+    "fat": ("fat-corrected", "fat is seen"),
+    "alternation": (
+        "alternation-corrected",
+        "odd and even echoes differ by a factor, as a read-out to and fro does it",
+    ),
+    "fat and alternation": ("fat-corrected", "fat is seen, and a factor between odd and even echoes"),
+}
+
+
+def _richer(e: Evidence) -> Iterator[Flag]:
+    seen, feared = e.seen, e.feared_fat
+    if seen is not None and abs(seen.shift) > TOLD:
+        code, what = _ALLOWED_FOR[seen.name]
+        plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
+        yield _info(code, f"{what} and allowed for: it moves R2* by {seen.shift:+.0%}{plain}")
+    if feared is not None and abs(feared) > MOST_FAT:
+        yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {feared:+.0%}")
+    elif e.hidden_fat > MUCH_HIDDEN:
+        yield _info("fat-untold", f"these echoes cannot tell fat: a little of it would move R2* by {e.hidden_fat:.0%}")
 
 
 def _mixture(e: Evidence) -> Iterator[Flag]:
@@ -197,7 +239,7 @@ def _convergence(e: Evidence) -> Iterator[Flag]:
         yield _low("not-converged", f"the fit did not converge ({e.verdict})")
 
 
-_RULES = (_measurable, _first_echo, _clipped, _residuals, _fat, _mixture, _noise, _convergence)
+_RULES = (_measurable, _first_echo, _clipped, _residuals, _richer, _mixture, _noise, _convergence)
 
 
 def _no(code: str, sentence: str) -> Flag:
@@ -262,6 +304,8 @@ def estimate(
     joined: float,
     moved_by_noise: float,
     moved_by_model: float,
+    moved_by_fat: float,
+    field_t: float | None,
     covers: float,
     blocks: Sequence[float],
     slices: Sequence[float],
@@ -276,7 +320,8 @@ def estimate(
     parts = {
         "fit": correction * _MEDIAN * voxel_sd * math.sqrt(min(joined / max(n_voxels, 1), 1.0)),
         "noise": moved_by_noise * value,
-        "model": math.hypot(UNSEEN, moved_by_model) * value,
+        "model": math.hypot(UNSEEN, moved_by_model, moved_by_fat) * value,
+        "field": FIELD_PER_S_PER_T * (field_t or LIKELY_T),
         "region": correction * math.sqrt(1.0 - min(covers, 1.0)) * _of_mean(blocks),
         "slices": correction * _of_mean(slices),
     }

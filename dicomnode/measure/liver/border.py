@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RIM_MM = 4.0  # of the liver that is left out: partial volume, breathing
 THIN_RIM_MM = 2.0  # where the liver is too thin for that
+GAS_MM = (25.0, 20.0, 15.0, 10.0)  # from lungs and gas; the first that leaves enough is kept
+FAR_LEFT, FAR_ENOUGH_MM2 = 0.5, 2500.0  # of the region, or as much: what must be left far from gas
 ENOUGH_MM2 = 600.0  # a region smaller than that is "too thin"
 SMALLEST_PIECE = 0.12  # of the largest: smaller pieces of a slice are not followed
 BAND_MM = (8.0, 5.0)  # within and beyond the network's border, where the maps may move it
@@ -149,3 +151,22 @@ def within_the_rim(mask: Mask, kept: Mask, spacing_mm: tuple[float, float]) -> t
     if region.sum() * pixel >= ENOUGH_MM2 or not mask.any():
         return region, RIM_MM
     return kept & (depth > THIN_RIM_MM), THIN_RIM_MM
+
+
+def from_gas_mm(gas: Array, spacing_mm: tuple[float, float]) -> Array:
+    """Distance of every pixel to the nearest that is likelier gas or lung than not; infinite where there is none."""
+    near = gas > 0.5
+    if not near.any():
+        return np.full(gas.shape, np.inf)
+    away: Array = ndi.distance_transform_edt(~near, sampling=spacing_mm)
+    return away
+
+
+def far_from_gas(region: Mask, away_mm: Array, spacing_mm: tuple[float, float]) -> Mask:
+    """What of a region lies as far from lungs and bowel gas, whose field speeds decays up, as leaves enough of it."""
+    least = min(FAR_LEFT * region.sum(), FAR_ENOUGH_MM2 / (spacing_mm[0] * spacing_mm[1]))
+    for mm in GAS_MM:
+        far: Mask = region & (away_mm > mm)
+        if far.sum() >= least:
+            return far
+    return region

@@ -146,6 +146,17 @@ def neighbours(planes: Sequence[Plane]) -> list[tuple[int, int]]:
     ]
 
 
+def stacked(a: Plane, b: Plane) -> bool:
+    """Whether the pixels of two slices lie over each other."""
+    if (a.rows, a.columns, a.pixel_spacing_mm) != (b.rows, b.columns, b.pixel_spacing_mm):
+        return False
+    if not np.allclose(a.orientation, b.orientation, atol=0.02):
+        return False
+    between = np.array(b.position) - np.array(a.position)
+    aside = between - between @ a.normal * np.array(a.normal)
+    return float(np.linalg.norm(aside)) < max(a.pixel_spacing_mm)
+
+
 def overlap(mask_a: Mask, plane_a: Plane, mask_b: Mask, plane_b: Plane) -> float:
     """Share of the smaller of two masks that lies over the other one, across the slices."""
     if not mask_a.any() or not mask_b.any():

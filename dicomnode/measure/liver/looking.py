@@ -29,13 +29,15 @@ _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 class Look:
     """What was seen of a turned slice: class probabilities (8, 96, 128) averaged over views, and at its pixels.
 
-    ``liver`` and ``inside`` (K, L) are the probabilities of whole liver and of vessels or lesions in it; ``agreement``
+    ``liver``, ``inside`` and ``gas`` (K, L) are the probabilities of whole liver, of vessels or lesions in it, and of
+    lungs or gas; ``agreement``
     is the smallest Dice of a view with the average; ``scene`` the probabilities of ``network.SCENES``.
     """
 
     classes: NDArray[np.float32]
     liver: NDArray[np.float32]
     inside: NDArray[np.float32]
+    gas: NDArray[np.float32]
     agreement: float
     seen: Seen
     scene: NDArray[np.float32]
@@ -61,6 +63,7 @@ def look(network: Network, signal: Array, echo_times_ms: Array, noise: Noise, vi
         classes=mean,
         liver=upsampled(whole),
         inside=upsampled(each[:, nn.INSIDE]),
+        gas=upsampled(each[:, nn.GAS]),
         agreement=min(dice(view > 0.5, whole.mean(0) > 0.5) for view in whole),
         seen=seen,  # type: ignore[arg-type]
         scene=np.mean(scenes, 0),

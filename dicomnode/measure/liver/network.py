@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("other", "liver", "spleen", "kidney", "gas", "air", "inside", "misplaced")
 SCENES = ("trunk", "head", "limbs", "phantom")
-LIVER, INSIDE, MISPLACED = 1, 6, 7  # parenchyma; vessels and lesions in it; a liver where none can be
+LIVER, GAS, INSIDE, MISPLACED = 1, 4, 6, 7  # parenchyma; lungs, bowel gas; vessels, lesions; a liver where none can be
 WEIGHTS_FILE = "weights.npz"
 _RECORD = "record"  # name of the JSON text among the arrays
 

@@ -101,8 +101,9 @@ def given_slices(
 def gather(net: Network, given: Sequence[Given], echo_times_ms: Sequence[float]) -> Gathered:
     """Look at every slice by itself."""
     times = np.asarray(echo_times_ms, float)
-    slices = [_one(net, each, times) for each in given]
-    return Gathered(given, times, slices, _overlaps(slices, [each.plane for each in given]))
+    planes = [each.plane for each in given]
+    slices = _far_from_gas([_one(net, each, times) for each in given], planes)
+    return Gathered(given, times, slices, _overlaps(slices, planes))
 
 
 def conclude(net: Network, gathered: Gathered) -> LiverFinding:
@@ -146,6 +147,23 @@ def _one(net: Network, given: Given, echo_times_ms: Array) -> Looked:
     found = evidence.of_slice(seen)
     odds = float(log_odds(net.arrays, "slice", found.numbers)) if found is not None else -np.inf
     return Looked(view, seen, found, odds, mask, kept, region, rim)
+
+
+def _far_from_gas(slices: Sequence[Looked], planes: Sequence[Plane]) -> list[Looked]:
+    """Take off the regions what lies near gas, in the slice itself or in the ones beside it."""
+    within = [border.from_gas_mm(s.look.gas, s.view.spacing_mm) for s in slices]
+    away = list(within)
+    for pair in evidence.neighbours(planes):
+        a, b = (planes[k] for k in pair)
+        if not evidence.stacked(a, b):
+            continue
+        for here, there in (pair, pair[::-1]):
+            across = np.hypot(within[there], b.location_mm - a.location_mm)
+            away[here] = np.minimum(away[here], across)
+    return [
+        replace(s, region=border.far_from_gas(s.region, mm, s.view.spacing_mm))
+        for s, mm in zip(slices, away, strict=True)
+    ]
 
 
 def _overlaps(slices: Sequence[Looked], planes: Sequence[Plane]) -> dict[tuple[int, int], float]:

@@ -17,6 +17,14 @@ def decay(r2star, s0=300.0):
     return DecayCurve(TIMES, signal, FLOOR, s0, r2star)
 
 
+def fat(shift, echoes, evidence):
+    return quality.Richer("fat", shift, echoes, evidence)
+
+
+def alternation(shift, echoes, evidence):
+    return quality.Richer("alternation", shift, echoes, evidence)
+
+
 GOOD = quality.Evidence(
     decay=decay(100.0),
     sigma=SIGMA,
@@ -27,7 +35,8 @@ GOOD = quality.Evidence(
     unexplained=1.0,
     moved_by_noise=0.001,
     moved_by_echoes=0.001,
-    fat=quality.FatEvidence(0.001, 0.001, 0.1),
+    richer=(quality.Richer("fat", 0.001, 0.001, 0.1), quality.Richer("alternation", 0.001, 0.001, 0.1)),
+    hidden_fat=0.0,
     mixed=0.05,
     classes=0.64,
     disagreeing=0.0,
@@ -55,9 +64,9 @@ def test_a_good_decay_has_no_flag():
         ({"invalid": 0.6}, "invalid-voxels"),
         ({"clipped": 0.3}, "clipped"),
         ({"unexplained": 187.0, "moved_by_echoes": 0.4}, "residuals"),
-        ({"unexplained": 50.0, "moved_by_echoes": None, "fat": None}, "residuals"),
-        ({"moved_by_echoes": 0.6, "fat": quality.FatEvidence(0.3, 0.5, 1e4)}, "residuals"),
-        ({"moved_by_echoes": 0.1, "fat": quality.FatEvidence(0.3, None, 1e4)}, "fat"),
+        ({"unexplained": 50.0, "moved_by_echoes": None, "richer": ()}, "residuals"),
+        ({"moved_by_echoes": 0.6, "richer": (fat(0.3, 0.5, 1e4),)}, "residuals"),
+        ({"moved_by_echoes": 0.1, "richer": (fat(0.3, None, 1e4),)}, "fat"),
         ({"mixed": 0.6, "classes": 0.9}, "mixed"),
         ({"mixed": 1.2}, "mixed"),
         ({"disagreeing": 0.5}, "slices-disagree"),
@@ -91,11 +100,12 @@ def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
     ("changes", "code"),
     [
         ({"unexplained": 3.0}, "residuals"),
-        ({"moved_by_echoes": 0.2, "fat": quality.FatEvidence(0.15, 0.01, 1e4)}, "fat-corrected"),
+        ({"moved_by_echoes": 0.2, "richer": (fat(0.15, 0.01, 1e4),)}, "fat-corrected"),
         ({"unexplained": 0.3}, "residuals"),
         ({"plain_r2star_per_s": 85.0}, "noise-correction"),
         ({"plain_r2star_per_s": 115.0}, "noise-correction"),
         ({"noise_confidence": "low"}, "noise-uncertain"),
+        ({"hidden_fat": 0.05}, "fat-untold"),
     ],
 )
 def test_what_takes_nothing_away_is_told(changes, code):
@@ -103,17 +113,36 @@ def test_what_takes_nothing_away_is_told(changes, code):
 
 
 def test_fat_is_allowed_for_only_where_it_explains_what_single_echoes_do():
-    fatty = replace(GOOD, moved_by_echoes=0.2, fat=quality.FatEvidence(0.15, 0.01, 1e4))
+    fatty = replace(GOOD, moved_by_echoes=0.2, richer=(fat(0.15, 0.01, 1e4),))
     assert fatty.correction == 1.15
     assert fatty.moved_by_model == 0.01
     for doubtful in ((0.15, 0.01, 1.0), (0.15, 0.19, 1e4), (0.15, None, 1e4)):
-        other = replace(fatty, fat=quality.FatEvidence(*doubtful))
+        other = replace(fatty, richer=(fat(*doubtful),))
         assert other.correction == 1.0
         assert other.moved_by_model == 0.2
 
 
+def test_of_two_models_the_simpler_is_taken_unless_the_other_is_far_likelier():
+    both = quality.Richer("fat and alternation", -0.05, 0.005, 1010.0)
+    evidence = replace(GOOD, moved_by_echoes=0.1, richer=(alternation(-0.04, 0.01, 1000.0), both))
+    assert evidence.seen.name == "alternation"
+    assert replace(evidence, richer=(evidence.richer[0], replace(both, evidence=1100.0))).seen is not evidence.richer[0]
+
+
+def test_what_two_models_explain_alike_is_not_known_better_than_they_differ():
+    one = replace(GOOD, moved_by_echoes=0.2, richer=(fat(0.1, 0.01, 1000.0), alternation(-0.1, 0.01, 1005.0)))
+    assert one.moved_by_model == pytest.approx(0.2 / 1.1, rel=0.01)
+    assert quality.Grade.NOT_MEASURABLE in {f.grade for f in quality.judge(one) if f.code == "residuals"}
+
+
+def test_fat_is_not_feared_where_an_alternating_readout_explains_as_much():
+    raised = flags(moved_by_echoes=0.1, richer=(fat(0.3, None, 1e4), alternation(0.02, 0.01, 1e4)))
+    assert "alternation-corrected" in raised
+    assert "fat" not in raised
+
+
 def test_fat_that_noise_explains_is_no_fat():
-    assert flags(fat=quality.FatEvidence(0.5, 0.001, 1.0)) == {}
+    assert flags(richer=(fat(0.5, 0.001, 1.0),)) == {}
 
 
 def certain(**changes):
@@ -124,13 +153,15 @@ def certain(**changes):
         "joined": 1.0,
         "moved_by_noise": 0.0,
         "moved_by_model": 0.0,
+        "moved_by_fat": 0.0,
+        "field_t": 1.5,
     }
     return quality.estimate(100.0, correction=1.0, **{**known, "blocks": (), "slices": (), **changes})
 
 
 def test_the_interval_of_many_equal_voxels_is_that_of_their_median():
     found = certain()
-    half = 1.96 * math.hypot(1.2533 * 2.0 / 100, 100 * quality.UNSEEN)
+    half = 1.96 * math.hypot(1.2533 * 2.0 / 100, 100 * quality.UNSEEN, 1.5 * quality.FIELD_PER_S_PER_T)
     assert found.ci95 == pytest.approx((100 - half, 100 + half), rel=1e-3)
 
 
@@ -140,6 +171,8 @@ def test_the_interval_of_many_equal_voxels_is_that_of_their_median():
         ("fit", {"joined": 50.0}),
         ("noise", {"moved_by_noise": 0.05}),
         ("model", {"moved_by_model": 0.05}),
+        ("model", {"moved_by_fat": 0.05}),
+        ("field", {"field_t": 3.0}),
         ("region", {"blocks": (90.0, 95.0, 100.0, 105.0, 110.0)}),
         ("slices", {"slices": (95.0, 100.0, 105.0)}),
     ],

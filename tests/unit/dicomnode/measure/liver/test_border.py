@@ -62,3 +62,19 @@ def test_small_pieces_are_not_followed():
 
 def test_the_images_edge_counts_as_the_outside():
     assert border.depth_mm(np.ones((10, 10), bool), (3.0, 1.0))[0, 5] == pytest.approx(3.0)
+
+
+def test_what_lies_near_gas_is_left_out_as_far_as_enough_is_left():
+    region, gas = disc(36), np.zeros((80, 80))
+    gas[:8] = 1
+    away = border.from_gas_mm(gas, MM)
+    far = border.far_from_gas(region, away, MM)
+    assert 0.5 * region.sum() <= far.sum() < region.sum()
+    assert away[far].min() > border.GAS_MM[-1]
+    thin = disc(12, (12, 40))
+    assert np.array_equal(border.far_from_gas(thin, away, MM), thin)
+
+
+def test_without_gas_nothing_is_left_out():
+    region = disc(40)
+    assert np.array_equal(border.far_from_gas(region, border.from_gas_mm(np.zeros(region.shape), MM), MM), region)
