@@ -118,6 +118,12 @@ def _share(region: Any, of: Any) -> float | None:
     return float((region & of).sum() / region.sum()) if region.any() else None
 
 
+def _clear(meta: dict[str, Any], truth: float | None, exam: anatomy.Exam) -> bool:
+    """Whether a second echo rises from the noise, under a header that says what is there."""
+    left = meta["snr"] * np.exp(-(truth or 0) * exam.echo_times_ms[1] / 1000)
+    return bool(left > CLEAR * np.sqrt(exam.n_coils)) and meta["fault"] == "none"
+
+
 def _case(
     exam: anatomy.Exam,
     seed: int,
@@ -131,12 +137,11 @@ def _case(
     meta = exam.meta
     area = float(exam.liver.sum()) * exam.spacing_mm[0] * exam.spacing_mm[1]
     is_liver = anatomy.has_liver(exam) and area >= SMALLEST_MM2
-    fat = float(meta["liver_fat"]) if not meta["fat_saturated"] else 0.0
+    fat = float(meta["liver_fat"]) * (1 - anatomy.SATURATED if meta["fat_saturated"] else 1)
     truth = float(np.median(exam.r2star_per_s[exam.liver])) if exam.liver.any() else None
     line = iron.calibration("hernando-2023", "liver", exam.field_t)
     number = None if measured is None else measured.r2star
     lic = None if measured is None else measured.lic
-    left = meta["snr"] * np.exp(-(truth or 0) * exam.echo_times_ms[1] / 1000)
     return Case(
         seed=seed,
         kind=meta["scene"] if meta["fault"] == "none" else f"{meta['scene']}, {meta['fault']}",
@@ -150,7 +155,7 @@ def _case(
         fat=fat,
         slices=exam.signal.shape[0],
         is_liver=is_liver,
-        measurable=is_liver and bool(left > CLEAR * np.sqrt(exam.n_coils)) and fat <= FEW_FAT,
+        measurable=is_liver and _clear(meta, truth, exam) and fat <= FEW_FAT,
         true_per_s=truth,
         found_per_s=None if number is None else number.value,
         low_per_s=None if number is None else number.ci95[0],

@@ -25,6 +25,11 @@ FAT_PPM = np.array([-3.80, -3.40, -2.60, -1.94, -0.39, 0.60])
 FAT_SHARE = np.array([0.087, 0.693, 0.128, 0.004, 0.039, 0.048]) / 0.999
 TRAINS = ("paper", "short", "long", "six", "dense", "ten")
 T2STAR_MS = (0.8, 32.0)
+SATURATED = 0.9  # of the fat's signal is gone where it is saturated
+PROTON_DENSITY = 0.35  # share of exams with so low a flip angle that S0 hardly tells tissues apart
+ALIKE = (0.02, 0.15)  # deviation of the logarithm of S0 between tissues there
+FATTER = 1.3  # S0 of fat there, which relaxes faster
+FAINT = 0.3  # S0 below which nothing but gas, bone and metal lies
 NOISE_TILE = 48  # cells along each axis of the volume that textures are read from
 _PAPER_MS = (2.58, 4.81, 7.59, 9.89, 12.12, 14.35, 16.58, 18.88)
 
@@ -115,8 +120,11 @@ def draw(rng: np.random.Generator, **fixed: Any) -> Physics:
 def _draw_tissues(rng: np.random.Generator, field_t: float, t2star_ms: float) -> tuple[tuple[float, ...], ...]:
     u = rng.uniform
     rate, s0, fat = {}, {}, {}
+    alike = float(u(*ALIKE)) if u() < PROTON_DENSITY else None
     for name, tissue in TISSUES.items():
         s0[name] = _log_uniform(rng, tissue.s0)
+        if alike is not None and tissue.s0[1] > FAINT:
+            s0[name] = float(np.exp(rng.normal(0, alike))) * (FATTER if name == "fat" else 1.0)
         rate[name] = _log_uniform(rng, tissue.r2star_per_s) * (field_t / 1.5) ** u(0.3, 1)
         fat[name] = float(u(*tissue.fat))
     rate["liver"] = 1000.0 / t2star_ms
@@ -242,7 +250,8 @@ def _properties(
     if tubes.any():  # every tube holds another concentration
         rate[tubes] *= np.exp(0.8 * textures["fat"].at(points, 30)[tubes])
     if physics.fat_saturated:
-        s0 = s0 * (1 - np.float32(0.9) * fat)
+        left = 1 - np.float32(SATURATED) * fat
+        s0, fat = s0 * left, (1 - np.float32(SATURATED)) * fat / left
     return s0, rate, fat
 
 

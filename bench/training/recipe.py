@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from dicomnode.measure.liver.network import Network
 
 NAME, VERSION = "liver-unet", "1.0"
-SAMPLES = 12_000
-STEPS = 26_000
-MORE, LATER, LATER_RATE = 1 / 3, 5 / 26, 8e-4  # of samples and steps, then with uneven coils, and their rate
+SAMPLES = 15_000
+STEPS = 30_000
 EXAMS = 360  # for calibration
 CT_SHARE = 0.2  # of the samples, where a CT is given
 FAMILY = "calibration"
@@ -49,21 +48,14 @@ def trained(size: Size, folder: Path, ct_folder: Path | None, say: Callable[[str
     """Make samples and train; return the network with its record."""
     ct = None if ct_folder is None else ct_anatomy.load(ct_folder)
     how = train.Recipe(steps=size.steps)
-    more = max(1, round(MORE * size.samples))
-    later = train.Recipe(steps=round(LATER * size.steps), rate=LATER_RATE, seed=2, shading=True)
-    made = samples.made(folder / "first", range(size.samples), size.processes, ct, CT_SHARE)
+    made = samples.made(folder, range(size.samples), size.processes, ct, CT_SHARE)
     say(f"{size.samples} samples")
     net = train.train(made, how, say)
-    made = samples.made(folder / "more", range(size.samples, size.samples + more), size.processes, ct, CT_SHARE)
-    say(f"{more} more samples, for coils that see near better than far")
-    net = train.train(made, later, say, net)
     fixture = unet.answered(net, made.channels[0][:, 32:64, 48:80])
     record = {
         "samples": size.samples,
-        "sample_seeds": f"training 0 to {size.samples + more - 1}",
+        "sample_seeds": f"training 0 to {size.samples - 1}",
         "steps": size.steps,
-        "more_samples": more,
-        "more_steps": later.steps,
         "batch": how.batch,
         "seed": how.seed,
         "parameters": sum(p.numel() for p in net.parameters()),

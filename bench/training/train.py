@@ -28,7 +28,7 @@ COSTS = {
     "gas": 0.7,
     "air": 0.4,
     "inside": 1.5,
-    "misplaced": 1.0,
+    "misplaced": 0.7,
 }
 BRIGHTNESS = [CHANNELS.index(name) for name in ("snr", "first", "s0", "mean", "flat")]
 RATES = [CHANNELS.index(name) for name in ("rate", "contrast")]
@@ -52,18 +52,14 @@ class Recipe:
     warm_up: int = 60
     decay: float = 1e-4
     averaging: float = 0.998  # of weights over steps
-    shading: bool = False  # coils that see near better than far, and unevenly
     seed: int = 1
 
 
-def train(samples: Samples, recipe: Recipe, say: Callable[[str], None], start: Net | None = None) -> Net:
-    """Return the network whose weights are averaged over the steps; deterministic for a number of threads.
-
-    ``start`` is trained on, where it is given.
-    """
+def train(samples: Samples, recipe: Recipe, say: Callable[[str], None]) -> Net:
+    """Return the network whose weights are averaged over the steps; deterministic for a number of threads."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    net: Net = (start or Net()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net: Net = Net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged: Net = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     net.train()
@@ -72,7 +68,7 @@ def train(samples: Samples, recipe: Recipe, say: Callable[[str], None], start: N
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step)
         index = np.sort(rng.integers(0, len(samples.classes), recipe.batch))
-        x, y = _augmented(samples, index, shading=recipe.shading)
+        x, y = _augmented(samples, index)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores, scenes = net(x)
         loss = _loss(scores.float(), y) + SCENE_COST * nnf.cross_entropy(
@@ -112,8 +108,8 @@ def _loss(scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     return entropy + (1 - overlap).mean()
 
 
-def _augmented(samples: Samples, index: np.ndarray[Any, Any], *, shading: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples turned, stretched and moved a little, with other gains, and with noise."""
+def _augmented(samples: Samples, index: np.ndarray[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples turned, stretched and moved a little, by other coils, with other gains, and with noise."""
     x = torch.from_numpy(samples.channels[index].astype(np.float32))
     y = torch.from_numpy(samples.classes[index].astype(np.int64))
     n = len(index)
@@ -123,8 +119,7 @@ def _augmented(samples: Samples, index: np.ndarray[Any, Any], *, shading: bool) 
     air = float(CLASSES.index("air"))  # what lies outside is air
     moved = nnf.grid_sample((y[:, None] - air).float(), where, mode="nearest", align_corners=False)
     y = (moved[:, 0] + air).round().long()
-    if shading:
-        _shade(x)
+    _shade(x)
     gain = torch.ones(n, len(CHANNELS), 1, 1)
     gain[:, BRIGHTNESS] = torch.exp(torch.randn(n, len(BRIGHTNESS), 1, 1) * 0.08)
     gain[:, RATES] = torch.exp(torch.randn(n, 1, 1, 1) * 0.05)
