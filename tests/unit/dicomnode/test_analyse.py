@@ -19,7 +19,7 @@ from dicomnode.model import (
     SequenceKind,
 )
 
-TIMES = (2.0, 4.0, 6.0, 8.0, 10.0)
+TIMES = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
 SIGMA = 5.0
 SIZE = 16
 PLANE = Plane(SIZE, SIZE, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2.0, 2.0), "1.2")

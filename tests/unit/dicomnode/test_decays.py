@@ -1,0 +1,69 @@
+"""What bends the decay of a region is told, allowed for, or feared."""
+
+import numpy as np
+import pytest
+
+from dicomnode import fit
+from dicomnode.measure import quality
+from dicomnode.model import DecayCurve
+from solver.decay import Magnitudes, Model, fit_decay
+from solver.noise import expected_magnitude
+
+SIGMA, VOXELS = 5.0, 4000
+TIMES = tuple(1.1 + 1.2 * k for k in range(12))
+OUT_AND_IN = (2.3, 4.6, 6.9, 9.2)  # of fat against water at 1.5 T
+WHOLE_TURNS = tuple(2.3 * k for k in range(1, 9))  # likewise at 3 T
+
+
+def evidence(rate, times=TIMES, field_t=1.5, fat=0.0, swing=0.0):
+    t = np.array(times)
+    signs = np.where(np.arange(len(t)) % 2, -1.0, 1.0)
+    shape, _ = Model(field_t, signs).shape(t, np.array([fat, swing]))
+    clean = 400.0 * np.exp(-rate / 1000 * t) * shape
+    signal = SIGMA * expected_magnitude(clean / SIGMA, 1.0)[0]
+    noise = fit.Noise(SIGMA, 1.0, "air", "high", 0.02)
+    curve = DecayCurve(times, tuple(map(float, signal)), noise.floor, None, rate)
+    moved = fit.sensitivity(curve, noise, field_t, VOXELS)
+    richer = tuple(quality.Richer(one.name, one.shift, one.echoes, one.evidence) for one in moved.richer)
+    known = {"coils_source": "air", "noise_confidence": "high", "converged": True, "verdict": "converged"}
+    regular = {"invalid": 0.0, "beyond": 0.0, "clipped": 0.0, "mixed": 0.0, "classes": 0.0, "disagreeing": 0.0}
+    return quality.Evidence(
+        decay=curve, sigma=SIGMA, plain_r2star_per_s=rate, unexplained=1.0, moved_by_noise=moved.noise,
+        moved_by_echoes=moved.echoes, richer=richer, hidden_fat=moved.hidden_fat, **known, **regular,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rate", [40.0, 200.0])
+@pytest.mark.parametrize(
+    ("fat", "swing", "said"),
+    [(0.15, 0.0, "fat"), (0.0, 0.05, "alternation"), (0.15, 0.05, "fat and alternation")],
+)
+def test_what_bends_a_decay_is_told_by_its_name_and_allowed_for(rate, fat, swing, said):
+    found = evidence(rate, fat=fat, swing=swing)
+    assert found.seen.name == said
+    plain = fit_of(rate, fat, swing)
+    assert plain * found.correction == pytest.approx(rate, rel=0.005)
+
+
+def fit_of(rate, fat, swing):
+    """What one exponential makes of it."""
+    t = np.array(TIMES)
+    signs = np.where(np.arange(len(t)) % 2, -1.0, 1.0)
+    shape, _ = Model(1.5, signs).shape(t, np.array([fat, swing]))
+    signal = SIGMA * expected_magnitude(400.0 * np.exp(-rate / 1000 * t) * shape / SIGMA, 1.0)[0]
+    return fit_decay(Magnitudes(signal, t, SIGMA, 1.0), Model(), (400.0, rate)).rate_per_s
+
+
+def test_one_exponential_is_left_alone():
+    found = evidence(100.0)
+    assert found.seen is None
+    assert found.correction == 1.0
+    assert quality.judge(found) == ()
+
+
+def test_echoes_that_cannot_tell_fat_say_what_a_little_of_it_would_do():
+    opposed_and_in_phase, in_phase_only = evidence(60.0, OUT_AND_IN), evidence(60.0, WHOLE_TURNS, field_t=3.0)
+    assert not any(one.knows_fat for one in (*opposed_and_in_phase.richer, *in_phase_only.richer))
+    assert opposed_and_in_phase.hidden_fat > quality.MUCH_HIDDEN
+    assert in_phase_only.hidden_fat < 0.01
+    assert evidence(60.0).hidden_fat == 0.0
