@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-RIDGE = 1.0  # penalty on scaled weights: few hundred exams, a dozen numbers
+RIDGE = 5.0  # penalty on scaled weights: few hundred exams, a dozen numbers
 STEPS = 60
 
 
@@ -49,14 +49,18 @@ def without_opinion(network: Network, slice_count: int, series_count: int) -> Ne
 
 
 def slice_rule(judged: Sequence[Judged]) -> dict[str, Array]:
-    """From all slices where something was found."""
+    """From all slices where something was found.
+
+    Where a header lies and the liver was found all the same, that says nothing of either.
+    """
     some = [j for j in judged if len(j.slice_good)]
     numbers, good = np.concatenate([j.slice_numbers for j in some]), np.concatenate([j.slice_good for j in some])
-    return logistic(numbers, good.astype(float))
+    lucky = good & np.concatenate([np.full(len(j.slice_good), j.lies) for j in some])
+    return logistic(numbers[~lucky], good[~lucky].astype(float))
 
 
 def series_rule(judged: Sequence[Judged]) -> dict[str, Array]:
-    """From all series where something was found."""
-    some = [j for j in judged if j.series_numbers is not None]
+    """From all series where something was found; likewise."""
+    some = [j for j in judged if j.series_numbers is not None and not (j.lies and j.good)]
     numbers, good = np.stack([j.series_numbers for j in some]), np.array([j.good for j in some], float)  # type: ignore[misc]
     return logistic(numbers, good)

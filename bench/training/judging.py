@@ -46,7 +46,8 @@ class Judged:
 
     meta: dict[str, Any]
     liver: bool  # whether there is enough to measure, where the header says
-    absent: bool  # nothing may be found: there is no liver, or the header lies
+    absent: bool  # there is no liver in the images
+    lies: bool  # the images lie otherwise than the header says
     slice_numbers: Array  # (n, numbers) of slices where something was found
     slice_good: Mask  # (n,)
     series_numbers: Array | None
@@ -94,14 +95,15 @@ def judge(made: Exam, network: Network, maps: Maps | None, *, explain: bool = Fa
     found = finder.conclude(network, gathered)
     if explain and found.confidence < IN_DOUBT:
         found = finder.explained(network, gathered, found)
-    absent = made.meta["fault"] != "none" or not made.liver.any()
+    absent, lies = not made.liver.any(), made.meta["fault"] != "none"
     slices = [(k, s.evidence.numbers) for k, s in enumerate(gathered.slices) if s.evidence is not None]
     regions = [s.view.turn_back(s.region) for s in gathered.slices]
     good = [not absent and _slice_is_good(made, k, regions[k]) for k, _ in slices]
     return Judged(
         meta=made.meta,
-        liver=has_liver(made) and not absent,
+        liver=has_liver(made) and not lies,
         absent=absent,
+        lies=lies,
         slice_numbers=np.array([numbers for _, numbers in slices]),
         slice_good=np.array(good, bool),
         series_numbers=finder.series_numbers(gathered),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAME, VERSION = "liver-unet", "1.0"
 SAMPLES = 15_000
 STEPS = 30_000
-EXAMS = 360  # for calibration
+EXAMS = 420  # for calibration
 CT_SHARE = 0.2  # of the samples, where a CT is given
 FAMILY = "calibration"
 

@@ -27,6 +27,7 @@ IN_DOUBT = 0.9  # confidence below which orientations are tried, and what is not
 SMALL_MM2 = 1500.0  # of all slices together: a few voxels of liver at the edge of others
 CUT_MM = 40.0  # of the outline along the image's edge
 MOSTLY = 0.5  # share from which on a thing is called by its name
+MISPLACED_SHARE = 0.1  # of what looks like liver, from which on other orientations are tried
 BETTER = 1.6  # times the liver that the header's orientation shows
 SIMPLER = 0.8  # a mirrored image is named where another orientation shows hardly more
 ENOUGH_MM2 = 3000.0  # of liver in another orientation before that is named
@@ -93,6 +94,12 @@ def _left_out(notes: Sequence[Doubt | None]) -> tuple[Doubt, ...]:
 def liver_like(seen: Look) -> float:
     """Amount of liver, well placed or not, on the grid."""
     return float(seen.classes[[LIVER, INSIDE, MISPLACED]].sum())
+
+
+def looks_misplaced(seen: Sequence[Look]) -> bool:
+    """Whether so much looks like a liver that lies where none can be that other orientations are to be tried."""
+    misplaced = sum(float(look.classes[MISPLACED].sum()) for look in seen)
+    return misplaced > MISPLACED_SHARE * max(sum(liver_like(look) for look in seen), 1.0)
 
 
 def of_orientation(turned: Array, view: View, seen: Look, again: Callable[[Array, View], Look]) -> tuple[Doubt, ...]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Mask = NDArray[np.bool_]
 
-SLICE_HOLDS = 0.5  # chance from which on a slice counts where another one is better
+SLICE_HOLDS = 0.7  # chance from which on a slice counts where another one is better
 RATES_AGREE = 0.25  # difference of logarithms: beyond, a slice shows other tissue than the rest
 OVERLAP_HOLDS = 0.25  # with the better of its neighbours
 MANY = 3  # slices, from which on one that disagrees is outvoted
@@ -87,7 +87,8 @@ def find(
     net = network or shipped()
     gathered = gather(net, given_slices(signal, planes, sigma, n_coils, maps), echo_times_ms)
     found = conclude(net, gathered)
-    return found if found.confidence >= doubting.IN_DOUBT else explained(net, gathered, found)
+    in_doubt = found.confidence < doubting.IN_DOUBT or doubting.looks_misplaced([s.look for s in gathered.slices])
+    return explained(net, gathered, found) if in_doubt else found
 
 
 def given_slices(
