@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomnode import fit as fitting
-from dicomnode import pixels, region
+from dicomnode import pixels, plausible, region
 from dicomnode.measure.organs import LIVER
 from dicomnode.model import DecayCurve, EchoStack, Flag, Grade, Maps, Roi, RoiMeasurement
 
@@ -29,7 +29,8 @@ def fit_stack(stack: EchoStack, settings: FitSettings) -> tuple[NDArray[np.float
 
 
 def fit_signal(stack: EchoStack, signal: NDArray[np.float32], settings: FitSettings) -> Maps:
-    """Fit the pixels of a stack, (slices, K, L, M)."""
+    """Fit the pixels of a stack, (slices, K, L, M); raises Implausible where they cannot be those of a decay."""
+    plausible.check(signal, stack.echo_times_ms)
     return fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
 
 

@@ -7,7 +7,8 @@
     ├── InputError             what arrived cannot be used as it is           kept, never retried
     │   ├── NotDicom             the bytes are not a DICOM object
     │   ├── DamagedHeader        an attribute that is needed is missing or unreadable
-    │   └── UndecodablePixels    the pixel data cannot be decoded
+    │   ├── UndecodablePixels    the pixel data cannot be decoded
+    │   └── Implausible          the values cannot be those of a decay; its code says why
     ├── StorageError           the disk refused                               the sender keeps the object and retries
     │   └── DiskLow              free space is under the configured limit
     ├── StepError              a processing step failed                       retried, then dead-lettered
@@ -50,6 +51,14 @@ class DamagedHeader(InputError):
 
 class UndecodablePixels(InputError):
     """The pixel data cannot be decoded."""
+
+
+class Implausible(InputError):
+    """The values cannot be those of a decay."""
+
+    def __init__(self, message: str = "", code: str = "implausible") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StorageError(NodeError):

@@ -138,6 +138,7 @@ class EchoStack:
     images: tuple[tuple[EchoImage, ...], ...]
     companions: Mapping[Component, tuple[tuple[EchoImage, ...], ...]] = field(default_factory=dict)
     magnitude_from: Component = Component.MAGNITUDE  # REAL: magnitude = |real + i imaginary|
+    incomplete: str = ""  # what is missing of the scan, where it goes all the same
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -22,7 +22,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from dicomnode.errors import UndecodablePixels
+from dicomnode.errors import Implausible, UndecodablePixels
+from dicomnode.header.envelope import enveloped
 from dicomnode.model import Component
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Loaded:
 def load(stack: EchoStack) -> NDArray[np.float32]:
     """Return the magnitudes, (slices, K, L, M) with the echo axis last, in the scanner's signal units.
 
-    Where the scanner sent no magnitude it is |real + i imaginary|. Raises UndecodablePixels.
+    Where the scanner sent no magnitude it is |real + i imaginary|. Raises UndecodablePixels, Implausible.
     """
     return read(stack).signal
 
@@ -89,7 +90,7 @@ def _load(
         for s, echoes in enumerate(images):
             for e, image in enumerate(echoes):
                 wanted[image.path].append(_Wanted(image, values[s, :, :, e], s, e))
-    floating = len({one.image.scale_slope for each in wanted.values() for one in each}) > 1
+    floating = _floating([one.image for each in wanted.values() for one in each])
     for path, frames in wanted.items():
         file = _Opened(path, sorted(frames, key=lambda one: one.image.frame or 0))
         file.fill(floating=floating)
@@ -98,11 +99,28 @@ def _load(
     return loaded
 
 
-def _scaled(frame: NDArray[np.integer[Any]], image: EchoImage, *, floating: bool) -> NDArray[np.float64]:
-    """Apply Rescale; where the private scale differs inside a stack, only its floating-point values compare.
+def _floating(images: Sequence[EchoImage]) -> bool:
+    """Whether only the floating-point values of the images compare; raises Implausible where none do.
 
-    Chenevert et al., Transl Oncol 2014;7:65: FP = (PV · RS + RI) / (RS · SS).
+    Chenevert et al., Transl Oncol 2014;7:65: FP = (PV · RS + RI) / (RS · SS). Rescale is what the scanner displays:
+    where it is one for all, displayed values compare unless the private scale says otherwise.
     """
+    displays = {(image.rescale_slope, image.rescale_intercept) for image in images}
+    scales = {image.scale_slope for image in images}
+    if scales == {None} or (len(displays) == 1 and len(scales - {None}) == 1):
+        return False
+    lacking = sum(not image.scale_slope for image in images)
+    if lacking:
+        raise Implausible(
+            f"{lacking} of {len(images)} images lack the private scale slope that the others have, and the others' "
+            "slopes differ: their values do not compare",
+            "scales-differ",
+        )
+    return True
+
+
+def _scaled(frame: NDArray[np.integer[Any]], image: EchoImage, *, floating: bool) -> NDArray[np.float64]:
+    """Apply Rescale, and the private scale where only floating-point values compare."""
     displayed = frame.astype(np.float64) * image.rescale_slope + image.rescale_intercept
     return displayed / (image.rescale_slope * image.scale_slope) if floating and image.scale_slope else displayed
 
@@ -113,7 +131,7 @@ class _Opened:
     def __init__(self, path: Path, wanted: Sequence[_Wanted]) -> None:
         self._wanted = wanted
         try:
-            self._content = path.read_bytes()
+            self._content = enveloped(path.read_bytes())
             self._dataset = dcmread(io.BytesIO(self._content))
             element: Any = self._dataset.get_item("PixelData")
             # The tag, VR and length before the value take 12 bytes, or 8 without a VR (PS3.5 7.1).
@@ -134,6 +152,18 @@ class _Opened:
                 if frame.shape != one.target.shape:
                     raise _undecodable(one, f"decoded to {frame.shape}, the header says {one.target.shape}")
                 one.target[:] = _scaled(frame, one.image, floating=floating)
+                if (padded := self._padded(frame)) is not None:
+                    one.target[padded] = 0.0  # no signal, as where a receiver heard nothing
+
+    def _padded(self, frame: NDArray[np.integer[Any]]) -> NDArray[np.bool_] | None:
+        """Where the scanner wrote no value but Pixel Padding, one or a range (PS3.3 C.7.5.1.1.2)."""
+        value = _stored(self._dataset, "PixelPaddingValue")
+        if value is None:
+            return None
+        limit = _stored(self._dataset, "PixelPaddingRangeLimit")
+        low, high = sorted((value, value if limit is None else limit))
+        padded: NDArray[np.bool_] = (frame >= low) & (frame <= high)
+        return padded if padded.any() else None
 
     def header(self) -> bytes:
         """The file as far as its pixels; all of it where it is deflated and they cannot be told apart."""
@@ -149,6 +179,17 @@ class _Opened:
                 if index in (frames or (0,)) and not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
                     raise ValueError("the compressed stream is cut short")
         yield from iter_pixels(source, indices=frames or None, raw=True)
+
+
+def _stored(dataset: Any, keyword: str) -> int | None:
+    """A stored pixel value of the header, as the pixels are signed or not: writers mix up US and SS."""
+    value = dataset.get(keyword)
+    if not isinstance(value, int):
+        return None
+    bits = int(dataset.BitsAllocated)
+    if dataset.PixelRepresentation == 1:
+        return value - (1 << bits) if value >= 1 << (bits - 1) else value
+    return value + (1 << bits) if value < 0 else value
 
 
 def _undecodable(one: _Wanted, why: str) -> UndecodablePixels:

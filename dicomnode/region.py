@@ -132,7 +132,7 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
     line, no_line = _calibration(roi, images.stack.field_strength_t, settings)
     evidence = _evidence(region)
     rate = _rate(region, evidence)
-    flags = roi.doubts + quality.judge(evidence) + (quality.too_wide(rate) if rate else ())
+    flags = roi.doubts + _incomplete(images.stack) + quality.judge(evidence) + (quality.too_wide(rate) if rate else ())
     withheld = _withheld(region, flags, evidence.decay, line)
     if rate is None or not withheld.measurable:
         bound = _bound(region, flags)
@@ -141,6 +141,13 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
     withheld = replace(withheld, flags=withheld.flags + no_line)
     measured = _measured(region, withheld, rate, evidence.correction, line)
     return replace(measured, unregularised_r2star_per_s=evidence.decay.r2star_per_s), evidence.decay
+
+
+def _incomplete(stack: EchoStack) -> tuple[Flag, ...]:
+    """What is missing of the scan that the number is from."""
+    return (Flag("incomplete", Grade.LOW_CONFIDENCE, f"of an incomplete scan: {stack.incomplete}"),) * bool(
+        stack.incomplete
+    )
 
 
 def _empty(roi: Roi) -> RoiMeasurement:

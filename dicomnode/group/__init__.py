@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dicomnode.group.scans import complex_pairs, scans_of, series_per_echo, with_companions, with_derived
@@ -13,21 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dicomnode.config import GroupingSettings
+    from dicomnode.group.verdict import Damaged
     from dicomnode.model import EchoImage, Group
 
 __all__ = ["REASONS", "assemble"]
 
 
-def assemble(images: Iterable[EchoImage], rules: GroupingSettings) -> tuple[Group, ...]:
+def assemble(
+    images: Iterable[EchoImage], rules: GroupingSettings, damaged: Damaged = MappingProxyType({})
+) -> tuple[Group, ...]:
     """Sort images of any number of series and studies into candidate stacks, each with a verdict.
 
     The answer depends on the set of images only: not on their order, nor on how often each comes. Every image is in
-    exactly one group.
+    exactly one group. ``damaged`` says of series which of their images cannot be used, and why.
     """
     studies: dict[str, list[EchoImage]] = defaultdict(list)
     for image in _unique(images):
         studies[image.study_instance_uid].append(image)
-    groups = [group for study in sorted(studies) for group in _study(studies[study], rules)]
+    groups = [group for study in sorted(studies) for group in _study(studies[study], rules, damaged)]
     return _with_distinct_ids(groups)
 
 
@@ -48,14 +52,32 @@ def _unique(images: Iterable[EchoImage]) -> list[EchoImage]:
     return [unique[key] for key in sorted(unique)]
 
 
-def _study(images: Sequence[EchoImage], rules: GroupingSettings) -> list[Group]:
+def _in_one_frame(images: Sequence[EchoImage]) -> list[EchoImage]:
+    """Give images without a frame of reference that of their series, where it names one.
+
+    Absence contradicts nothing.
+    """
+    named: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        named[image.series_instance_uid] |= {image.plane.frame_of_reference_uid} - {""}
+    known = {series: uids.pop() for series, uids in named.items() if len(uids) == 1}
+    return [
+        replace(image, plane=replace(image.plane, frame_of_reference_uid=known[image.series_instance_uid]))
+        if not image.plane.frame_of_reference_uid and image.series_instance_uid in known
+        else image
+        for image in images
+    ]
+
+
+def _study(images: Sequence[EchoImage], rules: GroupingSettings, damaged: Damaged) -> list[Group]:
+    images = _in_one_frame(images)
     scans = scans_of(images)
     wholes = series_per_echo([scan for scan in scans if scan.has_signal])
     wholes, rest = with_companions(wholes, [scan for scan in scans if scan.images and not scan.has_signal])
     complex_scans, rest = complex_pairs(rest)
     wholes, alone = with_derived(wholes + complex_scans, [scan for scan in scans if not scan.images])
     arrived = Counter(image.series_instance_uid for image in images)
-    return [judge(scan, rules, arrived) for scan in (*wholes, *rest, *alone)]
+    return [judge(scan, rules, arrived, damaged) for scan in (*wholes, *rest, *alone)]
 
 
 def _with_distinct_ids(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from dicomnode.group.geometry import Axes
     from dicomnode.model import EchoImage, Plane
 
-_TOGETHER_S = 10.0  # echoes of one slice come within a repetition time; the next breath-hold is further away
+TOGETHER_S = 10.0  # echoes of one slice come within a repetition time; the next breath-hold is further away
+
+
+_DAY_S = 86_400.0
+_SAME_TR, _SAME_FLIP_DEGREES = 0.02, 1.0  # relative; objects of one scan differ in digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Scan:
     anchor: str  # what keeps the group's name the same while images arrive
     images: tuple[EchoImage, ...]
     derived: tuple[EchoImage, ...] = ()
+    shifted_mm: float = 0.0  # how far apart the echoes of one slice lie in its plane, where that is no rounding
 
     def of(self, component: Component) -> tuple[EchoImage, ...]:
         """Return the images of one component."""
@@ -66,12 +72,51 @@ def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
     scans = []
     for (_, index, shared), members in parts.items():
         axes = geometry.axes(index)
-        for place, slab in slabs(members, axes).items():
-            anchor = _anchor(slab[0], (*shared, place))
+        pieces = [(name, *piece) for name, one in _protocols(members) for piece in _slabs(one, axes)]
+        for protocol, place, slab, shift in pieces:
+            anchor = _anchor(slab[0], (*shared, protocol, place))
             signal = slab[0].component is not Component.DERIVED
-            members_of = (tuple(slab), ()) if signal else ((), tuple(slab))
-            scans.append(Scan(index, axes, anchor, *members_of))
+            images_of, derived = (tuple(slab), ()) if signal else ((), tuple(slab))
+            scans.append(Scan(index, axes, anchor, images_of, derived, shift))
     return scans
+
+
+def _slabs(images: Sequence[EchoImage], axes: Axes) -> list[tuple[str, list[EchoImage], float]]:
+    """Slabs side by side; one, with how far it is torn, where they share no echo: those are no neighbours."""
+    found = slabs(images, axes)
+    times = [{round((image.echo_time_ms or 0.0) / ECHO_MS) for image in slab} for slab in found.values()]
+    torn = len(found) > 1 and sum(map(len, times)) == len(set().union(*times)) > len(found)
+    if not torn:
+        return [(place, slab, 0.0) for place, slab in found.items()]
+    rows, columns = ([along(i.plane) for i in images] for along in (axes.along_row, axes.along_column))
+    return [("", list(images), math.hypot(max(rows) - min(rows), max(columns) - min(columns)))]
+
+
+def _protocols(images: Sequence[EchoImage]) -> list[tuple[str, list[EchoImage]]]:
+    """Split what one series holds by sequence, repetition time and flip angle; what is not said contradicts nothing.
+
+    Each part has a name of its own that does not hang on what else the series holds.
+    """
+    found: list[list[EchoImage]] = []
+    for image in sorted(images, key=lambda one: one.protocol.count("")):
+        home = next((members for members in found if _same_protocol(members[0].protocol, image.protocol)), None)
+        if home is None:
+            found.append([image])
+        else:
+            home.append(image)
+    return [("/".join(members[0].protocol[1:]), members) for members in found]
+
+
+def _same_protocol(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Compare sequence name, repetition time and flip angle as ``header`` tells them."""
+    if not one or not other:
+        return True
+    (_, name, _, tr, flip), (_, other_name, _, other_tr, other_flip) = one, other
+    if name and other_name and name != other_name:
+        return False
+    if tr and other_tr and abs(float(tr) - float(other_tr)) > _SAME_TR * max(float(tr), float(other_tr)) + 0.1:
+        return False
+    return not (flip and other_flip and abs(float(flip) - float(other_flip)) > _SAME_FLIP_DEGREES)
 
 
 def _anchor(image: EchoImage, facts: Iterable[str]) -> str:
@@ -145,8 +190,14 @@ def _acquired_together(one: Scan, other: Scan) -> bool:
         location = one.axes.location(image.plane)
         if locations.near(location, LOCATION_MM):
             moment = moments[locations.index(location)]
-            return moment is None or image.acquired_s is None or abs(moment - image.acquired_s) <= _TOGETHER_S
+            return moment is None or image.acquired_s is None or apart_s(moment, image.acquired_s) <= TOGETHER_S
     return False
+
+
+def apart_s(one: float, other: float) -> float:
+    """Seconds between two times of day, over midnight where that is nearer."""
+    apart = abs(one - other)
+    return min(apart, _DAY_S - apart)
 
 
 def _locations(scan: Scan) -> Bins:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dicomnode.group.grid import COMPLEX, SIGNAL, Grid, Table, stack_of
-from dicomnode.group.scans import echoes_of
+from dicomnode.group.scans import TOGETHER_S, apart_s, echoes_of
 from dicomnode.model import Component, EchoImage, Group, GroupStatus, Reason, SequenceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from dicomnode.config import GroupingSettings
     from dicomnode.group.scans import Scan
@@ -39,6 +41,9 @@ REASONS = {
     "images-missing": "the echo × slice grid has holes",
     "echoes-missing": "the scanner announced more echoes than arrived",
     "parts-missing": "an enhanced object was sent in parts, of which some have not arrived",
+    "damaged-images": "an image of the series cannot be used, and may be an echo",
+    "two-acquisitions": "the echoes of a slice were not acquired together",
+    "positions-disagree": "the echoes of a slice do not lie at one place",
     "echo-numbers-skip": "the grid is full, but the scanner's own numbers of the echoes have a gap",
     "fewer-images-than-announced": "the grid is full, but the scanner announced more images than can be accounted for",
 }
@@ -51,12 +56,14 @@ _KIND_CODES = {
     SequenceKind.INVERSION_RECOVERY: "inversion-recovery",
     SequenceKind.UNKNOWN: "unknown-sequence",
 }
+Damaged = Mapping[str, Sequence[str]]  # Series Instance UID to why images of it cannot be used
 _MAPS = 3  # per slice: T2*, R2*, goodness of fit
+_TORN_MM = 5.0  # along the normal; slices of a scan are further apart, or every echo is there in each
 _NAMED = 3  # holes that a sentence names; the group lists all
 _WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 
 
-def judge(scan: Scan, rules: GroupingSettings, arrived: Mapping[str, int]) -> Group:
+def judge(scan: Scan, rules: GroupingSettings, arrived: Mapping[str, int], damaged: Damaged) -> Group:
     """Judge one scan: what is not wanted or cannot be used first, then what is ambiguous, then what is missing."""
     group = Group(
         group_id=hashlib.sha256(f"{scan.first.study_instance_uid}|{scan.anchor}".encode()).hexdigest()[:16],
@@ -72,7 +79,7 @@ def judge(scan: Scan, rules: GroupingSettings, arrived: Mapping[str, int]) -> Gr
     reason = _not_wanted(scan.first, rules) or _unusable(scan)
     if reason is not None:
         return replace(group, reason=reason)
-    return _gridded(scan, group, rules, arrived)
+    return _gridded(scan, group, rules, arrived, damaged)
 
 
 def _not_wanted(image: EchoImage, rules: GroupingSettings) -> Reason | None:
@@ -106,7 +113,7 @@ def _unusable(scan: Scan) -> Reason | None:
     return None
 
 
-def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping[str, int]) -> Group:
+def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping[str, int], damaged: Damaged) -> Group:
     table = Table.of(scan)
     grids = {c: Grid.of(c, members, table) for c in SIGNAL if (members := scan.of(c))}
     needed = [grids[Component.MAGNITUDE]] if Component.MAGNITUDE in grids else [grids[c] for c in COMPLEX]
@@ -116,7 +123,8 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
         n_slices=len(table.slices),
         left_out=group.left_out + _left_over(grids, needed, table),
     )
-    reason = _ambiguous(scan, needed, table) or _too_many(scan, table) or _too_few(scan, table, rules)
+    reason = _torn(scan) or _ambiguous(scan, needed, table) or _apart(needed) or _too_many(scan, table)
+    reason = reason or _too_few(scan, table, rules)
     if reason is not None:
         return replace(group, reason=reason)
     holes = [cell for cell in table.cells() if any(cell not in grid.cells for grid in needed)]
@@ -124,10 +132,17 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     enough = whole and len(table.echoes) >= rules.minimum_echoes
     stack = stack_of(whole, grids, needed, table) if enough else None
     reason = _missing_echoes(scan, table) or _missing_images(holes, table)
-    reason = reason or _missing_parts(scan) or _skipped_echo_numbers(table) or _unaccounted(scan, table, arrived)
+    reason = reason or _missing_parts(scan) or _skipped_echo_numbers(table) or _damaged(scan, table, damaged)
+    reason = reason or _unaccounted(scan, table, arrived)
     if reason is None:
         return replace(group, status=GroupStatus.COMPLETE, stack=stack)
-    missing = (*(table.name(hole) for hole in holes), *(f"echo {one}" for one in _missing_echo_numbers(scan, table)))
+    stack = None if stack is None else replace(stack, incomplete=reason.sentence)
+    # Without its first echoes a train knows little of severe iron; one that lacks a later echo may go, marked.
+    early = {one for one in _absent_numbers(table) if one < table.echo_numbers[0]}
+    numbers = sorted({*_missing_echo_numbers(scan, table), *early})
+    missing = (*(table.name(hole) for hole in holes), *(f"echo {one}" for one in numbers))
+    if not missing and reason.code == "damaged-images":
+        missing = (reason.sentence,)
     full = None if missing else stack  # where nothing more can come, a full grid may go although more was announced
     return replace(group, status=GroupStatus.INCOMPLETE, reason=reason, stack=full, partial=stack, missing=missing)
 
@@ -162,6 +177,27 @@ def _ambiguous(scan: Scan, needed: Sequence[Grid], table: Table) -> Reason | Non
     promised = _promised_echoes(scan)
     hint = f"; {promised} echoes were announced" if promised > len(table.echoes) else ""
     return Reason("ambiguous", f"{_WORDS.get(len(images), len(images))} different images at {where}{more}{hint}")
+
+
+def _torn(scan: Scan) -> Reason | None:
+    if not scan.shifted_mm:
+        return None
+    sentence = f"echoes of one slice lie {scan.shifted_mm:.1f} mm apart (Image Position): not one image in time"
+    return Reason("positions-disagree", sentence)
+
+
+def _apart(needed: Sequence[Grid]) -> Reason | None:
+    """Echoes of one read-out come within a repetition time; another breath-hold has another gain and another place."""
+    for grid in needed:
+        moments: dict[int, list[float]] = defaultdict(list)
+        for (s, _), images in grid.cells.items():
+            moments[s] += [image.acquired_s for image in images if image.acquired_s is not None]
+        for s in sorted(moments):
+            apart = max((apart_s(one, other) for one in moments[s] for other in moments[s]), default=0.0)
+            if apart > TOGETHER_S:
+                sentence = f"echoes of slice {s + 1} were acquired {apart:.0f} s apart (Acquisition Time): not one scan"
+                return Reason("two-acquisitions", sentence)
+    return None
 
 
 def _repeated(images: Sequence[EchoImage]) -> bool:
@@ -203,19 +239,50 @@ def _missing_echoes(scan: Scan, table: Table) -> Reason | None:
     return Reason("echoes-missing", sentence)
 
 
-def _skipped_echo_numbers(table: Table) -> Reason | None:
-    """A scanner that counts its echoes 1, 2, 3, 5 has made a fourth; one that counts 1, 3, 5 counts like that."""
+def _absent_numbers(table: Table) -> list[int]:
+    """A scanner that counts its echoes 1, 2, 3, 5 has made a fourth; one that counts 1, 3, 5 counts like that.
+
+    One that counts 3, 4, 5 has made two before.
+    """
     numbers = table.echo_numbers
     steps = {b - a for a, b in pairwise(numbers)}
-    if len(steps) < 2:
+    late = numbers[0] > 1 and steps <= {1}
+    if len(steps) < 2 and not late:
+        return []
+    return sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
+
+
+def _skipped_echo_numbers(table: Table) -> Reason | None:
+    absent, last = _absent_numbers(table), table.echo_numbers[-1]
+    sentence = f"{_ranges(absent)} missing by the scanner's own count up to {last}"
+    return Reason("echo-numbers-skip", sentence) if absent else None
+
+
+def _damaged(scan: Scan, table: Table, damaged: Damaged) -> Reason | None:
+    """An image of the series that cannot be read may be an echo, unless all that were announced are there."""
+    if 0 < _promised_echoes(scan) <= len(table.echoes):
         return None
-    absent = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
-    return Reason("echo-numbers-skip", f"{_ranges(absent)} missing by the scanner's own count up to {numbers[-1]}")
+    whys = [why for uid in sorted(scan.series) for why in damaged.get(uid, ())]
+    if not whys:
+        return None
+    said = whys[0].removeprefix("damaged: ")
+    return Reason("damaged-images", f"{_number(len(whys), 'image')} of this series cannot be used: {said}")
 
 
 def _missing_images(holes: Sequence[tuple[int, int]], table: Table) -> Reason | None:
     if not holes:
         return None
+    echoes = len(table.echoes)
+    lacking: dict[int, set[int]] = defaultdict(set)
+    for s, echo in holes:
+        lacking[s].add(echo)
+    for s in sorted(lacking):
+        # What one slice lacks the next one has, and nothing else: they are one, torn apart along the normal.
+        apart = table.slices.values[s + 1] - table.slices.values[s] if s + 1 in lacking else math.inf
+        both = lacking[s] | lacking.get(s + 1, set())
+        if apart < _TORN_MM and len(both) == echoes == len(lacking[s]) + len(lacking[s + 1]) and echoes > 2:
+            sentence = f"echoes of one slice lie {apart:.1f} mm apart (Image Position): not one image in time"
+            return Reason("positions-disagree", sentence)
     names = "; ".join(table.name(hole) for hole in holes[:_NAMED])
     more = f" and {len(holes) - _NAMED} more" if len(holes) > _NAMED else ""
     return Reason("images-missing", f"{_number(len(holes), 'image')} missing: {names}{more}")

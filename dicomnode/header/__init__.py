@@ -53,6 +53,13 @@ class Header:
     images: tuple[EchoImage, ...] = ()
     reason: Reason | None = None
 
+    @property
+    def damaged(self) -> str | None:
+        """Why an image of a known series cannot be used; None where it can, or is of another kind."""
+        if self.reason is None or self.reason.code != "damaged" or self.sop_class_uid not in _IMAGE_CLASSES:
+            return None
+        return self.reason.sentence if self.series_instance_uid else None
+
 
 def read(path: Path) -> Header:
     """Read the header of a file without its pixels; what it holds decides the answer, never an exception."""

@@ -20,6 +20,7 @@ from pydicom.uid import (
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.header.elements import Elements
+from dicomnode.header.envelope import enveloped
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _IMPLICIT, _BIG_ENDIAN, _DEFLATED = ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian
 _NATIVE = (_IMPLICIT, ExplicitVRLittleEndian, _BIG_ENDIAN, _DEFLATED)
+_STANDARD = "1.2.840.10008.1.2"  # PS3.6 table A-1: every transfer syntax of the standard
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
 _LEFT_IN_FILE_BYTES = 65536  # larger values are read when asked for
@@ -54,7 +56,8 @@ class Pixels:
         keywords = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated")
         wanted = math.prod(top.whole(keyword) or 1 for keyword in keywords) // 8
         here = min(self.length, self.left)
-        if not wanted <= here <= wanted + 1:  # padded to an even length
+        # Surplus bytes are to be accepted (PS3.5 8.1.1); a whole image more is another image than the header describes.
+        if not wanted <= here < 2 * max(wanted, 1):
             raise DamagedHeader(f"(7fe0,0010) PixelData has {here} bytes where Rows and Columns ask for {wanted}")
 
 
@@ -75,11 +78,16 @@ def parse(file: BinaryIO) -> Parsed:
     information.
     """
     if file.read(132)[128:] != b"DICM":
-        raise NotDicom("the file is not a DICOM object")
+        file.seek(0)
+        file = BytesIO(enveloped(file.read()))
+        if file.read(132)[128:] != b"DICM":
+            raise NotDicom("the file has no DICM prefix and does not begin as a data set does")
     meta = Elements({int(e.tag): e for e in data_element_generator(file, False, True, stop_when=_is_past_meta)})
     syntax = meta.text("TransferSyntaxUID")
     if not syntax:
         raise meta.damage("TransferSyntaxUID")
+    if not syntax.startswith(_STANDARD):
+        raise meta.damage("TransferSyntaxUID", "a private encoding, which only its vendor's software reads")
     stream = _inflated(file) if syntax == _DEFLATED else file
     return _data_set(stream, syntax, meta)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TIME = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d{0,6})?)(?:[+-]\d{4})?", re.ASCII)
 _LARMOR_MHZ_PER_T = 42.577478
-_LONGEST_ECHO_MS = 10_000.0
+_SHORTEST_ECHO_MS, _LONGEST_ECHO_MS = 0.02, 10_000.0
 _SMALLEST_SLOPE = 1e-9  # beyond it 32-bit floats lose the values
 
 
@@ -107,7 +107,10 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
 
 def component(scope: Scope, vendor: Vendor, words: tuple[str, ...], encoding: Encoding) -> Component:
     """Decide which part of the signal an image holds; a map, a mean or what cannot be said is DERIVED."""
-    if _is_derived(words, encoding) or scope.top.whole("SamplesPerPixel") not in (1, None):
+    # Converted from an enhanced object, a classic one keeps its Frame Type as Image Type, and this attribute.
+    converted = words[:1] == ("ORIGINAL",) and words[2:3] == ("T2_STAR",) and scope.top.has("ComplexImageComponent")
+    as_frame = encoding is not Encoding.CLASSIC or converted
+    if _is_derived(words, as_frame=as_frame) or scope.top.whole("SamplesPerPixel") not in (1, None):
         return Component.DERIVED
     if vendor.component_private and (number := scope.top.number(vendor.component_private)) is not None:
         return vendor.component_numbers.get(int(number), Component.DERIVED)
@@ -122,8 +125,8 @@ def component(scope: Scope, vendor: Vendor, words: tuple[str, ...], encoding: En
     return found.pop() if found else Component.MAGNITUDE
 
 
-def _is_derived(words: tuple[str, ...], encoding: Encoding) -> bool:
-    if encoding is Encoding.CLASSIC:
+def _is_derived(words: tuple[str, ...], *, as_frame: bool) -> bool:
+    if not as_frame:
         return not DERIVED_WORDS.isdisjoint(words)
     # Value 3 of Frame Type is the contrast (T2_STAR there is a weighting), value 4 the derived contrast (there a map).
     named_map = len(words) > 2 and words[2].endswith("MAP") and words[2] not in COMPONENT_WORDS
@@ -138,8 +141,11 @@ def _echo_time(scope: Scope) -> float | None:
         echo_time = place.number(keyword)
         if echo_time is None or echo_time == 0:
             continue
-        if not 0 < echo_time <= _LONGEST_ECHO_MS:
+        if not _SHORTEST_ECHO_MS <= echo_time <= _LONGEST_ECHO_MS:
             raise place.damage(keyword, "milliseconds were expected")
+        repetition = scope.of("RepetitionTime").lenient("RepetitionTime")
+        if repetition and echo_time >= repetition:
+            raise place.damage(keyword, f"which is not within the repetition time of {repetition:g} ms")
         return echo_time
     return None
 

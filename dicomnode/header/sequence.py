@@ -17,7 +17,8 @@ _EPI_NAME = re.compile(r"^ep|epi|mosaic")
 _TURBO_NAME = re.compile(r"tse|fse|haste|spc|rare|grase|fast_?spin|propeller|blade|fase")
 _SPIN_NAME = re.compile(r"^se\d?d?|spin_?echo")
 _GRADIENT_NAME = re.compile(r"^(fl|fm|tfl|fi|fgre|gre|ffe|t1ffe|t2ffe|fe)|gre|ffe|field_?echo|flash|spgr")
-_DIFFUSION_NAME = re.compile(r"^ep_b\d|dwi|dti|diff")
+_INVERSION_NAME = re.compile(r"^ir(?!on)")
+_DIFFUSION_NAME, _DIFFUSION_WORD = re.compile(r"^ep_b\d"), re.compile(r"dwi|dti|diff")
 
 
 def sequence_kind(scope: Scope, vendor: Vendor, words: tuple[str, ...]) -> SequenceKind:
@@ -26,12 +27,14 @@ def sequence_kind(scope: Scope, vendor: Vendor, words: tuple[str, ...]) -> Seque
     name = _sequence_name(top, vendor)
     scanning = set(words_of(top, "ScanningSequence"))
     pulse = top.text("EchoPulseSequence").upper()
-    if _is_diffusion(scope, vendor, words, name):
+    # A name is a weak witness: "iron_gre" is no inversion recovery, "diff_te" no diffusion, where attributes speak.
+    plain = bool(scanning & vendor.gradient_words) and not scanning & {"EP", "IR", "SE"}
+    if _is_diffusion(scope, vendor, words, name) or (not plain and _DIFFUSION_WORD.search(name)):
         return SequenceKind.DIFFUSION
     if _is_echo_planar(top, vendor, words, name, scanning):
         return SequenceKind.ECHO_PLANAR
     inversion = scope.of("InversionRecovery").text("InversionRecovery").upper()
-    if "IR" in scanning or inversion == "YES" or name.startswith("ir"):
+    if "IR" in scanning or inversion == "YES" or (not scanning and _INVERSION_NAME.search(name)):
         return SequenceKind.INVERSION_RECOVERY
     if "SE" in scanning or pulse in ("SPIN", "BOTH"):
         return _spin_echo_kind(scope, name)
@@ -63,10 +66,11 @@ def _is_diffusion(scope: Scope, vendor: Vendor, words: tuple[str, ...], name: st
 
 def _is_echo_planar(top: Elements, vendor: Vendor, words: tuple[str, ...], name: str, scanning: set[str]) -> bool:
     factor = top.lenient(vendor.epi_factor) if vendor.epi_factor else None
-    planar = top.text("EchoPlanarPulseSequence").upper() == "YES"
+    said = top.text("EchoPlanarPulseSequence").upper()
+    planar, named = said == "YES", said != "NO" and bool(_EPI_NAME.search(name))
     options = any(option.startswith("EPI") for option in words_of(top, "ScanOptions"))
     mosaic = "MOSAIC" in words or "VFRAME" in words
-    return "EP" in scanning or planar or options or mosaic or (factor or 1) > 1 or bool(_EPI_NAME.search(name))
+    return "EP" in scanning or planar or options or mosaic or (factor or 1) > 1 or named
 
 
 def _spin_echo_kind(scope: Scope, name: str) -> SequenceKind:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dicomnode
 from dicomnode import analyse, events, group, header, logs, report
-from dicomnode.errors import InputError, NodeError, StorageError
+from dicomnode.errors import Implausible, InputError, NodeError, StorageError
 from dicomnode.model import GroupStatus, Identity, Result
 from dicomnode.report import identity, summary
 from dicomnode.store.durable import write_json
@@ -62,10 +62,10 @@ def find(
 
     Raises InputError where there is no DICOM object at all.
     """
-    studies, others = _read(list(_files(inputs)), progress)
+    studies, damaged, others = _read(list(_files(inputs)), progress)
     if not studies and not others:
         raise InputError("no DICOM object was found in the input")
-    return [candidate for images in studies.values() for candidate in group.assemble(images, rules)], others
+    return [candidate for images in studies.values() for candidate in group.assemble(images, rules, damaged)], others
 
 
 def stack_of(candidate: Group, rules: GroupingSettings) -> EchoStack | None:
@@ -85,26 +85,30 @@ def _files(inputs: Iterable[Path]) -> Iterator[Path]:
 
 def _read(
     files: list[Path], progress: Callable[[str], None]
-) -> tuple[dict[str, list[EchoImage]], list[dict[str, Any]]]:
-    """Sort what the files hold: echo images by study, and what is none by reason."""
+) -> tuple[dict[str, list[EchoImage]], dict[str, list[str]], list[dict[str, Any]]]:
+    """Sort what the files hold: echo images by study, what is damaged by series, and what is no image by reason."""
     studies: dict[str, list[EchoImage]] = defaultdict(list)
+    damaged: dict[str, list[str]] = defaultdict(list)
     others: dict[tuple[str, str], int] = defaultdict(int)
     first: dict[str, Path] = {}
     for number, path in enumerate(files, 1):
         found = header.read(path)
-        for image in found.images:
-            studies[image.study_instance_uid].append(image)
         if found.images and _differ(first.setdefault(found.sop_instance_uid, path), path):
             others[_CONFLICT] += 1
+        else:
+            for image in found.images:
+                studies[image.study_instance_uid].append(image)
         if found.reason is not None:
             others[found.reason.code, found.reason.sentence] += 1
+        if found.damaged is not None:
+            damaged[found.series_instance_uid].append(found.damaged)
         if number % 100 == 0 or number == len(files):
             progress(f"read {number} of {len(files)} files")
     counted = [{"code": code, "reason": reason, "count": count} for (code, reason), count in sorted(others.items())]
-    return dict(studies), counted
+    return dict(studies), dict(damaged), counted
 
 
-_CONFLICT = ("conflict", "another file holds other bytes under the same SOP Instance UID; only one of them is used")
+_CONFLICT = ("conflict", "another file holds other bytes under the same SOP Instance UID; the first one read is used")
 
 
 def _differ(one: Path, other: Path) -> bool:
@@ -125,6 +129,9 @@ def _series(
         )
     try:
         return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
+    except Implausible as fault:
+        progress(f"{name}: refused: {fault}")
+        return summary.without_result(candidate, "refused", str(fault), fault.code)
     except Exception as fault:  # noqa: BLE001  the edge of a series: the others must not be lost with it
         if not isinstance(fault, NodeError):
             logs.write(events.SeriesFailed(candidate.series_instance_uids, fault))

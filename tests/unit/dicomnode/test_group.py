@@ -564,3 +564,111 @@ def test_a_gap_in_the_scanners_own_count_of_echoes_is_waited_for_and_named():
 @pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 3, 5, 7], [2, 4, 6]])
 def test_a_scanner_may_count_its_echoes_in_even_steps(numbers):
     assert only(numbered(numbers)).status is GroupStatus.COMPLETE
+
+
+# --- series cut or joined without comparing their members -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("liver t2star", "fl2d6", "2D", "20.0", "20.0"),
+        ("liver t2star", "fl2d6", "2D", "120.0", "60.0"),
+        ("liver t2star", "fl2d2", "2D", "120.0", "20.0"),
+    ],
+    ids=["repetition time", "flip angle", "sequence"],
+)
+def test_two_protocols_of_one_series_make_two_stacks(other):
+    whole, pair = grid(slices=(0.0,)), grid((1.0, 3.0), (0.0,), protocol=other)
+    full, short = sorted(assemble(whole + pair, RULES), key=lambda group: group.status)
+    assert (full.status, full.stack.echo_times_ms) == (GroupStatus.COMPLETE, (2.0, 4.0, 6.0, 8.0))
+    assert (short.status, short.reason.code) == (GroupStatus.REFUSED, "too-few-echoes")
+    assert full.group_id == only(whole).group_id, "the name of a scan must not hang on what else its series holds"
+
+
+def test_a_protocol_that_some_images_do_not_tell_contradicts_nothing():
+    images = grid(slices=(0.0,))
+    images[1] = dataclasses.replace(images[1], protocol=("", "", "", "", ""))
+    images[2] = dataclasses.replace(images[2], protocol=("liver t2star", "", "2D", "120.4", ""))
+    assert only(images).status is GroupStatus.COMPLETE
+
+
+@pytest.mark.parametrize("lost", [(0,), (1, 2), (2, 3)])
+def test_a_frame_of_reference_that_some_images_lost_contradicts_nothing(lost):
+    images = grid(slices=(0.0,))
+    for k in lost:
+        nameless = dataclasses.replace(images[k].plane, frame_of_reference_uid="")
+        images[k] = dataclasses.replace(images[k], plane=nameless)
+    assert only(images).status is GroupStatus.COMPLETE
+
+
+def test_echoes_of_two_breath_holds_are_no_decay():
+    images = [image(te, acquired_s=36_000.0 + (40.0 if te > 5 else 0.0)) for te in (2.0, 4.0, 6.0, 8.0)]
+    code, sentence = refusal(images)
+    assert code == "two-acquisitions"
+    assert "40 s apart (Acquisition Time)" in sentence
+
+
+def test_slices_of_several_breath_holds_are_one_stack():
+    images = [image(te, 5.0 * s, acquired_s=36_000.0 + 20 * s) for s in range(3) for te in (2.0, 4.0, 6.0)]
+    assert only(images).status is GroupStatus.COMPLETE
+
+
+@pytest.mark.parametrize("shift", [(2.0, 0.0, 0.0), (0.0, 3.0, 0.0)])
+def test_echoes_that_lie_beside_the_others_are_not_one_image(shift):
+    images = grid(slices=(0.0, 5.0))
+    moved = [
+        dataclasses.replace(one, plane=plane(0.0 if k < 4 else 5.0, shift=shift)) if one.echo_time_ms > 5 else one
+        for k, one in enumerate(images)
+    ]
+    code, sentence = refusal(moved)
+    assert code == "positions-disagree"
+    assert f"{max(shift):.1f} mm apart" in sentence
+
+
+def test_late_echoes_that_lie_above_the_others_are_not_another_slice():
+    images = [image(te, 0.0 if te < 5 else 1.0) for te in (2.0, 4.0, 6.0, 8.0)]
+    group = only(images)
+    assert group.stack is None
+    assert group.reason.code == "positions-disagree"
+    assert "1.0 mm apart" in group.reason.sentence
+
+
+def test_a_series_per_echo_goes_on_over_midnight():
+    images = [
+        image(te, 5.0 * s, series=f"1.2.3.{k + 1}", acquired_s=(86_399.0 + 0.4 * k) % 86_400)
+        for k, te in enumerate((2.0, 4.0, 6.0, 8.0))
+        for s in range(2)
+    ]
+    assert only(images).stack.shape == (2, 64, 48, 4)
+
+
+# --- what is known of what is missing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("numbers", "said"), [((3, 4, 5, 6), "echoes 1–2"), ((2, 3, 4, 5), "echo 1")])
+def test_echoes_before_the_first_are_missing_by_the_scanners_own_count(numbers, said):
+    images = [image(2.0 * n, echo_number=n) for n in numbers]
+    group = only(images)
+    assert (group.status, group.reason.code) == (GroupStatus.INCOMPLETE, "echo-numbers-skip")
+    assert f"{said} missing by the scanner's own count" in group.reason.sentence
+    assert group.stack is None, "an incomplete train must not be measured unasked"
+    assert said in group.partial.incomplete, "what is missing must go with what is measured all the same"
+
+
+def test_a_scanner_that_counts_in_twos_misses_nothing():
+    assert only([image(2.0 * n, echo_number=2 * n) for n in (1, 2, 3, 4)]).status is GroupStatus.COMPLETE
+
+
+def test_a_damaged_image_of_the_series_is_not_forgotten():
+    images = grid(slices=(0.0,))
+    (group,) = assemble(images, RULES, {"1.2.3.1": ["damaged: (0018,0081) EchoTime is empty"]})
+    assert (group.status, group.reason.code) == (GroupStatus.INCOMPLETE, "damaged-images")
+    assert "1 image of this series cannot be used: (0018,0081) EchoTime is empty" in group.reason.sentence
+    assert group.stack is None
+
+
+def test_a_damaged_image_is_no_echo_where_all_that_were_announced_are_there():
+    images = grid(slices=(0.0,), promised_echoes=4)
+    (group,) = assemble(images, RULES, {"1.2.3.1": ["damaged: (0028,0010) Rows is missing"]})
+    assert group.status is GroupStatus.COMPLETE

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
@@ -495,6 +496,8 @@ def test_a_component_number_that_cannot_be_read_is_damage_and_not_a_magnitude(re
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66"}, "not-an-mr-image", "Raw Data Storage"),
         ({"SOPClassUID": "1.3.46.670589.11.0.0.12.4"}, "private-sop-class", "1.3.46.670589.11.0.0.12.4"),
         ({"EchoTime": "-4.6"}, "damaged", "(0018,0081) EchoTime is '-4.6'"),
+        ({"EchoTime": "4600"}, "damaged", "EchoTime is '4600', which is not within the repetition time of 120 ms"),
+        ({"EchoTime": "0.0046"}, "damaged", "EchoTime is '0.0046', milliseconds were expected"),
         ({"ImagePositionPatient": None}, "damaged", "(0020,0032) ImagePositionPatient is missing"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "damaged", "ImageOrientationPatient"),
         ({"PixelSpacing": [0, 1]}, "damaged", "PixelSpacing"),
@@ -535,6 +538,54 @@ def test_bytes_that_are_no_dicom_object_say_so(tmp_path, content):
     path = tmp_path / "something"
     path.write_bytes(content)
     assert read(path).reason.code in {"not-dicom", "damaged"}
+
+
+# --- what the standard lets be ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("surplus", [2, 14])
+def test_surplus_bytes_after_the_pixels_are_no_damage(image, surplus):
+    assert image(dataset(PixelData=bytes(32 + surplus))).echo_time_ms == 4.6
+
+
+@pytest.mark.parametrize("syntax", NATIVE[:3])
+@pytest.mark.parametrize("source", [dataset, enhanced])
+def test_a_bare_data_set_is_read_like_a_file(written, tmp_path, source, syntax):
+    whole = written(source(), syntax)
+    dataset_at = dcmread(whole).file_meta.FileMetaInformationGroupLength + 144
+    bare = tmp_path / "bare"
+    bare.write_bytes(whole.read_bytes()[dataset_at:])
+    with_file, without = read(whole), read(bare)
+    assert without.reason is None
+    assert [one.echo_time_ms for one in without.images] == [one.echo_time_ms for one in with_file.images]
+    assert without.sop_instance_uid == with_file.sop_instance_uid
+
+
+def test_a_file_that_lacks_only_its_preamble_is_read(written, tmp_path):
+    headless = tmp_path / "headless"
+    headless.write_bytes(written(dataset()).read_bytes()[132:])
+    assert len(read(headless).images) == 1
+
+
+def test_text_is_not_called_a_damaged_object(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("Dear colleague, " * 100)
+    assert "does not begin as a data set does" in read(path).reason.sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "stated", "component"),
+    [
+        (["ORIGINAL", "PRIMARY", "T2_STAR", "NONE"], "MAGNITUDE", Component.MAGNITUDE),
+        (["ORIGINAL", "PRIMARY", "T2_STAR", "NONE"], None, Component.DERIVED),
+        (["DERIVED", "PRIMARY", "T2_STAR", "NONE"], "MAGNITUDE", Component.DERIVED),
+        (["ORIGINAL", "PRIMARY", "T2_STAR", "T2_STAR"], "MAGNITUDE", Component.DERIVED),
+        (["ORIGINAL", "PRIMARY", "R2_STAR", "NONE"], "MAGNITUDE", Component.DERIVED),
+    ],
+)
+def test_a_contrast_of_a_frame_type_is_no_map_where_the_component_is_stated(image, words, stated, component):
+    made = dataset(ImageType=words, ComplexImageComponent=stated, Manufacturer="Esaote")
+    assert image(made).component is component
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -687,3 +738,31 @@ def test_four_thousand_headers_are_read_within_ten_seconds_of_processor_time(wri
     for _ in range(400):
         read(path)
     assert (time.process_time() - began) * 10 < 10
+
+
+# --- attributes against words -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"SequenceName": "iron_gre", "ScanningSequence": "GR"}, SequenceKind.GRADIENT_ECHO),
+        ({"SequenceName": "ir_fl2d", "ScanningSequence": "GR"}, SequenceKind.GRADIENT_ECHO),
+        ({"SequenceName": "diff_te_gre", "ScanningSequence": "GR"}, SequenceKind.GRADIENT_ECHO),
+        ({"SequenceName": "sepia", "EchoPlanarPulseSequence": "NO"}, SequenceKind.GRADIENT_ECHO),
+        ({"SequenceName": "*ir2d", "ScanningSequence": None}, SequenceKind.INVERSION_RECOVERY),
+        ({"SequenceName": "iron_gre", "ScanningSequence": None}, SequenceKind.GRADIENT_ECHO),
+        ({"SequenceName": "fl2d", "ScanningSequence": ["GR", "IR"]}, SequenceKind.INVERSION_RECOVERY),
+        ({"SequenceName": "dwi_x", "ScanningSequence": ["EP", "SE"]}, SequenceKind.DIFFUSION),
+    ],
+)
+def test_a_name_decides_only_where_no_attribute_does(image, changes, kind):
+    assert image(dataset(**changes)).sequence_kind is kind
+
+
+def test_a_private_encoding_is_called_one(written):
+    path = written(dataset())
+    content = path.read_bytes()
+    standard, private_one = b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.2\0\0"
+    path.write_bytes(content.replace(standard, private_one, 1))
+    assert "a private encoding" in read(path).reason.sentence

@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from dicomnode import pixels
 from dicomnode.config import GroupingSettings
-from dicomnode.errors import UndecodablePixels
+from dicomnode.errors import Implausible, UndecodablePixels
 from dicomnode.group import assemble
 from dicomnode.header import read
 
@@ -186,6 +186,66 @@ def test_a_philips_scale_that_differs_between_echoes_does_not_bend_the_decay(sta
         block = source.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
         block.add_new(0x0E, "FL", float(scales[n % 3]))
     np.testing.assert_allclose(pixels.load(stack_of(sources)), decay(), rtol=1e-6)
+
+
+def philips(stored, slopes, scales):
+    """Classic Philips images whose rescale slope and private scale slope (None: absent) are those of their echo."""
+    for s in range(2):
+        for e in range(3):
+            source = classic(stored[s, :, :, e].copy(), s, e, RescaleSlope=str(slopes[e]), RescaleIntercept="0")
+            source.Manufacturer, source.ImageType = "Philips", ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"]
+            if scales[e] is not None:
+                block = source.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+                block.add_new(0x0E, "FL", float(scales[e]))
+            yield source
+
+
+def test_a_display_slope_that_differs_between_echoes_does_not_bend_what_one_scale_says(stack_of):
+    stored = decay()
+    loaded = pixels.load(stack_of(list(philips(stored, (1.0, 0.5, 0.25), (2.0, 2.0, 2.0)))))
+    np.testing.assert_allclose(loaded, stored / 2.0, rtol=1e-6)
+
+
+def test_one_display_slope_compares_where_some_echoes_lack_the_private_scale(stack_of):
+    loaded = pixels.load(stack_of(list(philips(decay(), (1.5, 1.5, 1.5), (2.0, None, None)))))
+    np.testing.assert_allclose(loaded, decay() * 1.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scales", [(2.0, 2.0, None), (2.0, 2.0, 0.0)])
+def test_two_units_in_one_decay_are_refused(stack_of, scales):
+    stack = stack_of(list(philips(decay(), (1.0, 0.5, 0.25), scales)))
+    with pytest.raises(Implausible, match="2 of 6 images lack the private scale slope") as caught:
+        pixels.load(stack)
+    assert caught.value.code == "scales-differ"
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding", "more"),
+    [
+        (np.uint16, 65535, {}),
+        (np.int16, -2000, {}),
+        (np.uint16, 60000, {"PixelPaddingRangeLimit": 65535}),
+    ],
+)
+def test_padding_is_no_signal(stack_of, kind, padding, more):
+    values = decay(kind)
+    values[:, :8] = padding if not more else 64000
+    sources = all_images(values, PixelRepresentation=int(kind is np.int16))
+    vr = "SS" if kind is np.int16 else "US"
+    for source in sources:
+        source.add_new("PixelPaddingValue", vr, padding)
+        for keyword, value in more.items():
+            source.add_new(keyword, vr, value)
+    loaded = pixels.load(stack_of(sources))
+    assert not loaded[:, :8].any()
+    np.testing.assert_array_equal(loaded[:, 8:], values[:, 8:])
+
+
+def test_surplus_bytes_change_no_value(stack_of):
+    sources = all_images(decay())
+    for source in sources:
+        source.PixelData += bytes(512)
+    np.testing.assert_array_equal(pixels.load(stack_of(sources)), decay())
 
 
 def test_frames_of_an_enhanced_object_go_to_their_cells_each_with_its_own_slope(stack_of):

@@ -1,0 +1,104 @@
+"""Whether the values of a stack can be those of a decay at all, before anything is fitted to them.
+
+Each check was tried on every real series at hand, where none may fire; ``docs/dialects.md`` says what each is for.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicomnode.errors import Implausible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Signal = NDArray[np.float32]
+
+SHORTEST_MS, LONGEST_MS = 0.5, 500.0  # that the last echo of a train may have
+MOST_NEGATIVE = 0.01  # of the values, where they are magnitudes
+CLEARLY = 0.005  # of the largest value, below zero
+SAME_MAXIMUM = 0.002  # relative, between the echoes of a slice: a decaying image does not keep its brightest voxel
+FEWEST_STRETCHED = 3  # echoes from which on that is no chance
+FEW_AT_TOP = 8  # voxels of an image that reach the largest value: more of them are clipped
+DARK = 25  # percentile: air, whose noise is the same in every echo unless each was scaled anew
+GROWN = 1.05  # times the mean of the air in the first echo
+TISSUE = 0.2  # of the 99th percentile of the first echo
+FEWEST_TISSUE = 100  # voxels
+BRIGHTER = 1.05  # ratio of an echo to the one before that nine voxels of ten exceed: fat beats, but not everywhere
+
+
+def check(signal: Signal, echo_times_ms: tuple[float, ...]) -> None:
+    """Raise Implausible, with code and figures, where ``signal`` (slices, K, L, M) cannot be a decay's magnitudes."""
+    for code, sentence in (found for rule in _RULES for found in rule(signal, echo_times_ms)):
+        raise Implausible(sentence, code)
+
+
+def _train(_signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    if times[-1] > LONGEST_MS or times[-1] < SHORTEST_MS:
+        yield "echo-times", f"echo times of {times[0]:g} to {times[-1]:g} ms are none of a gradient echo train"
+
+
+def _negative(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    largest = float(np.max(signal, initial=0.0))
+    share = float(np.mean(signal < -CLEARLY * largest)) if signal.size else 0.0
+    if share > MOST_NEGATIVE:
+        yield "not-magnitude", f"{share:.0%} of the values lie below zero: no magnitudes, but a real part or a phase"
+
+
+def _stretched(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    if signal.shape[-1] < FEWEST_STRETCHED:
+        return
+    largest = signal.max(axis=(1, 2))
+    spread = np.ptp(largest, axis=1) / np.maximum(largest.max(axis=1), 1e-9)
+    if not bool(np.all(spread < SAME_MAXIMUM)) or largest.max() <= 0:
+        return
+    few = bool(np.median(np.count_nonzero(signal == largest[:, None, None], axis=(1, 2))) <= FEW_AT_TOP)
+    if few or _air_grows(signal):
+        yield (
+            "stretched",
+            f"the brightest voxel of every echo has the same value ({largest.max():g}): each image was scaled on its "
+            "own, and intensities do not compare between echoes",
+        )
+
+
+def _air_grows(signal: Signal) -> bool:
+    """Whether noise rises from echo to echo: fat near a coil may be clipped throughout, and its scan be sound."""
+    mean = signal.mean(axis=-1)  # of all echoes: what is dark in one by chance is no darker in the next
+    means = signal[mean <= np.percentile(mean, DARK)].mean(axis=0)
+    return bool(means[0] > 0 and means[-1] > GROWN * means[0])
+
+
+def _copied(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    for echo, (before, here) in enumerate(pairwise(np.moveaxis(signal, -1, 0)), 2):
+        if before.any() and np.array_equal(before, here):
+            yield "same-pixels", f"echo {echo} ({times[echo - 1]:g} ms) holds the same pixels as echo {echo - 1}"
+
+
+def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    first = signal[..., 0]
+    tissue = first > TISSUE * np.percentile(first, 99)
+    if tissue.sum() < FEWEST_TISSUE:
+        return
+    values = signal[tissue].astype(np.float64)
+    for echo in range(1, values.shape[1]):
+        least, ratio = np.percentile(values[:, echo] / np.maximum(values[:, echo - 1], 1e-9), [10, 50])
+        if least > BRIGHTER:
+            yield (
+                "brighter-echo",
+                f"echo {echo + 1} ({times[echo]:g} ms) is {ratio:.1f} times as bright as the one before: it is no echo "
+                "but a combined or another scan's image",
+            )
+
+
+_RULES: tuple[Callable[[Signal, tuple[float, ...]], Iterator[tuple[str, str]]], ...] = (
+    _train,
+    _negative,
+    _stretched,
+    _copied,
+    _brighter,
+)

@@ -1,0 +1,91 @@
+"""Values that cannot be those of a decay are refused by name before anything is fitted to them."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from dicomnode import plausible
+from dicomnode.errors import Implausible
+
+TIMES = (1.2, 2.6, 4.0, 5.4, 6.8, 8.2)
+
+
+def decay(rate=80.0, *, fat=0.0, seed=0):
+    """A bright rim that hardly decays around tissue that does, in noise; ``fat`` beats in the tissue."""
+    size, noise, slices = 48, 4.0, 2
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((size, size))
+    inside = np.hypot(rows - size / 2, columns - size / 2)
+    s0 = np.where(inside < size / 3, 600.0, np.where(inside < size / 2.2, 1000.0, 0.0))
+    rates = np.where(inside < size / 3, rate, 25.0)
+    beat = 1 - np.where(inside < size / 3, fat, 0.0)[..., None] * (1 - np.cos(2 * np.pi * np.array(TIMES) / 4.6))
+    clean = s0[..., None] * np.exp(-rates[..., None] * np.array(TIMES) / 1000) * beat
+    clean = np.stack([clean] * slices)
+    values = np.hypot(clean + rng.normal(0, noise, clean.shape), rng.normal(0, noise, clean.shape))
+    return np.rint(values).astype(np.float32)
+
+
+def code_of(signal, times=TIMES):
+    with pytest.raises(Implausible) as caught:
+        plausible.check(signal, times)
+    return caught.value.code, str(caught.value)
+
+
+@pytest.mark.parametrize("rate", [20.0, 80.0, 400.0, 1500.0])
+@pytest.mark.parametrize("fat", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_decay_is_one_however_fast_and_fat(rate, fat, seed):
+    plausible.check(decay(rate, fat=fat, seed=seed), TIMES)
+
+
+def test_a_scan_clipped_at_full_scale_is_still_a_decay():
+    plausible.check(np.minimum(decay(20.0) * 3, 2047.0), TIMES)
+
+
+def test_a_real_part_is_no_magnitude():
+    signal = decay()
+    turned = signal * np.cos(np.linspace(0, 3 * np.pi, signal.shape[2]))[None, None, :, None]
+    code, sentence = code_of(turned.astype(np.float32))
+    assert code == "not-magnitude"
+    assert "below zero" in sentence
+
+
+@pytest.mark.parametrize("percentile", [100.0, 99.0])
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+def test_images_that_were_each_stretched_do_not_compare(percentile, top):
+    signal = decay()
+    highest = np.percentile(signal, percentile, axis=(1, 2), keepdims=True)
+    code, sentence = code_of(np.rint(np.minimum(signal / highest, 1.0) * top).astype(np.float32))
+    assert code == "stretched"
+    assert str(top) in sentence
+
+
+@pytest.mark.parametrize("place", [1, 3, 5])
+def test_a_root_of_squares_among_the_echoes_is_no_echo(place):
+    signal = decay()
+    combined = np.sqrt(np.mean(signal**2, axis=-1)) * 1.4
+    combined = np.maximum(combined, 1.2 * signal[..., place - 1])
+    times = tuple(sorted((*TIMES, TIMES[place] - 0.3)))
+    code, sentence = code_of(np.insert(signal, place, combined, axis=-1), times)
+    assert code == "brighter-echo"
+    assert f"echo {place + 1}" in sentence
+
+
+def test_an_echo_that_holds_the_pixels_of_the_one_before_is_none():
+    signal = decay()
+    signal[..., 3] = signal[..., 2]
+    code, sentence = code_of(signal)
+    assert code == "same-pixels"
+    assert "echo 4 (5.4 ms)" in sentence
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_echo_times_in_another_unit_are_none_of_a_train(unit):
+    code, _ = code_of(decay(), tuple(t * unit for t in TIMES))
+    assert code == "echo-times"
+
+
+def test_a_code_outlives_the_process_that_found_it():
+    fault = pickle.loads(pickle.dumps(Implausible("said", "stretched")))
+    assert (str(fault), fault.code) == ("said", "stretched")
