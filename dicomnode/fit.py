@@ -72,7 +72,7 @@ def fit(
 SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known
 _FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on each
 _FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each parameter more
-HIDDEN_FAT = 0.03  # signal fraction, within what is normal for a liver
+HIDDEN_FAT = (0.03, 0.2)  # signal fractions: within what is normal for a liver, and steatosis
 _WORTH_ASKING = 10.0  # ln of the odds
 _LITTLE = 1e-3  # of the first echo: data are never better known than that, whatever the number of voxels
 
@@ -130,7 +130,7 @@ class Sensitivity:
     noise: float  # when sigma and N are as wrong as they may be
     echoes: float | None  # jackknife deviation over the echoes: what no noise explains; None of too few
     richer: tuple[Richer, ...]  # models that the echoes can tell, the simpler first
-    hidden_fat: float  # if there is as much fat as a liver without steatosis may hold, and the echoes cannot tell
+    hidden_fat: tuple[float, float]  # if a little fat is there, or much, and these echoes cannot tell; 0 where they can
 
 
 def decay(
@@ -160,25 +160,29 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
     plain = _fit(median, times, noise)
     if plain is None:
-        return Sensitivity(0.0, None, (), 0.0)
+        return Sensitivity(0.0, None, (), (0.0, 0.0))
     wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
     fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
     by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
     moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
     one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
-    echoes, richer = _richer(one, plain, field_strength_t, max(n_voxels / _SHARED, 1.0))
-    told = any(model.name == "fat" for model in richer)
-    return Sensitivity(math.hypot(*moved), echoes, richer, 0.0 if told else _hidden_fat(one, plain, field_strength_t))
+    weight = max(n_voxels / _SHARED, 1.0)
+    echoes, richer = _richer(one, plain, field_strength_t, weight)
+    told = weight if any(model.name == "fat" for model in richer) else 0.0
+    little, much = (_hidden_fat(one, plain, field_strength_t, fat, told) for fat in HIDDEN_FAT)
+    return Sensitivity(math.hypot(*moved), echoes, richer, (little, much))
 
 
-def _hidden_fat(one: Magnitudes, plain: _Fit, field_t: float | None) -> float:
-    """How far a little fat moves the rate of one exponential with these echoes, relative."""
+def _hidden_fat(one: Magnitudes, plain: _Fit, field_t: float | None, fat: float, weight: float) -> float:
+    """How far so much fat moves the rate of one exponential with these echoes, relative; 0 where it would be seen."""
     if field_t is None:
         return 0.0
-    factor, _ = Model(field_t).shape(one.echo_times_ms, np.array([HIDDEN_FAT]))
+    factor, _ = Model(field_t).shape(one.echo_times_ms, np.array([fat]))
     clean = plain.s0 * np.exp(-plain.rate / 1000 * one.echo_times_ms) * factor / one.sigma
     expected, _ = expected_magnitude(clean, one.n_coils)
     found = fit_decay(replace(one, signal=expected * one.sigma), Model(), (plain.s0, plain.rate))
+    if found is not None and found.cost * weight > _WORTH_ASKING:
+        return 0.0
     return 1.0 if found is None else abs(found.rate_per_s / plain.rate - 1)
 
 

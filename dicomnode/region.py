@@ -202,7 +202,7 @@ def _rate(region: _Region, evidence: quality.Evidence) -> Estimate | None:
         joined=JOINED_VOXELS if maps.record.regularised else 1.0,
         moved_by_noise=evidence.moved_by_noise,
         moved_by_model=evidence.moved_by_model,
-        moved_by_fat=evidence.hidden_fat,
+        moved_by_fat=evidence.hidden_fat[0],
         field_t=region.images.stack.field_strength_t,
         covers=region.roi.covers,
         blocks=list(region.blocks()),

@@ -40,9 +40,9 @@ MOST_APART = 0.25  # of the rate: a slice that far from the region's median disa
 MOST_DISAGREEING = 0.25  # of the region's voxels in slices that disagree
 CLEAR_ECHOES = 3  # above twice the floor, for a rate without doubt
 LEAST_FIRST = 5.0  # sigma of the first echo
-UNSEEN = 0.007  # of the rate: what neither noise nor echoes show
-FIELD_PER_S_PER_T = 0.3  # faster decay by what air and the shim leave of the field, far from air: a standard deviation
-MUCH_HIDDEN = 0.02  # of the rate: how far fat that the echoes cannot tell may move it
+UNSEEN = 0.005  # of the rate: what neither noise nor echoes show
+FIELD_PER_S_PER_T = 0.2  # faster decay by what air and the shim leave of the field, far from air: a standard deviation
+MUCH_HIDDEN, MOST_HIDDEN = 0.03, 0.15  # of the rate: how far fat that the echoes cannot tell may move it: a word, doubt
 LIKELY_T = 1.5  # where the field is not told
 WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
 _QUANTILE = 1.96
@@ -82,7 +82,7 @@ class Evidence:
     moved_by_noise: float
     moved_by_echoes: float | None  # None of too few echoes to leave one out
     richer: tuple[Richer, ...]  # the simpler first
-    hidden_fat: float  # how far a little fat that the echoes cannot tell would move the rate
+    hidden_fat: tuple[float, float]  # how far a little fat, or 20 %, would move the rate where the echoes tell neither
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
@@ -197,8 +197,9 @@ def _richer(e: Evidence) -> Iterator[Flag]:
         yield _info(code, f"{what} and allowed for: it moves R2* by {seen.shift:+.0%}{plain}")
     if feared is not None and abs(feared) > MOST_FAT:
         yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {feared:+.0%}")
-    elif e.hidden_fat > MUCH_HIDDEN:
-        yield _info("fat-untold", f"these echoes cannot tell fat: a little of it would move R2* by {e.hidden_fat:.0%}")
+    elif max(e.hidden_fat) > MUCH_HIDDEN:
+        grade = _low if e.hidden_fat[1] > MOST_HIDDEN else _info
+        yield grade("fat-untold", f"these echoes cannot tell fat: 20 % of it would move R2* by {e.hidden_fat[1]:.0%}")
 
 
 def _mixture(e: Evidence) -> Iterator[Flag]:

@@ -64,6 +64,6 @@ def test_one_exponential_is_left_alone():
 def test_echoes_that_cannot_tell_fat_say_what_a_little_of_it_would_do():
     opposed_and_in_phase, in_phase_only = evidence(60.0, OUT_AND_IN), evidence(60.0, WHOLE_TURNS, field_t=3.0)
     assert not any(one.knows_fat for one in (*opposed_and_in_phase.richer, *in_phase_only.richer))
-    assert opposed_and_in_phase.hidden_fat > quality.MUCH_HIDDEN
-    assert in_phase_only.hidden_fat < 0.01
-    assert evidence(60.0).hidden_fat == 0.0
+    assert opposed_and_in_phase.hidden_fat[1] > quality.MOST_HIDDEN
+    assert max(in_phase_only.hidden_fat) < 0.02
+    assert evidence(60.0).hidden_fat == (0.0, 0.0)

@@ -36,7 +36,7 @@ GOOD = quality.Evidence(
     moved_by_noise=0.001,
     moved_by_echoes=0.001,
     richer=(quality.Richer("fat", 0.001, 0.001, 0.1), quality.Richer("alternation", 0.001, 0.001, 0.1)),
-    hidden_fat=0.0,
+    hidden_fat=(0.0, 0.0),
     mixed=0.05,
     classes=0.64,
     disagreeing=0.0,
@@ -90,6 +90,7 @@ def test_what_makes_a_number_wrong_forbids_it(changes, code):
         ({"coils_source": "unknown"}, "coils"),
         ({"coils_source": "decays"}, "coils"),
         ({"converged": False}, "not-converged"),
+        ({"hidden_fat": (0.03, 0.2)}, "fat-untold"),
     ],
 )
 def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
@@ -105,7 +106,7 @@ def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
         ({"plain_r2star_per_s": 85.0}, "noise-correction"),
         ({"plain_r2star_per_s": 115.0}, "noise-correction"),
         ({"noise_confidence": "low"}, "noise-uncertain"),
-        ({"hidden_fat": 0.05}, "fat-untold"),
+        ({"hidden_fat": (0.01, 0.1)}, "fat-untold"),
     ],
 )
 def test_what_takes_nothing_away_is_told(changes, code):
