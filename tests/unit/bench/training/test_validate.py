@@ -9,6 +9,7 @@ def judged(confidence=0.95, *, absent=False, inside=0.99, dice=0.96, rate_error=
         meta={"t2star_ms": t2star_ms, "plane": "axial", "scene": "abdomen", "field_t": 1.5, "seed": 1, "snr": 50.0},
         liver=not absent,
         absent=absent,
+        lies=False,
         slice_numbers=np.zeros((1, 3)),
         slice_good=np.array([not absent]),
         series_numbers=np.zeros(3),
