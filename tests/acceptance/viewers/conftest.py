@@ -87,7 +87,10 @@ class Study:
         masks = [measured, fitted & ~measured]
         if self.truth is not None:
             masks += [self.truth.regions[name].mask for name in ("lesion", "spleen")]
-        return [deepest(mask, self.shown, among=mask & self.even) for mask in masks]
+        # A slice whose outline is doubtful holds nothing that was measured.
+        there = [mask for mask in masks if (mask & self.even)[self.shown].any()]
+        assert there
+        return [deepest(mask, self.shown, among=mask & self.even) for mask in there]
 
     @property
     def even(self) -> NDArray[np.bool_]:
