@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import dicomnode
-from dicomnode.model import DecayCurve, FitRecord, Maps
+from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.decay import Decay, Magnitudes, Model, fit_decay
 from solver.model import tells_fat
@@ -114,23 +114,13 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Richer:
-    """What a richer model makes of a decay, beside one exponential."""
-
-    name: str  # "fat", "alternation", "fat and alternation"
-    shift: float  # of the rate, over that of one exponential
-    echoes: float | None  # jackknife deviation of its rate over the echoes; None where it needs every one of them
-    evidence: float  # by how much it is the likelier, ln of the ratio for the whole region
-
-
-@dataclass(frozen=True, slots=True)
 class Sensitivity:
     """How far the rate of a decay moves by what is not known of it, each over the rate."""
 
     noise: float  # when sigma and N are as wrong as they may be
     echoes: float | None  # jackknife deviation over the echoes: what no noise explains; None of too few
-    richer: tuple[Richer, ...]  # models that the echoes can tell, the simpler first
-    hidden_fat: tuple[float, float]  # if a little fat is there, or much, and these echoes cannot tell; 0 where they can
+    richer: tuple[RicherModel, ...]  # models that the echoes can tell, the simpler first
+    hidden_fat: tuple[HiddenFat, ...]  # of each fraction that is asked for, a little first
 
 
 def decay(
@@ -160,7 +150,7 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
     plain = _fit(median, times, noise)
     if plain is None:
-        return Sensitivity(0.0, None, (), (0.0, 0.0))
+        return Sensitivity(0.0, None, (), ())
     wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
     fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
     by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
@@ -168,16 +158,18 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
     weight = max(n_voxels / _SHARED, 1.0)
     echoes, richer = _richer(one, plain, field_strength_t, weight)
-    told = weight if any(model.name == "fat" for model in richer) else 0.0
-    little, much = (_hidden_fat(one, plain, field_strength_t, fat, told) for fat in HIDDEN_FAT)
-    return Sensitivity(math.hypot(*moved), echoes, richer, (little, much))
+    told = weight if any(model.fat for model in richer) else 0.0
+    hidden = (
+        ()
+        if field_strength_t is None
+        else tuple(HiddenFat(fat, _hidden_shift(one, plain, Model(field_strength_t), fat, told)) for fat in HIDDEN_FAT)
+    )
+    return Sensitivity(math.hypot(*moved), echoes, richer, hidden)
 
 
-def _hidden_fat(one: Magnitudes, plain: _Fit, field_t: float | None, fat: float, weight: float) -> float:
+def _hidden_shift(one: Magnitudes, plain: _Fit, model: Model, fat: float, weight: float) -> float:
     """How far so much fat moves the rate of one exponential with these echoes, relative; 0 where it would be seen."""
-    if field_t is None:
-        return 0.0
-    factor, _ = Model(field_t).shape(one.echo_times_ms, np.array([fat]))
+    factor, _ = model.shape(one.echo_times_ms, np.array([fat]))
     clean = plain.s0 * np.exp(-plain.rate / 1000 * one.echo_times_ms) * factor / one.sigma
     expected, _ = expected_magnitude(clean, one.n_coils)
     found = fit_decay(replace(one, signal=expected * one.sigma), Model(), (plain.s0, plain.rate))
@@ -208,32 +200,32 @@ def _jackknife(one: Magnitudes, model: Model, found: Decay) -> float | None:
 
 def _richer(
     one: Magnitudes, start: _Fit, field_t: float | None, weight: float
-) -> tuple[float | None, tuple[Richer, ...]]:
+) -> tuple[float | None, tuple[RicherModel, ...]]:
     """Jackknife deviation of one exponential; what richer models say, each of as many independent voxels as weigh."""
     plain = fit_decay(one, Model(), (start.s0, start.rate))
     if plain is None:
         return None, ()
     said = []
-    for name, model in _models(one.echo_times_ms, field_t).items():
+    for model in _models(one.echo_times_ms, field_t):
         found = fit_decay(one, model, (plain.s0, plain.rate_per_s))
         if found is None:
             continue
         evidence = (plain.cost - found.cost) * weight
         # What is no likelier than one exponential is not asked how well it is told.
         echoes = _jackknife(one, model, found) if evidence > _WORTH_ASKING else None
-        said.append(Richer(name, found.rate_per_s / plain.rate_per_s - 1, echoes, evidence))
+        knows = (model.fat_at_t is not None, model.signs is not None)
+        said.append(RicherModel(*knows, found.rate_per_s / plain.rate_per_s - 1, echoes, evidence))
     return _jackknife(one, Model(), plain), tuple(said)
 
 
-def _models(times: NDArray[np.float64], field_t: float | None) -> dict[str, Model]:
-    """The models that so many echoes, so spaced, can tell."""
+def _models(times: NDArray[np.float64], field_t: float | None) -> tuple[Model, ...]:
+    """The models that so many echoes, so spaced, can tell; the simpler first."""
     if len(times) < _FEWEST_FOR_RICHER:
-        return {}
+        return ()
     signs: NDArray[np.float64] = np.where(np.arange(len(times)) % 2, -1.0, 1.0)
-    found = {"fat": Model(field_t), "alternation": Model(None, signs), "fat and alternation": Model(field_t, signs)}
     if field_t is None or not tells_fat(times, field_t):
-        return {"alternation": found["alternation"]}
-    return found
+        return (Model(None, signs),)
+    return (Model(field_t), Model(None, signs), Model(field_t, signs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,25 @@ class Maps:
 
 
 @dataclass(frozen=True, slots=True)
+class RicherModel:
+    """What a model that knows more than one exponential makes of a region's decay."""
+
+    fat: bool  # knows fat beside water
+    alternation: bool  # knows a factor between odd and even echoes
+    shift: float  # of the rate, over that of one exponential
+    echoes: float | None  # jackknife deviation of its rate over the echoes; None where it needs every one of them
+    evidence: float  # by how much it is the likelier, ln of the ratio for the whole region
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenFat:
+    """What fat that the echoes cannot tell would do."""
+
+    fraction: float  # of the signal
+    shift: float  # of the rate, relative, either way; 0 where so much would be seen
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Distribution of one quantity over the valid voxels of a region; sd is the sample standard deviation."""
 

@@ -34,7 +34,9 @@ BRIGHTER = 1.05  # ratio of an echo to the one before that nine voxels of ten ex
 
 def check(signal: Signal, echo_times_ms: tuple[float, ...]) -> None:
     """Raise Implausible, with code and figures, where ``signal`` (slices, K, L, M) cannot be a decay's magnitudes."""
-    for code, sentence in (found for rule in _RULES for found in rule(signal, echo_times_ms)):
+    found = next((one for rule in _RULES for one in rule(signal, echo_times_ms)), None)
+    if found is not None:
+        code, sentence = found
         raise Implausible(sentence, code)
 
 
@@ -84,7 +86,7 @@ def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, s
     tissue = first > TISSUE * np.percentile(first, 99)
     if tissue.sum() < FEWEST_TISSUE:
         return
-    values = signal[tissue].astype(np.float64)
+    values = signal[tissue]
     for echo in range(1, values.shape[1]):
         least, ratio = np.percentile(values[:, echo] / np.maximum(values[:, echo - 1], 1e-9), [10, 50])
         if least > BRIGHTER:

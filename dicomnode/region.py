@@ -145,9 +145,9 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
 
 def _incomplete(stack: EchoStack) -> tuple[Flag, ...]:
     """What is missing of the scan that the number is from."""
-    return (Flag("incomplete", Grade.LOW_CONFIDENCE, f"of an incomplete scan: {stack.incomplete}"),) * bool(
-        stack.incomplete
-    )
+    if not stack.incomplete:
+        return ()
+    return (Flag("incomplete", Grade.LOW_CONFIDENCE, f"of an incomplete scan: {stack.incomplete}"),)
 
 
 def _empty(roi: Roi) -> RoiMeasurement:
@@ -177,7 +177,7 @@ def _evidence(region: _Region) -> quality.Evidence:
         unexplained=left,
         moved_by_noise=moved.noise,
         moved_by_echoes=moved.echoes,
-        richer=tuple(quality.Richer(one.name, one.shift, one.echoes, one.evidence) for one in moved.richer),
+        richer=moved.richer,
         hidden_fat=moved.hidden_fat,
         mixed=quality.spread(rates, deviations) if any_valid else 0.0,
         classes=quality.two_classes(rates),
@@ -202,7 +202,7 @@ def _rate(region: _Region, evidence: quality.Evidence) -> Estimate | None:
         joined=JOINED_VOXELS if maps.record.regularised else 1.0,
         moved_by_noise=evidence.moved_by_noise,
         moved_by_model=evidence.moved_by_model,
-        moved_by_fat=evidence.hidden_fat[0],
+        moved_by_fat=evidence.moved_by_fat,
         field_t=region.images.stack.field_strength_t,
         covers=region.roi.covers,
         blocks=list(region.blocks()),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dicomnode.measure.liver.network import Network
 
-NAME, VERSION = "liver-unet", "1.0"
+NAME, VERSION = "liver-unet", "1.1"
 SAMPLES = 15_000
 STEPS = 30_000
 EXAMS = 420  # for calibration

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicomnode import analyse, pixels
+from dicomnode import analyse, pixels, plausible
 from dicomnode.compare import body, methods, scanner
 from dicomnode.compare.methods import METHODS, REFERENCE
 from dicomnode.region import statistics
@@ -67,6 +67,7 @@ def compare(
 ) -> tuple[Compared, Images]:
     """Fit a stack by ADMM and by each of ``chosen``; ``study`` are all images of its study. Raises NodeError."""
     signal = pixels.load(stack)
+    plausible.check(signal, stack.echo_times_ms)
     methods.warm_up(signal, stack, settings.fit)
     fits = {}
     for key in (REFERENCE, *(key for key in METHODS if key in chosen and key != REFERENCE)):

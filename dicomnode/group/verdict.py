@@ -265,8 +265,7 @@ def _damaged(scan: Scan, table: Table, damaged: Damaged) -> Reason | None:
     whys = [why for uid in sorted(scan.series) for why in damaged.get(uid, ())]
     if not whys:
         return None
-    said = whys[0].removeprefix("damaged: ")
-    return Reason("damaged-images", f"{_number(len(whys), 'image')} of this series cannot be used: {said}")
+    return Reason("damaged-images", f"{_number(len(whys), 'image')} of this series cannot be used; {whys[0]}")
 
 
 def _missing_images(holes: Sequence[tuple[int, int]], table: Table) -> Reason | None:

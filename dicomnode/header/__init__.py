@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,14 @@ from dicomnode.header.frames import Subject, images_of
 from dicomnode.model import Encoding, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from dicomnode.header.dataset import Parsed
     from dicomnode.header.elements import Elements
     from dicomnode.model import EchoImage
 
-__all__ = ["REASONS", "Header", "read"]
+__all__ = ["REASONS", "Header", "damaged", "read"]
 
 REASONS = {
     "not-dicom": "the file is not a DICOM object",
@@ -59,6 +61,15 @@ class Header:
         if self.reason is None or self.reason.code != "damaged" or self.sop_class_uid not in _IMAGE_CLASSES:
             return None
         return self.reason.sentence if self.series_instance_uid else None
+
+
+def damaged(headers: Iterable[Header]) -> dict[str, list[str]]:
+    """Why images cannot be used, by the series they are of."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in headers:
+        if one.damaged is not None:
+            found[one.series_instance_uid].append(one.damaged)
+    return dict(found)
 
 
 def read(path: Path) -> Header:

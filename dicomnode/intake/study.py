@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,15 +56,6 @@ class Markers:
 def images(study: Study) -> list[EchoImage]:
     """Every echo image of a study."""
     return [image for found in study.headers.values() for image in found.images]
-
-
-def damaged(study: Study) -> dict[str, list[str]]:
-    """Why images of a study cannot be used, by series."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for _, one in sorted(study.headers.items()):
-        if one.damaged is not None:
-            found[one.series_instance_uid].append(one.damaged)
-    return dict(found)
 
 
 def arrival(candidate: Group, study: Study, markers: Markers, *, receiving: bool) -> Arrival:

@@ -168,7 +168,8 @@ class Watcher:
         old = self._record(study_uid)
         groups: dict[str, Any] = {}
         deadlines = []
-        for candidate in group.assemble(studies.images(study), self._rules, studies.damaged(study)):
+        damaged = header.damaged(one for _, one in sorted(study.headers.items()))
+        for candidate in group.assemble(studies.images(study), self._rules, damaged):
             before = old["groups"].get(candidate.group_id) or {}
             arrival = studies.arrival(candidate, study, markers, receiving=receiving)
             started = before.get("started") == studies.sources(

@@ -24,7 +24,7 @@ class JobStatus(StrEnum):
     DELIVERING = "delivering"
     DONE = "done"
     FAILED = "failed"
-    REFUSED = "refused"  # a drawing that cannot be measured: a person can draw it again; nothing here is broken
+    REFUSED = "refused"  # values or a drawing that cannot be measured: nothing here is broken, and a person can cure it
 
     @property
     def is_end(self) -> bool:

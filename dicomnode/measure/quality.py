@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicomnode.model import DecayCurve
+    from dicomnode.model import DecayCurve, HiddenFat, RicherModel
 
 MOST_INVALID, MUCH_INVALID = 0.5, 0.1  # of a region's voxels: no number, doubt
 MOST_CLIPPED = 0.05  # of a region's voxels at full scale
@@ -51,24 +51,6 @@ _IQR = 1.349  # of a normal distribution, in its standard deviations
 
 
 @dataclass(frozen=True, slots=True)
-class Richer:
-    """What a richer model says of a decay: the move of the rate, its own jackknife deviation, ln of the odds."""
-
-    name: str  # "fat", "alternation", "fat and alternation"
-    shift: float
-    echoes: float | None
-    evidence: float
-
-    @property
-    def knows_fat(self) -> bool:
-        """Whether fat is in it."""
-        return FAT in self.name
-
-
-FAT = "fat"
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of a region's decay; shares are fractions of its voxels, moves fractions of its rate."""
 
@@ -81,8 +63,8 @@ class Evidence:
     unexplained: float | None  # reduced chi-square of the residuals
     moved_by_noise: float
     moved_by_echoes: float | None  # None of too few echoes to leave one out
-    richer: tuple[Richer, ...]  # the simpler first
-    hidden_fat: tuple[float, float]  # how far a little fat, or 20 %, would move the rate where the echoes tell neither
+    richer: tuple[RicherModel, ...]  # the simpler first
+    hidden_fat: tuple[HiddenFat, ...]  # a little first
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
@@ -97,7 +79,7 @@ class Evidence:
         return sum(value > 2.0 * self.decay.noise_floor for value in self.decay.signal)
 
     @property
-    def seen(self) -> Richer | None:
+    def seen(self) -> RicherModel | None:
         """The richer model that explains what one exponential does not, so well that its rate is the better one.
 
         Every model is tried on every train that lacks one echo. Noise and ghosts move all of them; fat moves only those
@@ -129,13 +111,18 @@ class Evidence:
         return math.hypot(seen.echoes or 0.0, apart / (1 + seen.shift))
 
     @property
+    def moved_by_fat(self) -> float:
+        """How far the rate moves with as much fat as every liver may hold, where the echoes cannot tell."""
+        return self.hidden_fat[0].shift if self.hidden_fat else 0.0
+
+    @property
     def feared_fat(self) -> float | None:
         """How far fat may move the rate that is reported, where it is likely and not told well."""
         seen = self.seen
-        if seen is not None and seen.knows_fat:
+        if seen is not None and seen.fat:
             return None
         known, shift = (0.0, 0.0) if seen is None else (seen.evidence, seen.shift)
-        feared = [one.shift - shift for one in self.richer if one.knows_fat and one.evidence - known > LIKELY_FAT]
+        feared = [one.shift - shift for one in self.richer if one.fat and one.evidence - known > LIKELY_FAT]
         return max(feared, key=abs, default=None)
 
 
@@ -180,26 +167,29 @@ def _residuals(e: Evidence) -> Iterator[Flag]:
 
 
 _ALLOWED_FOR = {
-    "fat": ("fat-corrected", "fat is seen"),
-    "alternation": (
+    (True, False): ("fat-corrected", "fat is seen"),
+    (False, True): (
         "alternation-corrected",
         "odd and even echoes differ by a factor, as a read-out to and fro does it",
     ),
-    "fat and alternation": ("fat-corrected", "fat is seen, and a factor between odd and even echoes"),
+    (True, True): ("fat-corrected", "fat is seen, and a factor between odd and even echoes"),
 }
 
 
 def _richer(e: Evidence) -> Iterator[Flag]:
     seen, feared = e.seen, e.feared_fat
     if seen is not None and abs(seen.shift) > TOLD:
-        code, what = _ALLOWED_FOR[seen.name]
+        code, what = _ALLOWED_FOR[seen.fat, seen.alternation]
         plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
         yield _info(code, f"{what} and allowed for: it moves R2* by {seen.shift:+.0%}{plain}")
     if feared is not None and abs(feared) > MOST_FAT:
         yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {feared:+.0%}")
-    elif max(e.hidden_fat) > MUCH_HIDDEN:
-        grade = _low if e.hidden_fat[1] > MOST_HIDDEN else _info
-        yield grade("fat-untold", f"these echoes cannot tell fat: 20 % of it would move R2* by {e.hidden_fat[1]:.0%}")
+        return
+    worst = max(e.hidden_fat, key=lambda one: one.shift, default=None)
+    if worst is not None and worst.shift > MUCH_HIDDEN:
+        grade = _low if worst.shift > MOST_HIDDEN else _info
+        sentence = f"these echoes cannot tell fat: {worst.fraction:.0%} of it would move R2* by {worst.shift:.0%}"
+        yield grade("fat-untold", sentence)
 
 
 def _mixture(e: Evidence) -> Iterator[Flag]:

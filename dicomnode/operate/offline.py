@@ -88,7 +88,7 @@ def _read(
 ) -> tuple[dict[str, list[EchoImage]], dict[str, list[str]], list[dict[str, Any]]]:
     """Sort what the files hold: echo images by study, what is damaged by series, and what is no image by reason."""
     studies: dict[str, list[EchoImage]] = defaultdict(list)
-    damaged: dict[str, list[str]] = defaultdict(list)
+    unusable: list[header.Header] = []
     others: dict[tuple[str, str], int] = defaultdict(int)
     first: dict[str, Path] = {}
     for number, path in enumerate(files, 1):
@@ -100,12 +100,11 @@ def _read(
                 studies[image.study_instance_uid].append(image)
         if found.reason is not None:
             others[found.reason.code, found.reason.sentence] += 1
-        if found.damaged is not None:
-            damaged[found.series_instance_uid].append(found.damaged)
+            unusable.append(found)
         if number % 100 == 0 or number == len(files):
             progress(f"read {number} of {len(files)} files")
     counted = [{"code": code, "reason": reason, "count": count} for (code, reason), count in sorted(others.items())]
-    return dict(studies), dict(damaged), counted
+    return dict(studies), header.damaged(unusable), counted
 
 
 _CONFLICT = ("conflict", "another file holds other bytes under the same SOP Instance UID; the first one read is used")

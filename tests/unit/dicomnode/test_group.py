@@ -664,7 +664,7 @@ def test_a_damaged_image_of_the_series_is_not_forgotten():
     images = grid(slices=(0.0,))
     (group,) = assemble(images, RULES, {"1.2.3.1": ["damaged: (0018,0081) EchoTime is empty"]})
     assert (group.status, group.reason.code) == (GroupStatus.INCOMPLETE, "damaged-images")
-    assert "1 image of this series cannot be used: (0018,0081) EchoTime is empty" in group.reason.sentence
+    assert "1 image of this series cannot be used; damaged: (0018,0081) EchoTime is empty" in group.reason.sentence
     assert group.stack is None
 
 

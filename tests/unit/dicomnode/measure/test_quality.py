@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dicomnode.measure import quality
-from dicomnode.model import DecayCurve, Estimate, Grade
+from dicomnode.model import DecayCurve, Estimate, Grade, HiddenFat, RicherModel
 
 TIMES = (2.0, 4.0, 6.0, 8.0)
 SIGMA = 10.0
@@ -17,12 +17,16 @@ def decay(r2star, s0=300.0):
     return DecayCurve(TIMES, signal, FLOOR, s0, r2star)
 
 
+def hidden(little, much):
+    return (HiddenFat(0.03, little), HiddenFat(0.2, much))
+
+
 def fat(shift, echoes, evidence):
-    return quality.Richer("fat", shift, echoes, evidence)
+    return RicherModel(True, False, shift, echoes, evidence)
 
 
 def alternation(shift, echoes, evidence):
-    return quality.Richer("alternation", shift, echoes, evidence)
+    return RicherModel(False, True, shift, echoes, evidence)
 
 
 GOOD = quality.Evidence(
@@ -35,8 +39,8 @@ GOOD = quality.Evidence(
     unexplained=1.0,
     moved_by_noise=0.001,
     moved_by_echoes=0.001,
-    richer=(quality.Richer("fat", 0.001, 0.001, 0.1), quality.Richer("alternation", 0.001, 0.001, 0.1)),
-    hidden_fat=(0.0, 0.0),
+    richer=(fat(0.001, 0.001, 0.1), alternation(0.001, 0.001, 0.1)),
+    hidden_fat=hidden(0.0, 0.0),
     mixed=0.05,
     classes=0.64,
     disagreeing=0.0,
@@ -90,7 +94,7 @@ def test_what_makes_a_number_wrong_forbids_it(changes, code):
         ({"coils_source": "unknown"}, "coils"),
         ({"coils_source": "decays"}, "coils"),
         ({"converged": False}, "not-converged"),
-        ({"hidden_fat": (0.03, 0.2)}, "fat-untold"),
+        ({"hidden_fat": hidden(0.03, 0.2)}, "fat-untold"),
     ],
 )
 def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
@@ -106,7 +110,7 @@ def test_what_makes_a_number_doubtful_stands_beside_it(changes, code):
         ({"plain_r2star_per_s": 85.0}, "noise-correction"),
         ({"plain_r2star_per_s": 115.0}, "noise-correction"),
         ({"noise_confidence": "low"}, "noise-uncertain"),
-        ({"hidden_fat": (0.01, 0.1)}, "fat-untold"),
+        ({"hidden_fat": hidden(0.01, 0.1)}, "fat-untold"),
     ],
 )
 def test_what_takes_nothing_away_is_told(changes, code):
@@ -124,9 +128,9 @@ def test_fat_is_allowed_for_only_where_it_explains_what_single_echoes_do():
 
 
 def test_of_two_models_the_simpler_is_taken_unless_the_other_is_far_likelier():
-    both = quality.Richer("fat and alternation", -0.05, 0.005, 1010.0)
+    both = RicherModel(True, True, -0.05, 0.005, 1010.0)
     evidence = replace(GOOD, moved_by_echoes=0.1, richer=(alternation(-0.04, 0.01, 1000.0), both))
-    assert evidence.seen.name == "alternation"
+    assert not evidence.seen.fat
     assert replace(evidence, richer=(evidence.richer[0], replace(both, evidence=1100.0))).seen is not evidence.richer[0]
 
 
