@@ -184,6 +184,7 @@ def real_scans(data: Path, pictures: Path | None, net: network.Network) -> Table
     for scan in (real.axial_array(data), real.series(data, real.CORONAL_SERIES)):
         found = real.found_in(scan, net)
         if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
             real.picture(scan, found, pictures / f"liver-{scan.name.replace('/', '-').replace(' ', '-')}.png")
         slices = " ".join(f"{c:.2f}" for c in found.slice_confidence)
         rows.append((scan.name, f"{found.confidence:.3f}", slices, " ".join(d.code for d in found.doubts)))

@@ -15,9 +15,7 @@ def exams(count=60):
         good = rng.uniform() < 0.5
         numbers = rng.normal(2.0 if good else -2.0, 1.0, (2, 3))
         one = judged(inside=0.99 if good else 0.1)
-        yield replace(
-            one, slice_numbers=numbers, slice_good=np.array([good, good]), series_numbers=numbers[0], **changes
-        )
+        yield replace(one, slice_numbers=numbers, slice_good=np.array([good, good]), series_numbers=numbers[0])
 
 
 @pytest.mark.parametrize("rule", [calibrate.series_rule, calibrate.slice_rule])
