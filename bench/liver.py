@@ -12,12 +12,15 @@ import json
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import anatomy, scans
+from bench.anatomy import ct
+from bench.training import known
 from dicomnode import analyse
 from dicomnode.compare.tables import Table
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
@@ -27,6 +30,7 @@ from dicomnode.operate import offline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from bench.anatomy.ct import Ct
     from dicomnode.model import RoiMeasurement
 
 EXAMS = 400
@@ -78,9 +82,13 @@ class Case:
         return self.found_per_s / self.true_per_s - 1
 
 
-def case(seed: int) -> Case:
-    """Make an exam, write it, read it back as the node does, measure it."""
-    exam = anatomy.exam(seed, family="study")
+def case(seed: int, volume: Ct | None = None) -> Case:
+    """Make an exam, of a real CT where that is given, and judge it."""
+    return of_exam(anatomy.exam(seed, family="study") if volume is None else known.warped(volume, seed), seed)
+
+
+def of_exam(exam: anatomy.Exam, seed: int) -> Case:
+    """Write an exam, read it back as the node does, measure it."""
     with tempfile.TemporaryDirectory() as folder:
         scans.write(exam, Path(folder), seed)
         groups, _ = offline.find([Path(folder)], GroupingSettings(), lambda _: None)
@@ -290,11 +298,11 @@ def tables(cases: Sequence[Case]) -> list[Table]:
     return [accuracy(cases), coverage(cases), flags(cases), wrong(cases)]
 
 
-def run(seeds: Iterable[int], processes: int, say: Callable[[str], None]) -> list[Case]:
+def run(seeds: Iterable[int], processes: int, say: Callable[[str], None], volume: Ct | None = None) -> list[Case]:
     """All cases of the seeds, in their order."""
     cases = []
     with ProcessPoolExecutor(processes) as pool:
-        for number, one in enumerate(pool.map(case, seeds, chunksize=4), 1):
+        for number, one in enumerate(pool.map(partial(case, volume=volume), seeds, chunksize=4), 1):
             cases.append(one)
             if number % 20 == 0:
                 say(f"{number} exams")
@@ -308,9 +316,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first exam")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("build/study-liver"))
+    parser.add_argument(
+        "--ct", type=Path, help="folder of a real CT, whose anatomy is warped in place of digital bodies"
+    )
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.exams)
-    cases = run(seeds, options.processes, lambda what: print(what, flush=True))  # noqa: T201
+    volume = None if options.ct is None else ct.load(options.ct)
+    cases = run(seeds, options.processes, lambda what: print(what, flush=True), volume)  # noqa: T201
     options.output.mkdir(parents=True, exist_ok=True)
     text = "\n".join(table.markdown() for table in tables(cases))
     (options.output / "report.md").write_text(text, encoding="utf-8")

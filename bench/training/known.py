@@ -77,13 +77,18 @@ def warped_ct(folder: Path, count: int) -> Iterator[Exam]:
     """The real CT, warped, mostly axial."""
     volume = ct.load(folder)
     for seed in range(count):
-        rng = np.random.default_rng([seed, 90])
-        fixed: dict[str, Any] = {"scene": "ct", "volume": volume, "fault": "none", "slices": int(rng.integers(1, 4))}
-        if rng.uniform() < 0.25:
-            fixed |= {"plane": "coronal", "middle": (0.0, float(rng.uniform(-40, 30)), 0.0)}
-        else:
-            fixed["plane"] = "axial"
-        yield exam(seed, "check", **fixed)
+        yield warped(volume, seed)
+
+
+def warped(volume: ct.Ct, seed: int) -> Exam:
+    """One to three slices of it, of another physics each time."""
+    rng = np.random.default_rng([seed, 90])
+    fixed: dict[str, Any] = {"scene": "ct", "volume": volume, "fault": "none", "slices": int(rng.integers(1, 4))}
+    if rng.uniform() < 0.25:
+        fixed |= {"plane": "coronal", "middle": (0.0, float(rng.uniform(-40, 30)), 0.0)}
+    else:
+        fixed["plane"] = "axial"
+    return exam(seed, "check", **fixed)
 
 
 def simulated() -> Iterator[Exam]:
