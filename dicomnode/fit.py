@@ -14,7 +14,7 @@ from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.decay import Decay, Magnitudes, Model, fit_decay
 from solver.model import tells_fat
-from solver.noise import expected_magnitude, magnitude_variance, mean_of_noise
+from solver.noise import expected_magnitude, magnitude_variance, mean_of_noise, median_magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +74,7 @@ _FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on e
 _FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each parameter more
 HIDDEN_FAT = (0.03, 0.2)  # signal fractions: within what is normal for a liver, and steatosis
 _WORTH_ASKING = 10.0  # ln of the odds
+_CLEAR = 2.0  # times the floor
 _LITTLE = 1e-3  # of the first echo: data are never better known than that, whatever the number of voxels
 
 
@@ -171,8 +172,8 @@ def _hidden_shift(one: Magnitudes, plain: _Fit, model: Model, fat: float, weight
     """How far so much fat moves the rate of one exponential with these echoes, relative; 0 where it would be seen."""
     factor, _ = model.shape(one.echo_times_ms, np.array([fat]))
     clean = plain.s0 * np.exp(-plain.rate / 1000 * one.echo_times_ms) * factor / one.sigma
-    expected, _ = expected_magnitude(clean, one.n_coils)
-    found = fit_decay(replace(one, signal=expected * one.sigma), Model(), (plain.s0, plain.rate))
+    seen, _ = median_magnitude(clean, one.n_coils)
+    found = fit_decay(replace(one, signal=seen * one.sigma), Model(), (plain.s0, plain.rate))
     if found is not None and found.cost * weight > _WORTH_ASKING:
         return 0.0
     return 1.0 if found is None else abs(found.rate_per_s / plain.rate - 1)
@@ -183,13 +184,19 @@ def _moved(found: _Fit | None, plain: _Fit) -> float:
 
 
 def _jackknife(one: Magnitudes, model: Model, found: Decay) -> float | None:
-    """Deviation of the rate over the echoes (Efron and Tibshirani 1993, ch. 11); None of too few."""
-    count = len(one.signal)
+    """Deviation of the rate over the echoes (Efron and Tibshirani 1993, ch. 11); None of too few.
+
+    Without an echo that leaves fewer than two clear of the floor there is no decay to compare with: how far the rate
+    hangs on those two is what noise does, and is told as that.
+    """
+    count, clear = len(one.signal), one.signal > _CLEAR * mean_of_noise(one.n_coils) * one.sigma
     if count < _FEWEST_ECHOES + _MORE_FOR_EACH * len(model.further):
         return None
     rates = []
     for left_out in range(count):
         kept = np.arange(count) != left_out
+        if clear[kept].sum() < 2:
+            continue
         some = model if model.signs is None else replace(model, signs=model.signs[kept])
         fewer = replace(one, signal=one.signal[kept], echo_times_ms=one.echo_times_ms[kept])
         fit = fit_decay(fewer, some, (found.s0, found.rate_per_s))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import optimize
 
 from solver.model import fat_water
-from solver.noise import expected_magnitude, magnitude_variance
+from solver.noise import magnitude_variance, median_magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ MOST_STEPS = 200
 
 @dataclass(frozen=True, slots=True)
 class Magnitudes:
-    """Magnitudes (M,) at their echo times (M,), with each coil's ``sigma`` of real and imaginary part."""
+    """Median magnitudes (M,) of a region at their echo times (M,), with each coil's ``sigma`` of a real part."""
 
     signal: Array
     echo_times_ms: Array
@@ -77,7 +77,7 @@ class Decay:
 def fit_decay(measured: Magnitudes, model: Model, start: tuple[float, float]) -> Decay | None:
     """Fit one decay, ``start`` being S0 and R2* in 1/s; None where there is no rate.
 
-    The expected magnitude of so many coils is what is fitted, so that the noise floor bends nothing.
+    The median magnitude of so many coils is what is fitted, so that the noise floor bends nothing.
     """
     t, sigma, n_coils = measured.echo_times_ms, measured.sigma, measured.n_coils
     magnitude = measured.signal / sigma
@@ -93,12 +93,12 @@ def fit_decay(measured: Magnitudes, model: Model, start: tuple[float, float]) ->
         return decayed * factor, decayed, slopes
 
     def residuals(x: Array) -> Array:
-        found: Array = (expected_magnitude(clean(x)[0], n_coils)[0] - magnitude) * weight
+        found: Array = (median_magnitude(clean(x)[0], n_coils)[0] - magnitude) * weight
         return found
 
     def jacobian(x: Array) -> Array:
         value, decayed, slopes = clean(x)
-        steep = expected_magnitude(value, n_coils)[1] * weight
+        steep = median_magnitude(value, n_coils)[1] * weight
         return np.stack([value * steep, -t * value * steep, *(decayed * slope * steep for slope in slopes)], 1)
 
     lower = [-np.inf, 0.0, *(low for _, low, _ in further)]

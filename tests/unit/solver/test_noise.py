@@ -10,6 +10,7 @@ from solver.noise import (
     information_table,
     magnitude_variance,
     mean_of_noise,
+    median_magnitude,
 )
 
 
@@ -90,3 +91,14 @@ def test_differences_of_whole_numbers_follow_the_noise(sigma):
     image = np.round(100 + np.arange(80.0) * 0.3 + sigma * rng.standard_normal((80, 80)))
     expected = np.hypot(sigma, 12**-0.5)
     assert difference_sigma(image[None], np.ones(image.shape, bool), 2) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("n_coils", [1, 2, 8])
+@pytest.mark.parametrize("signal", [0.0, 0.7, 3.0, 12.0, 40.0])
+def test_the_median_magnitude_is_that_of_many_draws_and_its_slope_is_its_own(n_coils, signal):
+    draws = np.random.default_rng(2).standard_normal((100_000, 2 * n_coils))
+    draws[:, 0] += signal
+    value, slope = (part[0] for part in median_magnitude(np.array([signal]), n_coils))
+    assert value == pytest.approx(np.median(np.linalg.norm(draws, axis=1)), abs=0.01)
+    ahead, _ = median_magnitude(np.array([signal + 0.1]), n_coils)
+    assert ahead[0] - value == pytest.approx(0.1 * slope, abs=0.005)
