@@ -37,3 +37,24 @@ def test_other_pixels_under_a_known_uid_are_said(series, tmp_path):
     summary = process(series[0].parent, tmp_path / "out")
     (said,) = [other for other in summary["others"] if other["code"] == "conflict"]
     assert said["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("t2star_ms", "field_t", "snr"),
+    [(25.0, 1.5, 40), (7.0, 1.5, 60), (4.0, 3.0, 60), (1.6, 3.0, 80), (1.4, 1.5, 120)],
+)
+def test_from_mild_to_severe_there_is_a_number_and_it_is_right(tmp_path, t2star_ms, field_t, snr):
+    plan = simulate.SeriesPlan(slices=1, liver_t2star_ms=t2star_ms, field_strength_t=field_t, snr=snr)
+    simulate.write(simulate.make(plan, WRITTEN), tmp_path / "series")
+    (one,) = process(tmp_path / "series", tmp_path / "out")["series"]
+    assert one["status"] == "done", one["reason"]
+    measured = one["rois"][0]
+    assert measured["r2star_per_s"]["median"] == pytest.approx(1000 / t2star_ms, rel=0.04)
+
+
+def test_beyond_what_the_echoes_can_tell_there_is_a_true_bound(tmp_path):
+    plan = simulate.SeriesPlan(slices=1, liver_t2star_ms=0.9)
+    simulate.write(simulate.make(plan, WRITTEN), tmp_path / "series")
+    (one,) = process(tmp_path / "series", tmp_path / "out")["series"]
+    assert one["status"] == "no_number"
+    assert one["rois"][0]["at_least"]["r2star_per_s"] < 1000 / 0.9
