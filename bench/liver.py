@@ -24,6 +24,7 @@ from bench.training import known
 from dicomnode import analyse
 from dicomnode.compare.tables import Table
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
+from dicomnode.errors import Implausible
 from dicomnode.measure import iron
 from dicomnode.operate import offline
 
@@ -95,7 +96,10 @@ def of_exam(exam: anatomy.Exam, seed: int) -> Case:
         stack = next((group.stack for group in groups if group.stack is not None), None)
         if stack is None:
             return _case(exam, seed, status="; ".join(str(group.reason) for group in groups))
-        signal, maps = analyse.fit_stack(stack, FitSettings())
+        try:
+            signal, maps = analyse.fit_stack(stack, FitSettings())
+        except Implausible as fault:
+            return _case(exam, seed, status=f"refused: {fault}")
         found = analyse.find_regions(stack, signal, maps)
         _, measurements, _ = analyse.measure_regions(found.rois, stack, signal, maps, MeasureSettings())
     order = _order(exam, [plane.position for plane in stack.planes])

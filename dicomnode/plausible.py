@@ -29,7 +29,9 @@ DARK = 25  # percentile: air, whose noise is the same in every echo unless each 
 GROWN = 1.05  # times the mean of the air in the first echo
 TISSUE = 0.2  # of the 99th percentile of the first echo
 FEWEST_TISSUE = 100  # voxels
-BRIGHTER = 1.05  # ratio of an echo to the one before that nine voxels of ten exceed: fat beats, but not everywhere
+# Ratios that nine voxels of ten exceed: of an echo to the brighter of the two before, which knows read-outs that
+# alternate and fat that beats; of the second to the first, which fat may pass by a quarter where most of a body is fat.
+BRIGHTER, SECOND_BRIGHTER = 1.05, 1.15
 
 
 def check(signal: Signal, echo_times_ms: tuple[float, ...]) -> None:
@@ -88,11 +90,12 @@ def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, s
         return
     values = signal[tissue]
     for echo in range(1, values.shape[1]):
-        least, ratio = np.percentile(values[:, echo] / np.maximum(values[:, echo - 1], 1e-9), [10, 50])
-        if least > BRIGHTER:
+        before = values[:, max(echo - 2, 0) : echo].max(axis=1)
+        least, ratio = np.percentile(values[:, echo] / np.maximum(before, 1e-9), [10, 50])
+        if least > (BRIGHTER if echo > 1 else SECOND_BRIGHTER):
             yield (
                 "brighter-echo",
-                f"echo {echo + 1} ({times[echo]:g} ms) is {ratio:.1f} times as bright as the one before: it is no echo "
+                f"echo {echo + 1} ({times[echo]:g} ms) is {ratio:.1f} times as bright as those before: it is no echo "
                 "but a combined or another scan's image",
             )
 

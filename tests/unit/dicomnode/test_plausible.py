@@ -39,6 +39,17 @@ def test_a_decay_is_one_however_fast_and_fat(rate, fat, seed):
     plausible.check(decay(rate, fat=fat, seed=seed), TIMES)
 
 
+@pytest.mark.parametrize("swing", [-0.06, 0.06])
+def test_a_read_out_to_and_fro_is_a_decay(swing):
+    plausible.check(decay(20.0) * (1 + swing * np.where(np.arange(len(TIMES)) % 2, -1, 1)).astype(np.float32), TIMES)
+
+
+def test_a_body_that_is_mostly_fat_may_brighten_from_opposed_to_in_phase():
+    signal = decay(20.0)
+    signal[..., 0] /= 1.1
+    plausible.check(signal, TIMES)
+
+
 def test_a_scan_clipped_at_full_scale_is_still_a_decay():
     plausible.check(np.minimum(decay(20.0) * 3, 2047.0), TIMES)
 
