@@ -122,6 +122,7 @@ class Sensitivity:
     echoes: float | None  # jackknife deviation over the echoes: what no noise explains; None of too few
     richer: tuple[RicherModel, ...]  # models that the echoes can tell, the simpler first
     hidden_fat: tuple[HiddenFat, ...]  # of each fraction that is asked for, a little first
+    mostly_fat: float  # by how much fat with a little water is the likelier, ln of the ratio; 0 where that is not told
 
 
 def decay(
@@ -151,21 +152,32 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
     plain = _fit(median, times, noise)
     if plain is None:
-        return Sensitivity(0.0, None, (), ())
+        return Sensitivity(0.0, None, (), (), 0.0)
     wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
     fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
     by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
     moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
     one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
     weight = max(n_voxels / _SHARED, 1.0)
-    echoes, richer = _richer(one, plain, field_strength_t, weight)
+    models = _models(one.echo_times_ms, field_strength_t)
+    echoes, richer = _richer(one, plain, models, weight)
     told = weight if any(model.fat for model in richer) else 0.0
     hidden = (
         ()
         if field_strength_t is None
         else tuple(HiddenFat(fat, _hidden_shift(one, plain, Model(field_strength_t), fat, told)) for fat in HIDDEN_FAT)
     )
-    return Sensitivity(math.hypot(*moved), echoes, richer, hidden)
+    return Sensitivity(math.hypot(*moved), echoes, richer, hidden, _mostly_fat(one, plain, models, weight))
+
+
+def _mostly_fat(one: Magnitudes, plain: _Fit, models: tuple[Model, ...], weight: float) -> float:
+    """Ln of the odds of fat with a little water against the best of water with a little fat."""
+    ways = [model for model in models if model.fat_at_t is not None]
+    costs = [
+        [fit.cost for model in some if (fit := fit_decay(one, model, (plain.s0, plain.rate))) is not None]
+        for some in ((Model(), *models), [replace(model, mostly_fat=True) for model in ways])
+    ]
+    return weight * (min(costs[0]) - min(costs[1])) if all(costs) else 0.0
 
 
 def _hidden_shift(one: Magnitudes, plain: _Fit, model: Model, fat: float, weight: float) -> float:
@@ -206,14 +218,14 @@ def _jackknife(one: Magnitudes, model: Model, found: Decay) -> float | None:
 
 
 def _richer(
-    one: Magnitudes, start: _Fit, field_t: float | None, weight: float
+    one: Magnitudes, start: _Fit, models: tuple[Model, ...], weight: float
 ) -> tuple[float | None, tuple[RicherModel, ...]]:
     """Jackknife deviation of one exponential; what richer models say, each of as many independent voxels as weigh."""
     plain = fit_decay(one, Model(), (start.s0, start.rate))
     if plain is None:
         return None, ()
     said = []
-    for model in _models(one.echo_times_ms, field_t):
+    for model in models:
         found = fit_decay(one, model, (plain.s0, plain.rate_per_s))
         if found is None:
             continue

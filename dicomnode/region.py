@@ -179,6 +179,7 @@ def _evidence(region: _Region) -> quality.Evidence:
         moved_by_echoes=moved.echoes,
         richer=moved.richer,
         hidden_fat=moved.hidden_fat,
+        mostly_fat=moved.mostly_fat,
         mixed=quality.spread(rates, deviations) if any_valid else 0.0,
         classes=quality.two_classes(rates),
         disagreeing=quality.disagreeing(medians, float(np.median(rates))) if any_valid else 0.0,

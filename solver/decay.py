@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-MOST_FAT, MOST_SWING = 0.5, 0.25  # signal fraction of fat; how far odd and even echoes lie from their mean, relative
-START_FAT = 0.05
+EVEN = 0.5  # signal fraction where fat and water are as much
+START_FAT, START_MOSTLY = 0.05, 0.9
+MOST_SWING = 0.25  # how far odd and even echoes lie from their mean, relative
 LEAST_VARIANCE = 0.2  # of sigma squared: in the floor the magnitude varies less than its expectation is known
 MOST_STEPS = 200
 
@@ -39,10 +40,15 @@ class Magnitudes:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a decay may hold beside one exponential: fat at a field (T), and a sign (M,) for alternating echoes."""
+    """What a decay may hold beside one exponential: fat at a field (T), and a sign (M,) for alternating echoes.
+
+    ``mostly_fat`` looks where fat outweighs water. Of one peak of fat magnitudes would not tell that from the reverse;
+    the six of fat do.
+    """
 
     fat_at_t: float | None = None
     signs: Array | None = None
+    mostly_fat: bool = False
 
     def shape(self, t_ms: Array, further: Array) -> tuple[Array, Array]:
         """Factors (M,) on one exponential for the further parameters (P,), and their derivatives (P, M)."""
@@ -60,7 +66,8 @@ class Model:
     @property
     def further(self) -> list[tuple[float, float, float]]:
         """Start and bounds of each further parameter."""
-        fat = [(START_FAT, 0.0, MOST_FAT)] if self.fat_at_t is not None else []
+        part = (START_MOSTLY, EVEN, 1.0) if self.mostly_fat else (START_FAT, 0.0, EVEN)
+        fat = [part] if self.fat_at_t is not None else []
         return fat + ([(0.0, -MOST_SWING, MOST_SWING)] if self.signs is not None else [])
 
 

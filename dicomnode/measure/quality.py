@@ -65,6 +65,7 @@ class Evidence:
     moved_by_echoes: float | None  # None of too few echoes to leave one out
     richer: tuple[RicherModel, ...]  # the simpler first
     hidden_fat: tuple[HiddenFat, ...]  # a little first
+    mostly_fat: float  # ln of the odds that fat outweighs water
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
@@ -177,6 +178,9 @@ _ALLOWED_FOR = {
 
 
 def _richer(e: Evidence) -> Iterator[Flag]:
+    if e.mostly_fat > LIKELY_FAT:
+        yield _no("fat-tissue", "the region decays as fat tissue does, in which fat outweighs water: it is no liver")
+        return
     seen, feared = e.seen, e.feared_fat
     if seen is not None and abs(seen.shift) > TOLD:
         code, what = _ALLOWED_FOR[seen.fat, seen.alternation]

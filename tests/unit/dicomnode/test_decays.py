@@ -30,7 +30,8 @@ def evidence(rate, times=TIMES, field_t=1.5, fat=0.0, swing=0.0):
     regular = {"invalid": 0.0, "beyond": 0.0, "clipped": 0.0, "mixed": 0.0, "classes": 0.0, "disagreeing": 0.0}
     return quality.Evidence(
         decay=curve, sigma=SIGMA, plain_r2star_per_s=rate, unexplained=1.0, moved_by_noise=moved.noise,
-        moved_by_echoes=moved.echoes, richer=moved.richer, hidden_fat=moved.hidden_fat, **known, **regular,
+        moved_by_echoes=moved.echoes, richer=moved.richer, hidden_fat=moved.hidden_fat,
+        mostly_fat=moved.mostly_fat, **known, **regular,
     )  # fmt: skip
 
 
@@ -68,6 +69,18 @@ def test_one_exponential_is_left_alone():
     assert found.seen is None
     assert found.correction == 1.0
     assert quality.judge(found) == ()
+
+
+@pytest.mark.parametrize("rate", [30.0, 60.0])
+@pytest.mark.parametrize(("fat", "tissue"), [(0.0, False), (0.2, False), (0.4, False), (0.75, True), (0.92, True)])
+def test_fat_tissue_is_told_from_a_fatty_liver(rate, fat, tissue):
+    codes = {flag.code for flag in quality.judge(evidence(rate, fat=fat))}
+    assert ("fat-tissue" in codes) is tissue
+
+
+@pytest.mark.parametrize("rate", [300.0, 620.0, 714.0])
+def test_severe_iron_is_not_taken_for_fat_tissue(rate):
+    assert evidence(rate, PAPER).mostly_fat < quality.LIKELY_FAT
 
 
 def test_echoes_that_cannot_tell_fat_say_what_a_little_of_it_would_do():
