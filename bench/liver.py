@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,10 +22,10 @@ import numpy as np
 from bench import anatomy, scans
 from bench.anatomy import ct
 from bench.training import known
-from dicomnode import analyse
+from dicomnode import analyse, protocol
 from dicomnode.compare.tables import Table
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
-from dicomnode.errors import Implausible
+from dicomnode.errors import Refused
 from dicomnode.measure import iron
 from dicomnode.operate import offline
 
@@ -97,10 +98,12 @@ def of_exam(exam: anatomy.Exam, seed: int) -> Case:
         if stack is None:
             return _case(exam, seed, status="; ".join(str(group.reason) for group in groups))
         try:
+            protocol.check_header(stack)
             signal, maps = analyse.fit_stack(stack, FitSettings())
-        except Implausible as fault:
-            return _case(exam, seed, status=f"refused: {fault}")
-        found = analyse.find_regions(stack, signal, maps)
+            found = analyse.find_regions(stack, signal, maps)
+            protocol.check_images(stack, found)
+        except Refused as fault:
+            return _case(exam, seed, status=f"refused: {fault.code}")
         _, measurements, _ = analyse.measure_regions(found.rois, stack, signal, maps, MeasureSettings())
     order = _order(exam, [plane.position for plane in stack.planes])
     liver, whole = exam.liver[order], exam.whole[order]
@@ -297,9 +300,20 @@ def wrong(cases: Sequence[Case]) -> Table:
     return Table("Wrong numbers", ("seed", "exam", "true", "found", "Dice", "confidence", "flags"), rows)
 
 
+def refused(cases: Sequence[Case]) -> Table:
+    """What makes no objects at all, by what was scanned; no exam's header names an organ."""
+    rows = []
+    for kind in sorted({one.kind for one in cases}):
+        those = [one for one in cases if one.kind == kind]
+        codes = Counter(one.status.removeprefix("refused: ") for one in those if one.status.startswith("refused"))
+        why = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
+        rows.append([kind, str(len(those)), str(codes.total()), why or "–"])
+    return Table("Refused, so without any object", ("scan of", "exams", "refused", "why"), rows)
+
+
 def tables(cases: Sequence[Case]) -> list[Table]:
     """All of them."""
-    return [accuracy(cases), coverage(cases), flags(cases), wrong(cases)]
+    return [accuracy(cases), coverage(cases), refused(cases), flags(cases), wrong(cases)]
 
 
 def run(seeds: Iterable[int], processes: int, say: Callable[[str], None], volume: Ct | None = None) -> list[Case]:

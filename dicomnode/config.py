@@ -76,11 +76,15 @@ class ReceiveSettings(Section):
     accept_any_scanner: bool = False
 
 
+Anatomy = Literal["judged", "any"]
+
+
 class ScannerSettings(Section):
     """A peer that may send to this node."""
 
     ae_title: AeTitle
     address: str | None = None  # IP address or host name; None: any address with that AE title
+    anatomy: Anatomy | None = None  # None: as in [grouping]
 
 
 class GroupingSettings(Section):
@@ -96,6 +100,7 @@ class GroupingSettings(Section):
     series_description: Pattern = ""
     station_name: Pattern = ""
     exclude_series_description: Pattern = ""
+    anatomy: Anatomy = "judged"  # "any": what is not a liver's gets its maps too
 
 
 class FitSettings(Section):
@@ -206,9 +211,9 @@ class RetentionSettings(Section):
 
 
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its
-# identity: how long is waited for images, and how many processes fit.
+# identity: how long is waited for images, whether what is no liver is processed, and how many processes fit.
 _CHANGES_NO_NUMBER = {
-    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds"),
+    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds", "anatomy"),
     "fit": ("workers", "deaths_allowed"),
     "measure": (),
 }
@@ -236,6 +241,12 @@ class Settings(Section):
         if self.storage.folder is None:
             raise ConfigError("[storage] folder is not set: load the file with config.load")
         return self.storage.folder
+
+    def grouping_of(self, sender: str) -> GroupingSettings:
+        """The rules for what a scanner sent; an AE title that stands twice is that of its first table that says."""
+        said = (one.anatomy for one in self.scanner if one.ae_title == sender)
+        own = next((anatomy for anatomy in said if anatomy is not None), None)
+        return self.grouping if own is None else self.grouping.model_copy(update={"anatomy": own})
 
     def engine_url(self) -> str:
         """The durable queue's database."""

@@ -8,7 +8,9 @@
     │   ├── NotDicom             the bytes are not a DICOM object
     │   ├── DamagedHeader        an attribute that is needed is missing or unreadable
     │   ├── UndecodablePixels    the pixel data cannot be decoded
-    │   └── Implausible          the values cannot be those of a decay; its code says why
+    │   └── Refused              it is read, and not to be processed; its code says why
+    │       ├── Implausible        the values cannot be those of a decay
+    │       └── NotWanted          it is not of the organ, or cannot measure its iron
     ├── StorageError           the disk refused                               the sender keeps the object and retries
     │   └── DiskLow              free space is under the configured limit
     ├── StepError              a processing step failed                       retried, then dead-lettered
@@ -53,12 +55,20 @@ class UndecodablePixels(InputError):
     """The pixel data cannot be decoded."""
 
 
-class Implausible(InputError):
-    """The values cannot be those of a decay."""
+class Refused(InputError):
+    """It can be read, and is not to be processed."""
 
-    def __init__(self, message: str = "", code: str = "implausible") -> None:
+    def __init__(self, message: str = "", code: str = "refused") -> None:
         super().__init__(message)
         self.code = code
+
+
+class Implausible(Refused):
+    """The values cannot be those of a decay."""
+
+
+class NotWanted(Refused):
+    """It is not of the organ, or cannot measure its iron."""
 
 
 class StorageError(NodeError):

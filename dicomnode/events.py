@@ -155,6 +155,7 @@ class SeriesJudged(Event):
     code: str | None
     reason: str | None
     key: str | None
+    advice: str = ""  # what to change at the scanner
 
     @property
     def name(self) -> str:
@@ -164,7 +165,8 @@ class SeriesJudged(Event):
     def said(self) -> dict[str, Any]:
         """Its fields; the status is in the name."""
         return {"study": self.study, "series": list(self.series), "code": self.code, "reason": self.reason} | {
-            "key": self.key
+            "key": self.key,
+            "advice": self.advice or None,
         }
 
 

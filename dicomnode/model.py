@@ -109,6 +109,10 @@ class EchoImage:
     echo_number: int | None = None  # how the scanner counts this echo; may be absent, 0 or the same on all
     protocol: tuple[str, ...] = ()  # what the series of one scan have in common: name, sequence, TR, flip angle
     scan: str = ""  # names the scan where the scanner is known to send one series per echo
+    protocol_name: str = ""
+    body_part: str = ""  # code or meaning of what was examined, as it was registered
+    study_description: str = ""
+    sender: str = ""  # AE title of what sent it to this node
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,15 @@ class Node:
             poll_seconds=settings.engine.poll_seconds,
             say=say,
         )
-        self.recovery = Recovery(self.spool, self.engine, deliveries, settings.report, look_at=self._look_at, say=say)
+        self.recovery = Recovery(
+            self.spool,
+            self.engine,
+            deliveries,
+            settings.report,
+            look_at=self._look_at,
+            rules_of=settings.grouping_of,
+            say=say,
+        )
         self._watcher = Watcher(
             settings.grouping,
             self.spool,
@@ -72,6 +80,7 @@ class Node:
             is_receiving=self._is_receiving,
             start=self.recovery.start,
             drawing_replaces=settings.report.drawing_replaces_result,
+            rules_of=settings.grouping_of,
             say=say,
         )
         self._receiver = Receiver(settings, self.spool, self._watcher.wake, say)

@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 @click.option("--output", required=True, type=FOLDER, help="Where results go.")
 @config_option
 @click.option("--method", type=click.Choice(["admm", "admm-published", "lm-published", "nls"]), help="How to fit.")
+@click.option("--any-anatomy", is_flag=True, help="Make the maps of what is not of the liver, too.")
 @json_option
 def command(
-    inputs: tuple[Path, ...], output: Path, config_path: Path | None, method: str | None, as_json: bool
+    inputs: tuple[Path, ...],
+    output: Path,
+    config_path: Path | None,
+    method: str | None,
+    *,
+    any_anatomy: bool,
+    as_json: bool,
 ) -> None:
     """Process files or folders without a network; write DICOM results and summary.json.
 
@@ -33,6 +40,8 @@ def command(
     settings = config.load(path)
     if method is not None:
         settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"method": method})})
+    if any_anatomy:
+        settings = settings.model_copy(update={"grouping": settings.grouping.model_copy(update={"anatomy": "any"})})
     created = datetime.now(UTC)
     summary = offline.process(inputs, output, settings, created=created, progress=say, configuration=path)
     if as_json:

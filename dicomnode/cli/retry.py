@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @click.command("retry")
 @click.argument("identifier", metavar="ID")
+@click.option("--anyway", is_flag=True, help="Process what was refused because it is not of the liver.")
 @config_option
-def command(identifier: str, config_path: Path | None) -> None:
+def command(identifier: str, config_path: Path | None, *, anyway: bool) -> None:
     """Try again what was refused, failed or could not be delivered."""
     held = spool(config_path)
     entries = found(held, identifier)
-    request_retry(held, entries)
+    request_retry(held, entries, anyway=anyway)
     click.echo(f"asked the node to try {len(entries)} series again")

@@ -97,7 +97,7 @@ def _judged(path: Path, parsed: Parsed) -> Header:
     encoding = Encoding.CLASSIC if header.sop_class_uid == _CLASSIC else Encoding.ENHANCED
     uids = (header.sop_class_uid, header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
     try:
-        images = images_of(Subject(path, *uids, encoding), parsed.top)
+        images = images_of(Subject(path, *uids, encoding, _sender(parsed.meta)), parsed.top)
         parsed.pixels.check(parsed.top)
     except DamagedHeader as fault:
         return replace(header, reason=_damaged(fault))
@@ -125,6 +125,14 @@ def _uid(top: Elements, keyword: str) -> str:
     except DamagedHeader:
         return ""
     return uid if is_uid(uid) else ""
+
+
+def _sender(meta: Elements) -> str:
+    """Who sent it here (PS3.10 7.1): the receiver writes that down."""
+    try:
+        return meta.text("SendingApplicationEntityTitle")
+    except DamagedHeader:
+        return ""
 
 
 def _accession(top: Elements) -> str:

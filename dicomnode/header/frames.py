@@ -35,6 +35,7 @@ class Subject:
     series_instance_uid: str
     study_instance_uid: str
     encoding: Encoding
+    sender: str = ""
 
 
 def images_of(subject: Subject, top: Elements) -> tuple[EchoImage, ...]:
@@ -65,6 +66,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "series_instance_uid": subject.series_instance_uid,
         "study_instance_uid": subject.study_instance_uid,
         "encoding": subject.encoding,
+        "sender": subject.sender,
         "sequence_kind": sequence_kind(scope, vendor, words),
         "field_strength_t": _field_strength(scope),
         "manufacturer": top.words("Manufacturer", sets),
@@ -80,6 +82,9 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "concatenation": _concatenation(top),
         "protocol": _protocol(scope, sets),
         "scan": _scan(top, vendor, words),
+        "protocol_name": top.words("ProtocolName", sets),
+        "body_part": _body_part(scope, sets),
+        "study_description": top.words("StudyDescription", sets),
     }
 
 
@@ -238,6 +243,13 @@ def _protocol(scope: Scope, sets: tuple[str, ...]) -> tuple[str, ...]:
     rounded = tuple("" if number is None else f"{number:.1f}" for number in numbers)
     name = (top.text("SequenceName") or top.text("PulseSequenceName")).strip("*").lower()
     return (top.words("ProtocolName", sets), name, top.text("MRAcquisitionType"), *rounded)
+
+
+def _body_part(scope: Scope, sets: tuple[str, ...]) -> str:
+    """Body Part Examined, or the meaning of the code that newer objects give in its place."""
+    regions = scope.of("AnatomicRegionSequence").items("AnatomicRegionSequence")
+    coded = (region.words("CodeMeaning", sets) for region in regions[:1])
+    return scope.top.words("BodyPartExamined", sets) or next(coded, "")
 
 
 def _acquired(top: Elements) -> float | None:

@@ -25,6 +25,7 @@ _FUNCTIONAL_GROUP = {
     "SpectrallySelectedSuppression": "MRModifierSequence",
     "InversionRecovery": "MRModifierSequence",
     "DiffusionBValue": "MRDiffusionSequence",
+    "AnatomicRegionSequence": "FrameAnatomySequence",
 }
 # A legacy converted object keeps unmoved attributes here (PS3.3 C.7.6.16.2.24).
 _UNASSIGNED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")

@@ -41,6 +41,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 from pynetdicom import AE, _config, evt
+from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -270,7 +271,7 @@ class Receiver:
             return _CANNOT_UNDERSTAND
 
     def _store(self, event: Any) -> int:
-        content = event.encoded_dataset()
+        content = _encoded(event)
         requested_uid = str(event.request.AffectedSOPInstanceUID)
         try:
             study_uid, sop_uid = _identify(content)
@@ -317,6 +318,13 @@ class Receiver:
     def _forget(self, association: Any) -> dict[str, list[str]]:
         with self._lock:
             return self._open.pop(association, {})
+
+
+def _encoded(event: Any) -> bytes:
+    """The object as a file that names who sent it (PS3.10 7.1)."""
+    meta = event.file_meta
+    meta.SendingApplicationEntityTitle = event.assoc.requestor.primitive.calling_ae_title
+    return b"".join((b"\0" * 128, b"DICM", encode_file_meta(meta), event.encoded_dataset(include_meta=False)))
 
 
 def _identify(content: bytes) -> tuple[str, str]:

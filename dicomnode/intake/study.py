@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dicomnode import protocol
 from dicomnode.intake.complete import Arrival
 from dicomnode.store.durable import read_json
 
@@ -90,6 +91,7 @@ def entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[
         "sources": sources(candidate),
         "started": before.get("started"),
         "key": before.get("key"),
+        "advice": protocol.advice(candidate.stack) if candidate.stack is not None else "",
     }
 
 

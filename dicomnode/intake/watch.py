@@ -41,7 +41,8 @@ _SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again
 class Watcher:
     """Keeps a record of every study and hands complete series to ``start(manifest, stack)``.
 
-    ``start`` makes the job durable before it returns; starting a job that exists does nothing.
+    ``start`` makes the job durable before it returns; starting a job that exists does nothing. ``rules_of`` gives the
+    rules for what a sender, by its AE title, sent.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Watcher:
         is_receiving: Callable[[str], bool],
         start: Callable[[Manifest, EchoStack | None], str],
         drawing_replaces: bool = False,
+        rules_of: Callable[[str], GroupingSettings],
         clock: Callable[[], float] = time.time,
         say: events.Sink = logs.write,
     ) -> None:
         self._rules = rules
+        self._rules_of = rules_of
         self._spool = spool
         self._parameters = parameters
         self._version = software_version
@@ -234,6 +237,7 @@ class Watcher:
                     entry["code"],
                     entry["reason"],
                     entry["key"],
+                    entry["advice"],
                 )
             )
         return entry
@@ -263,7 +267,7 @@ class Watcher:
         return {"status": "ready", "code": None, "reason": None, "key": self._start(decided, None)}
 
     def _manifest(self, candidate: Group, stack: EchoStack, decision: Decision, earlier_key: str | None) -> Manifest:
-        folder = self._spool.folder
+        folder, sender = self._spool.folder, candidate.images[0].sender
         return Manifest(
             sources=stack.sop_instance_uids,
             parameters=self._parameters,
@@ -273,7 +277,8 @@ class Watcher:
             series_instance_uids=candidate.series_instance_uids,
             instances={image.sop_instance_uid: str(image.path.relative_to(folder)) for image in candidate.images},
             partial=decision.partial,
-            grouping=self._rules.model_dump(mode="json"),
+            grouping=self._rules_of(sender).model_dump(mode="json"),
+            sender=sender,
             supersedes=earlier_key,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,6 +93,8 @@ class JobState:
     status: JobStatus = JobStatus.QUEUED
     reason: str | None = None
     run: int = 0  # how often it was begun anew
+    code: str | None = None  # of the reason, where it is a refusal
+    anyway: bool = False  # a person wants it processed although it is no liver's
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +139,31 @@ def state(job: Job) -> JobState:
     if said is None:
         return JobState()
     try:
-        return JobState(JobStatus(said["status"]), said.get("reason"), int(said.get("run", 0)))
+        return JobState(
+            JobStatus(said["status"]),
+            said.get("reason"),
+            int(said.get("run", 0)),
+            said.get("code"),
+            bool(said.get("anyway", False)),
+        )
     except (KeyError, TypeError, ValueError) as fault:
         raise StorageError(f"{job.folder / _STATE} is damaged") from fault
 
 
-def say(job: Job, status: JobStatus, reason: str | None = None, *, run: int | None = None) -> JobState:
-    """Record where a job stands; raises IllegalTransition."""
+def say(
+    job: Job,
+    status: JobStatus,
+    reason: str | None = None,
+    *,
+    code: str | None = None,
+    run: int | None = None,
+    anyway: bool = False,
+) -> JobState:
+    """Record where a job stands; what is to be processed ``anyway`` stays so. Raises IllegalTransition."""
     before = state(job)
     _allow("a job", before.status, status, JOB_TRANSITIONS)
-    after = JobState(status, reason, before.run if run is None else run)
-    job.write(_STATE, {"status": after.status.value, "reason": after.reason, "run": after.run})
+    after = JobState(status, reason, before.run if run is None else run, code, before.anyway or anyway)
+    job.write(_STATE, {**asdict(after), "status": after.status.value})
     return after
 
 

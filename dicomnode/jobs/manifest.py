@@ -38,6 +38,7 @@ class Manifest:
     created: str = ""  # ISO 8601, when the job was made durable
     report: Mapping[str, Any] = field(default_factory=dict)  # JSON values: [report] at that time
     version: int = VERSION
+    sender: str = ""  # AE title of what sent the first image
 
     @property
     def key(self) -> str:

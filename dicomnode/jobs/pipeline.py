@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from dicomnode import analyse, report
+from dicomnode import analyse, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
-from dicomnode.jobs import checkpoint, drawings
+from dicomnode.jobs import checkpoint, drawings, lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
 from dicomnode.report import summary
@@ -92,6 +92,11 @@ class _Work:
     def has(self, name: str) -> bool:
         return (self.job.folder / name).exists()
 
+    @property
+    def judged(self) -> bool:
+        """Whether what is no liver is refused: unless the rules or a person say otherwise."""
+        return self.manifest.grouping.get("anatomy") == "judged" and not lifecycle.state(self.job).anyway
+
     def checkpoint(self) -> Checkpoint:
         return checkpoint.take(self.spool, self.origin)
 
@@ -101,6 +106,8 @@ def _fit(work: _Work) -> None:
         return  # a drawing is measured on maps that exist
     settings = _settings(FitSettings, work.manifest.parameters["fit"])
     taken = work.checkpoint()
+    if work.judged:
+        protocol.check_header(taken.stack)
     maps = analyse.fit_signal(taken.stack, taken.signal, settings)
     beside = {name: getattr(maps, name) for name in _BESIDE}
     arrays = {**maps.values, **{name: values for name, values in beside.items() if values is not None}}
@@ -120,6 +127,8 @@ def _measure(work: _Work) -> None:
         rois, drawn = drawings.read(work.spool, work.manifest.drawing, work.origin, stack)
     else:
         found = analyse.find_regions(stack, signal, maps)
+        if work.judged:
+            protocol.check_images(stack, found)
         rois, finder = found.rois, dict(found.finder)
     rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
     _save(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
 from dicomnode.jobs import lifecycle, pipeline
+from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
 from dicomnode.store.durable import read_json
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dicomnode.config import ReportSettings
+    from dicomnode.config import GroupingSettings, ReportSettings
     from dicomnode.jobs.manifest import Manifest
     from dicomnode.model import EchoStack
     from dicomnode.store.job import Job
@@ -71,6 +72,7 @@ class Recovery:
         settings: ReportSettings,
         *,
         look_at: Callable[[str], None],
+        rules_of: Callable[[str], GroupingSettings],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         say: events.Sink = logs.write,
     ) -> None:
@@ -79,6 +81,7 @@ class Recovery:
         self._deliveries = deliveries
         self._settings = settings
         self._look_at = look_at  # asks for a look at a study
+        self._rules_of = rules_of  # for what a sender sent
         self._clock = clock
         self._say = say
         self._next_round = 0.0
@@ -122,7 +125,7 @@ class Recovery:
     def _answer(self, path: Path) -> None:
         request = read_json(path)
         for key in request["keys"]:
-            self._retry(self._spool.job(key))
+            self._retry(self._spool.job(key), anyway=request.get("anyway", False))
         for study_uid in request["studies"]:
             self._look_at(study_uid)
 
@@ -151,14 +154,18 @@ class Recovery:
                 self._queue.deliver(job.key, name, attempt)  # nothing happens when it is on its way
         self._deliveries.settle(job)
 
-    def _retry(self, job: Job) -> None:
-        """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone."""
+    def _retry(self, job: Job, *, anyway: bool) -> None:
+        """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone.
+
+        ``anyway`` lets pass what was refused because it is no liver's; so do the rules of today.
+        """
         state = lifecycle.state(job)
         going = self._queue.process_standing(job.key, state.run) is Standing.GOING
         if not state.status.is_end and going:
             return
         if job.outputs is None:
-            lifecycle.say(job, JobStatus.QUEUED, run=state.run + 1)
+            wanted = anyway or self._rules_of(manifests.read(job).sender).anatomy == "any"
+            lifecycle.say(job, JobStatus.QUEUED, run=state.run + 1, anyway=wanted)
             self._go_on(job)
             return
         for name in self._deliveries.names():

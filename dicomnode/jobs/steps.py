@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
-from dicomnode.errors import Implausible, InputError, NodeError
+from dicomnode.errors import InputError, NodeError, Refused
 from dicomnode.jobs import lifecycle, pipeline
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.children import ChildDied
@@ -58,8 +58,9 @@ class Steps:
         """Say that a step of a job came to a bad end."""
         reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         job = self._spool.job(key)
-        if isinstance(fault, Implausible) or (isinstance(fault, InputError) and manifests.read(job).drawing):
-            lifecycle.say(job, JobStatus.REFUSED, reason)
+        if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
+            code = fault.code if isinstance(fault, Refused) else None
+            lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
         else:
             lifecycle.say(job, JobStatus.FAILED, f"{step}: {reason}")
         self._say(events.JobFailed(key, step, reason, fault))

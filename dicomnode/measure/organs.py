@@ -23,6 +23,11 @@ class Ranges:
     top: float  # where a scale of them ends
 
     @property
+    def severe(self) -> float:
+        """Where the last range begins."""
+        return self.limits[-1][0]
+
+    @property
     def least(self) -> float:
         """Where the second range begins: a bound below says nothing."""
         return self.limits[0][1]
@@ -46,10 +51,19 @@ class Organ:
     calibrations: tuple[Calibration, ...]  # published, each for some field
     smallest_mg_per_g: float  # under which no concentration is given
     without_iron: frozenset[str]  # regions of it that show something else, and get no concentration
+    region: str  # of the body it lies in, in words
+    words: tuple[str, ...]  # that name it or what lies about it in a header: see ``protocol``
+    scenes: tuple[str, ...]  # of the finder's, that show it
 
     def calibration(self, name: str, field_t: float | None, own: Iterable[Calibration] = ()) -> Calibration | None:
         """The calibration of that name at that field, published or a site's own; None where none was made for it."""
         return iron.calibration(name, self.name, field_t, own)
+
+    def usual_calibration(self, field_t: float | None) -> Calibration | None:
+        """The first published calibration for that field."""
+        names = dict.fromkeys(one.name for one in self.calibrations)
+        found = (self.calibration(name, field_t) for name in names)
+        return next((one for one in found if one is not None), None)
 
 
 LIVER = Organ(
@@ -73,5 +87,24 @@ LIVER = Organ(
     calibrations=iron.CALIBRATIONS,
     smallest_mg_per_g=iron.SMALLEST_MG_PER_G,
     without_iron=regions.WITHOUT_IRON,
+    region="abdomen",
+    words=(
+        *("liver", "leber", "|foie|", "fegato", "higado", "figado", "hepat", "hepar", "ferriscan", "|lic|"),
+        *(
+            "abdom",
+            "|abd",
+            "addom",
+            "bauch",
+            "viscera",
+            "spleen",
+            "milz",
+            "kidney",
+            "renal",
+            "pancrea",
+            "mrcp",
+            "trunk",
+        ),
+    ),
+    scenes=("trunk",),
 )
 ORGANS: Mapping[str, Organ] = {organ.name: organ for organ in (LIVER,)}

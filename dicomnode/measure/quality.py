@@ -344,8 +344,8 @@ def reach_per_s(s0: float, sigma: float, n_coils: float, second_echo_ms: float) 
 SHORT_FIRST_MS, SHORT_SPACING_MS = 0.9, 0.8  # what a scanner of today reaches on one breath-hold
 
 
-def advice(echo_times_ms: Sequence[float], field_t: float | None, reach: float | None) -> str:
-    """How to scan again where the decay was too fast for this protocol."""
+def shorter(echo_times_ms: Sequence[float], field_t: float | None, reach: float | None = None) -> list[str]:
+    """What measures faster decays than a train of echoes; nothing where it is as short as a scanner can."""
     first, spacing = echo_times_ms[0], echo_times_ms[1] - echo_times_ms[0]
     steps = []
     if first > 1.2 * SHORT_FIRST_MS or spacing > 1.2 * SHORT_SPACING_MS:
@@ -357,4 +357,10 @@ def advice(echo_times_ms: Sequence[float], field_t: float | None, reach: float |
         )
     if field_t is not None and field_t > 2:
         steps.append("a scanner of 1.5 T, where R2* is about half")
+    return steps
+
+
+def advice(echo_times_ms: Sequence[float], field_t: float | None, reach: float | None) -> str:
+    """How to scan again where the decay was too fast for this protocol."""
+    steps = shorter(echo_times_ms, field_t, reach)
     return f"Scan again with {', or on '.join(steps)}." if steps else ""

@@ -38,6 +38,8 @@ class Found:
     rois: tuple[Roi, ...]
     finder: Mapping[str, Any]  # JSON values
     organ: NDArray[np.bool_]  # (slices, K, L): the whole liver with vessels and rim; empty where it was not trusted
+    scene: Mapping[str, float]  # probabilities of what the images show at all
+    seen: bool  # whether anything looks like the organ, trusted or not
 
 
 def find(
@@ -61,7 +63,8 @@ def find(
         nothing = np.zeros(found.mask.shape, bool)
         if not any(flag.grade is Grade.NOT_MEASURABLE for flag in doubts):
             doubts += (Flag("no-liver", Grade.NOT_MEASURABLE, _why(found)),)
-        return Found((Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),), finder, nothing)
+        rois: tuple[Roi, ...] = (Roi(LIVER, nothing, doubts=doubts, confidence=found.confidence),)
+        return Found(rois, finder, nothing, found.scene, seen=bool(found.mask.any()))
     doubts += overlooked.flags(signal, maps, planes, found.region, found.mask)
     whole = Roi(
         LIVER,
@@ -71,7 +74,7 @@ def find(
         slice_confidence=found.slice_confidence,
         covers=float(found.region.sum() / found.mask.sum()),
     )
-    return Found((whole, *_circles(found, planes)), finder, found.mask)
+    return Found((whole, *_circles(found, planes)), finder, found.mask, found.scene, seen=True)
 
 
 def _flag(doubt: liver.Doubt, *, trusted: bool) -> Flag:

@@ -8,8 +8,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
-from dicomnode import analyse, events, group, header, logs, report
-from dicomnode.errors import Implausible, InputError, NodeError, StorageError
+from dicomnode import analyse, events, group, header, logs, protocol, report
+from dicomnode.errors import InputError, NodeError, Refused, StorageError
 from dicomnode.model import GroupStatus, Identity, Result
 from dicomnode.report import identity, summary
 from dicomnode.store.durable import write_json
@@ -128,7 +128,7 @@ def _series(
         )
     try:
         return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
-    except Implausible as fault:
+    except Refused as fault:
         progress(f"{name}: refused: {fault}")
         return summary.without_result(candidate, "refused", str(fault), fault.code)
     except Exception as fault:  # noqa: BLE001  the edge of a series: the others must not be lost with it
@@ -143,10 +143,15 @@ def _result(
     stack: EchoStack, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     slices, rows, columns, echoes = stack.shape
+    judged = settings.grouping.anatomy == "judged"
+    if judged:
+        protocol.check_header(stack)
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
     signal, maps = analyse.fit_stack(stack, settings.fit)
     progress(f"measuring ({maps.record.verdict})")
     found = analyse.find_regions(stack, signal, maps)
+    if judged:
+        protocol.check_images(stack, found)
     rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, settings.measure)
     parameters = settings.result_parameters()
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
@@ -178,6 +183,8 @@ def lines(series: dict[str, Any]) -> Iterator[str]:
         yield f"  {roi['name']}: {_values(roi)}" + (f" [{said}]" if said else "")
         if roi["advice"]:
             yield f"  {roi['advice']}"
+    if series["advice"]:
+        yield f"  {series['advice']}"
 
 
 def _flag(flag: dict[str, str]) -> str:

@@ -102,6 +102,7 @@ def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     state = lifecycle.state(job)
     deliveries = {name: delivery.as_json() for name, delivery in lifecycle.deliveries(job).items()}
     said = {**entry, "status": state.status.value, "reason": state.reason, "deliveries": deliveries}
+    said["code"] = state.code or entry["code"]
     return _without_number(said, job) if state.status is JobStatus.DONE else said
 
 
@@ -114,10 +115,14 @@ def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
     return {**entry, "status": "no_number", "code": summary.get("code"), "reason": "; ".join(reasons) or None}
 
 
-def request_retry(spool: Spool, entries: list[dict[str, Any]]) -> None:
-    """Ask the running node, or the next one, to try these again; the request is durable."""
+def request_retry(spool: Spool, entries: list[dict[str, Any]], *, anyway: bool = False) -> None:
+    """Ask the running node, or the next one, to try these again; the request is durable.
+
+    ``anyway`` processes what was refused because it is no liver's.
+    """
     request = {
         "keys": sorted({entry["key"] for entry in entries if entry["key"]}),
         "studies": sorted({entry["study_instance_uid"] for entry in entries}),
+        "anyway": anyway,
     }
     write_json(spool.requests / f"{uuid.uuid4().hex}.json", request)

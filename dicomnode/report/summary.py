@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from dicomnode import protocol
 from dicomnode.analyse import why_no_number
 from dicomnode.measure import iron
 
@@ -39,6 +40,7 @@ def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
         "software_version": result.identity.software_version,
         "settings": dict(result.settings),
         "finder": dict(result.finder),
+        "advice": protocol.advice(stack) or None,
         "rois": [_roi_summary(one) for one in result.measurements],
         "outputs": [{**dataclasses.asdict(output), "path": str(output.path)} for output in outputs],
     }
@@ -63,6 +65,7 @@ def without_result(candidate: Group, status: str, reason: str | None, code: str 
         "converged": None,
         "iterations": None,
         "seconds": None,
+        "advice": (protocol.advice(candidate.stack) or None) if candidate.stack is not None else None,
         "rois": [],
         "outputs": [],
     }

@@ -67,6 +67,7 @@ def begin(spool):
             spool,
             parameters=parameters,
             software_version="1",
+            rules_of=lambda _: GroupingSettings(),
             is_receiving=lambda _: False,
             start=start,
             clock=lambda: 0.0,

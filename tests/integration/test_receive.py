@@ -85,6 +85,7 @@ def test_the_bytes_are_kept_as_they_were_sent(start, instances):
     kept = pydicom.dcmread(next(spool.incoming.rglob("*.dcm")))
     assert kept.PixelData == instances[0].PixelData
     assert {e.tag for e in kept} == {e.tag for e in instances[0]}
+    assert kept.file_meta.SendingApplicationEntityTitle == "MR1"
 
 
 def test_a_released_association_leaves_its_mark(start, instances):

@@ -45,6 +45,7 @@ def judged(shared_data: Path, folder: str, store: Path) -> set[str]:
         spool,
         parameters={},
         software_version="0",
+        rules_of=lambda _: GroupingSettings(),
         is_receiving=lambda _: False,
         start=lambda *_: "0",
     )

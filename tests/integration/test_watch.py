@@ -50,6 +50,7 @@ class World:
             self.spool,
             parameters={},
             software_version="1",
+            rules_of=lambda _: GroupingSettings(),
             is_receiving=lambda _: self.receiving,
             start=self.start,
             clock=lambda: self.now,

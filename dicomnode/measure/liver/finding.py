@@ -29,7 +29,7 @@ class LiverFinding:
     ``mask`` is the whole liver, ``parenchyma`` is without vessels, bile, lesions and zones disturbed by air or metal,
     ``region`` is that without a rim. ``probability`` is that of whole liver. A slice that does not count has no mask
     and says why in ``notes``. ``confidence`` is the chance that the region is right: nine tenths of it liver, and
-    the region's R2* within 5 % of the liver's.
+    the region's R2* within 5 % of the liver's. ``scene`` holds the probabilities of what the images show at all.
     """
 
     mask: Mask
@@ -42,3 +42,4 @@ class LiverFinding:
     confidence: float
     doubts: tuple[Doubt, ...]
     finder: Mapping[str, Any]
+    scene: Mapping[str, float]

@@ -13,7 +13,7 @@ from dicomnode.measure.liver.doubting import DISAGREES, DOUBTFUL, NO_LIVER
 from dicomnode.measure.liver.features import Noise
 from dicomnode.measure.liver.finding import Doubt, LiverFinding
 from dicomnode.measure.liver.looking import Look, look
-from dicomnode.measure.liver.network import shipped
+from dicomnode.measure.liver.network import SCENES, shipped
 from dicomnode.measure.liver.views import View, view_of
 
 if TYPE_CHECKING:
@@ -255,4 +255,5 @@ def _finding(
         confidence=confidence,
         doubts=doubts,
         finder={"name": net.name, "version": net.version, "sha256": net.sha256, "training": dict(net.record)},
+        scene=dict(zip(SCENES, np.mean([s.look.scene for s in slices], axis=0).tolist(), strict=True)),
     )

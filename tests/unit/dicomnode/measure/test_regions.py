@@ -39,6 +39,7 @@ def found(confidence=0.99, doubts=(), shrink=0):
         slice_confidence=(0.97, 0.98),
         doubts=doubts,
         finder={"name": "drawn", "version": "1", "sha256": "0"},
+        scene={"trunk": 1.0},
     )
 
 

@@ -1,0 +1,162 @@
+"""What is no liver's makes no objects, by files, unless somebody wants it: offline and in the node."""
+
+import time
+from datetime import UTC, datetime
+
+import pydicom
+import pytest
+
+from bench import anatomy, scans
+from dicomnode import simulate
+from dicomnode.config import GroupingSettings, ReportSettings, ScannerSettings, Settings
+from dicomnode.errors import NotWanted
+from dicomnode.intake.watch import Watcher
+from dicomnode.jobs import lifecycle, pipeline
+from dicomnode.jobs.engine import Standing
+from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.jobs.recovery import Recovery
+from dicomnode.jobs.steps import Steps
+from dicomnode.operate import offline
+from dicomnode.operate.status import overview, request_retry
+from dicomnode.store.spool import Spool
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ANY = Settings(grouping=GroupingSettings(anatomy="any"), report=ReportSettings(products=("mr_maps",)))
+
+
+def processed(folder, settings=None):
+    (series,) = offline.process(
+        [folder / "in"], folder / "out", settings or Settings(), created=NOW, progress=lambda _: None
+    )["series"]
+    return series
+
+
+@pytest.mark.parametrize("scene", ["head", "limbs", "vials", "bottle"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_images_of_something_else_make_no_objects(tmp_path, scene, seed):
+    scans.write(anatomy.exam(seed, "study", scene=scene, slices=1, fault="none", train="paper"), tmp_path / "in", seed)
+    series = processed(tmp_path)
+    assert (series["status"], series["outputs"]) == ("refused", [])
+    assert series["code"] in ("other-scene", "no-organ"), series["reason"]
+    series = processed(tmp_path, ANY)
+    assert series["status"] == "no_number"
+    assert series["outputs"]
+
+
+def series(folder, **words):
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1)
+    instances = simulate.make(plan, NOW).instances
+    (folder / "in").mkdir(parents=True)
+    for number, one in enumerate(instances):
+        for keyword, value in words.items():
+            setattr(one, keyword, value)
+        one.save_as(folder / "in" / f"{number}.dcm", enforce_file_format=True)
+    return instances
+
+
+OTHER = {
+    "BodyPartExamined": "BRAIN",
+    "SeriesDescription": "t2star 8 echoes",
+    "ProtocolName": "gre8",
+    "StudyDescription": "",
+}
+
+
+def test_a_header_that_names_something_else_is_refused_before_anything_is_fitted(tmp_path):
+    series(tmp_path, **OTHER)
+    one = processed(tmp_path)
+    assert (one["status"], one["code"], one["outputs"]) == ("refused", "other-anatomy", [])
+    assert one["reason"].startswith("not of the liver: Body Part Examined names the brain")
+    assert one["advice"] is None
+    assert processed(tmp_path, ANY)["status"] == "no_number"
+
+
+class Queue:
+    """Remembers what was put in."""
+
+    def __init__(self):
+        self.runs = []
+
+    def process(self, key, run=0):
+        self.runs.append(run)
+
+    def process_standing(self, key, run):
+        return Standing.UNKNOWN if run > 0 else Standing.OVER
+
+
+@pytest.fixture
+def node(tmp_path):
+    """What a node makes of the files in a folder that a scanner with these settings sent: spool, recovery, job."""
+
+    def make(later=None, **scanner):
+        settings = Settings(scanner=(ScannerSettings(ae_title="MR1", **scanner),))
+        spool = Spool(tmp_path / "store")
+        spool.create()
+        for path in sorted((tmp_path / "in").iterdir()):
+            head = pydicom.dcmread(path, stop_before_pixels=True)
+            spool.store(head.StudyInstanceUID, head.SOPInstanceUID, path.read_bytes())
+            spool.release(head.StudyInstanceUID, [head.SOPInstanceUID])
+        rules = later or settings
+        recovery = Recovery(spool, Queue(), None, settings.report, look_at=lambda _: None, rules_of=rules.grouping_of)
+        watcher = Watcher(
+            settings.grouping,
+            spool,
+            parameters=settings.result_parameters(),
+            software_version="1",
+            is_receiving=lambda _: False,
+            start=recovery.start,
+            rules_of=settings.grouping_of,
+        )
+        watcher.turn(time.time() + 100.0)
+        (job,) = spool.all_jobs()
+        return spool, recovery, job
+
+    return make
+
+
+def run(spool, job):
+    for step in pipeline.STEPS:
+        pipeline.run_step(str(spool.folder), job.key, step)
+
+
+def test_a_node_refuses_it_until_a_person_wants_it_processed_anyway(tmp_path, node):
+    series(tmp_path, **OTHER)
+    spool, recovery, job = node()
+    with pytest.raises(NotWanted) as caught:
+        run(spool, job)
+    Steps(spool, None, deaths_allowed=1, settle=None).failed(job.key, "fit", caught.value)
+    (entry,) = overview(spool)
+    assert (entry["status"], entry["code"]) == ("refused", "other-anatomy")
+    request_retry(spool, [entry])
+    recovery.turn(0.0)
+    with pytest.raises(NotWanted):
+        run(spool, job)
+    request_retry(spool, [entry], anyway=True)
+    recovery.turn(0.0)
+    assert lifecycle.state(job).status is JobStatus.QUEUED
+    run(spool, job)
+    assert job.outputs
+
+
+def test_trying_again_asks_the_rules_of_today(tmp_path, node):
+    series(tmp_path, **OTHER)
+    spool, recovery, job = node(later=ANY)
+    lifecycle.say(job, JobStatus.REFUSED, "not of the liver", code="other-anatomy")
+    request_retry(spool, overview(spool))
+    recovery.turn(0.0)
+    run(spool, job)
+    assert job.outputs
+
+
+@pytest.mark.parametrize(("sender", "made"), [("MR1", True), ("MR2", False)])
+def test_each_scanner_may_have_its_own_rule(tmp_path, node, sender, made):
+    for one in series(tmp_path, **OTHER):
+        one.file_meta.SendingApplicationEntityTitle = sender
+        one.save_as(tmp_path / "in" / f"{one.InstanceNumber - 1}.dcm", enforce_file_format=True)
+    spool, _, job = node(anatomy="any")
+    if made:
+        run(spool, job)
+    else:
+        with pytest.raises(NotWanted):
+            run(spool, job)
+    assert bool(job.outputs) is made

@@ -1,0 +1,142 @@
+"""Which series are a liver's: by the header's words, by what the images show, by what the train can measure."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dicomnode import protocol
+from dicomnode.errors import NotWanted
+from dicomnode.model import Component, EchoImage, EchoStack, Encoding, Plane, SequenceKind
+from dicomnode.protocol import Named
+
+TIMES = (1.0, 2.1, 3.2, 4.3)
+TRUNK, HEAD, PHANTOM = {"trunk": 0.99}, {"head": 0.97, "trunk": 0.02}, {"phantom": 0.95, "trunk": 0.03}
+
+
+def stack(times=TIMES, field_t=1.5, **words):
+    plane = Plane(8, 8, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2.0, 2.0), "1.2")
+    images = tuple(
+        EchoImage(
+            Path("x"), None, "1", "1", "1", "1", Encoding.CLASSIC, Component.MAGNITUDE, SequenceKind.GRADIENT_ECHO,
+            echo_time_ms=time, plane=plane, field_strength_t=field_t, **words,
+        )
+        for time in times
+    )  # fmt: skip
+    return EchoStack("1", ("1",), times, (images,))
+
+
+def found(scene=TRUNK, *, trusted=False, seen=False):
+    return SimpleNamespace(organ=np.full((1, 8, 8), trusted), scene=scene, seen=seen or trusted)
+
+
+def code_of(check, *arguments):
+    with pytest.raises(NotWanted) as caught:
+        check(*arguments)
+    assert 'anatomy = "any"' in str(caught.value), "the sentence says how to have it processed"
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"series_description": "T2* LEBER ATEMSTOPP"},
+        {"series_description": "foie T2etoile"},
+        {"series_description": "Fegato_multieco"},
+        {"series_description": "T2STAR HÍGADO"},
+        {"protocol_name": "R2star_Liver_8e"},
+        {"body_part": "ABDOMENPELVIS"},
+        {"body_part": "KIDNEY"},
+        {"study_description": "MR ABD W/O"},
+        {"series_description": "T2* heart and liver"},
+        {"study_description": "Oberbauch"},
+    ],
+    ids=str,
+)
+def test_words_for_the_abdomen_are_known_in_the_languages_of_scanners(words):
+    assert protocol.anatomy(stack(**words)).named is Named.ORGAN
+    protocol.check_header(stack(**words))
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ({"body_part": "BRAIN"}, "the brain"),
+        ({"body_part": "HEAD"}, "the brain"),
+        ({"series_description": "SWI_Schädel"}, "the brain"),
+        ({"series_description": "T2* Cœur"}, "the heart"),
+        ({"series_description": "MEDIC Knie re"}, "the knee"),
+        ({"protocol_name": "gre_field_mapping"}, "a field map"),
+        ({"series_description": "B0map"}, "a field map"),
+        ({"series_description": "QA weekly"}, "a phantom"),
+        ({"study_description": "Cardiac MRI"}, "the heart"),
+        ({"body_part": "PROSTATE"}, "the pelvis"),
+        ({"body_part": "LSPINE"}, "the spine"),
+        ({"study_description": "MR ABDOMEN", "series_description": "T2* heart"}, "the heart"),
+    ],
+    ids=str,
+)
+def test_what_names_something_else_is_refused_with_the_place_that_named_it(words, what):
+    with pytest.raises(NotWanted) as caught:
+        protocol.check_header(stack(**words))
+    assert caught.value.code == "other-anatomy"
+    assert f"names {what}," in str(caught.value)
+    assert not any(text in str(caught.value) for text in words.values()), "nothing is repeated: it may hold a name"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"series_description": "t2star_8echo"},
+        {"series_description": "HANDLE_ME", "protocol_name": "overhead"},
+        {"body_part": "WHOLEBODY"},
+        {"body_part": "CHEST", "study_description": "MR thorax"},
+    ],
+    ids=str,
+)
+def test_words_that_only_hold_others_name_nothing(words):
+    assert protocol.anatomy(stack(**words)).named is Named.NOTHING
+    protocol.check_header(stack(**words))
+
+
+def test_the_series_own_words_go_before_a_body_part_that_was_registered_for_another():
+    protocol.check_header(stack(series_description="T2* liver", body_part="BRAIN", study_description="NEURO"))
+    protocol.check_header(stack(series_description="gre_6e", body_part="BRAIN", study_description="ABDOMEN"))
+
+
+def test_a_train_that_begins_too_late_for_any_iron_is_refused_with_what_it_could_measure():
+    protocol.check_header(stack((4.6, 9.2, 13.8), 3.0))
+    with pytest.raises(NotWanted) as caught:
+        protocol.check_header(stack((25.0, 50.0, 75.0), 1.5))
+    assert caught.value.code == "late-echoes"
+    assert "25 and 50 ms at 1.5 T" in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [{}, {"body_part": "ABDOMEN"}], ids=str)
+def test_what_looks_like_a_head_is_refused_whatever_the_header_says(words):
+    assert code_of(protocol.check_images, stack(**words), found(HEAD)) == "other-scene"
+
+
+def test_a_phantom_in_a_protocol_of_the_liver_is_a_test_of_it():
+    protocol.check_images(stack(body_part="ABDOMEN"), found(PHANTOM))
+    assert code_of(protocol.check_images, stack(), found(PHANTOM)) == "other-scene"
+
+
+def test_where_no_word_tells_the_images_have_to():
+    assert code_of(protocol.check_images, stack(), found(seen=False)) == "no-organ"
+    assert code_of(protocol.check_images, stack(), found({"trunk": 0.6, "limbs": 0.4}, seen=True)) == "no-organ"
+    protocol.check_images(stack(), found(seen=True))
+    protocol.check_images(stack(body_part="LIVER"), found(seen=False))
+    protocol.check_images(stack(), found(HEAD, trusted=True))
+
+
+def test_the_technologist_hears_what_the_train_cannot_measure_and_what_can():
+    said = protocol.advice(stack((4.6, 9.2, 13.8), 3.0))
+    assert said.startswith("With echoes at 4.6 and 9.2 ms at 3 T R2* above about 306/s (4.")
+    assert "0.9 ms" in said
+    assert "1.5 T" in said
+    assert protocol.advice(stack()) == "", "this train reaches severe iron"
+    assert protocol.advice(stack((4.6, 9.2), 3.0, body_part="BRAIN")) == ""
+    assert protocol.advice(stack((4.6, 9.2), None)) == "", "no calibration is for an unknown field"
