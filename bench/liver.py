@@ -101,10 +101,10 @@ def of_exam(exam: anatomy.Exam, seed: int) -> Case:
             protocol.check_header(stack)
             signal, maps = analyse.fit_stack(stack, FitSettings())
             found = analyse.find_regions(stack, signal, maps)
-            protocol.check_images(stack, found)
+            _, measurements, _ = analyse.measure_regions(found.rois, stack, signal, maps, MeasureSettings())
+            protocol.check_images(stack, found, measurements)
         except Refused as fault:
             return _case(exam, seed, status=f"refused: {fault.code}")
-        _, measurements, _ = analyse.measure_regions(found.rois, stack, signal, maps, MeasureSettings())
     order = _order(exam, [plane.position for plane in stack.planes])
     liver, whole = exam.liver[order], exam.whole[order]
     inside = liver & maps.valid

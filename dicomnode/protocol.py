@@ -19,11 +19,11 @@ from dicomnode.measure import quality
 from dicomnode.measure.organs import LIVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dicomnode.measure.organs import Organ
     from dicomnode.measure.regions import Found
-    from dicomnode.model import EchoStack
+    from dicomnode.model import EchoStack, RoiMeasurement
 
 SURE = 0.9  # probability of a scene that is none of the organ's, from which on the images are taken for it
 USUAL_RATIO = 50.0  # S0 over sigma of a liver in an array of coils: a train is judged before its images are there
@@ -96,13 +96,13 @@ def check_header(stack: EchoStack, organ: Organ = LIVER) -> None:
         )
 
 
-def check_images(stack: EchoStack, found: Found, organ: Organ = LIVER) -> None:
+def check_images(stack: EchoStack, found: Found, measurements: Sequence[RoiMeasurement], organ: Organ = LIVER) -> None:
     """Raise NotWanted where the images show something else.
 
     A phantom in a protocol that names the organ is a test of that protocol: it gets maps, and no number. Where no word
-    names anything, the images have to look like the organ.
+    names anything, the images have to look like the organ. Images that are clipped show nothing.
     """
-    if found.organ.any():
+    if found.organ.any() or any(flag.code == "clipped" for one in measurements for flag in one.flags):
         return
     named = anatomy(stack, organ).named
     what, probability = max(found.scene.items(), key=lambda one: one[1])

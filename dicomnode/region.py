@@ -42,6 +42,8 @@ JOINED_VOXELS = 50.0  # that a regularised fit lets share their noise
 NEARBY_MM = 40.0  # around a region: tissue whose amplitude bounds that of the region
 DARKER = 25.0  # per cent of that tissue that are darker than what the region is taken to be
 CAUTIOUS = 0.7  # of that amplitude: livers are as bright as the tissue around, coils are not even
+BODY = 0.2  # of the largest value of the first echo
+MUCH_CLIPPED = 0.2  # of the body, where no organ was found in it: fat near a coil is less
 # What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
 HARMLESS = frozenset(
     {"beyond-range", "invalid-voxels", "interval", "noise", "mixed", "residuals", "fat", "slices-disagree"}
@@ -127,7 +129,7 @@ class _Region:
 def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMeasurement, DecayCurve | None]:
     """Measure a region, and give the decay that its report shows; None where it has no voxel."""
     if not roi.mask.any():
-        return _empty(roi), None
+        return _empty(roi, images), None
     region = _Region.of(roi, images)
     line, no_line = _calibration(roi, images.stack.field_strength_t, settings)
     evidence = _evidence(region)
@@ -150,11 +152,21 @@ def _incomplete(stack: EchoStack) -> tuple[Flag, ...]:
     return (Flag("incomplete", Grade.LOW_CONFIDENCE, f"of an incomplete scan: {stack.incomplete}"),)
 
 
-def _empty(roi: Roi) -> RoiMeasurement:
-    flags = roi.doubts
+def _empty(roi: Roi, images: Images) -> RoiMeasurement:
+    flags = _clipped_body(images) + roi.doubts
     if not any(flag.grade is Grade.NOT_MEASURABLE for flag in flags):
         flags += (Flag("empty-region", Grade.NOT_MEASURABLE, "the region holds no voxel"),)
     return RoiMeasurement(roi.name, 0, 0.0, None, None, None, None, flags, confidence=roi.confidence)
+
+
+def _clipped_body(images: Images) -> tuple[Flag, ...]:
+    """What hides an organ before any doubt about it: a body at full scale shows nothing."""
+    first = images.signal[..., 0]
+    body = first > BODY * float(first.max(initial=0.0))
+    share = float(images.clipped[body].mean()) if body.any() else 0.0
+    if share <= MUCH_CLIPPED:
+        return ()
+    return (Flag("clipped", Grade.NOT_MEASURABLE, f"{share:.0%} of the body is clipped at full scale: too much gain"),)
 
 
 def _evidence(region: _Region) -> quality.Evidence:

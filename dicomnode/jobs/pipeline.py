@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from dicomnode.jobs.checkpoint import Checkpoint
     from dicomnode.jobs.manifest import Manifest
+    from dicomnode.measure.regions import Found
     from dicomnode.model import EchoStack
     from dicomnode.store.job import Job
 
@@ -122,20 +123,20 @@ def _measure(work: _Work) -> None:
     taken, maps = work.checkpoint(), _load_maps(work.origin)
     stack, signal = taken.stack, taken.signal
     drawn: Drawn | None = None
-    finder: dict[str, Any] = {}
+    found: Found | None = None
     if work.manifest.drawing:
         rois, drawn = drawings.read(work.spool, work.manifest.drawing, work.origin, stack)
     else:
         found = analyse.find_regions(stack, signal, maps)
-        if work.judged:
-            protocol.check_images(stack, found)
-        rois, finder = found.rois, dict(found.finder)
+        rois = found.rois
     rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
+    if found is not None and work.judged:
+        protocol.check_images(stack, found, measurements)
     _save(
         work.job.folder / _MEASUREMENT,
         {"anatomy": signal[..., 0], **{f"mask{i}": roi.mask for i, roi in enumerate(rois)}},
         {
-            "finder": finder,
+            "finder": {} if found is None else dict(found.finder),
             "rois": [_labels(roi) for roi in rois],
             "measurements": [dataclasses.asdict(one) for one in measurements],
             "decays": [dataclasses.asdict(one) if one else None for one in decays],

@@ -150,9 +150,9 @@ def _result(
     signal, maps = analyse.fit_stack(stack, settings.fit)
     progress(f"measuring ({maps.record.verdict})")
     found = analyse.find_regions(stack, signal, maps)
-    if judged:
-        protocol.check_images(stack, found)
     rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, settings.measure)
+    if judged:
+        protocol.check_images(stack, found, measurements)
     parameters = settings.result_parameters()
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
     result = Result(

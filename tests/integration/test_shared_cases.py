@@ -12,7 +12,7 @@ pytestmark = pytest.mark.shared_data
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 # Folder: what each of its series must give, a rate in 1/s or words of the reason.
 RIGHT = {
-    "clipped_at_full_scale": ({"near": 246.7, "or": ("clipped", "phantom")},),
+    "clipped_at_full_scale": ({"near": 246.7, "or": ("of the body is clipped at full scale",)},),
     "combined_image_in_series": ({"near": 164.5, "or": ("it is no echo",)},),
     "contrast_word_in_image_type": ({"near": 164.5},),
     "each_image_stretched_8bit": ({"or": ("each image was scaled on its own",)},),

@@ -8,7 +8,7 @@ import pytest
 
 from dicomnode import protocol
 from dicomnode.errors import NotWanted
-from dicomnode.model import Component, EchoImage, EchoStack, Encoding, Plane, SequenceKind
+from dicomnode.model import Component, EchoImage, EchoStack, Encoding, Flag, Grade, Plane, RoiMeasurement, SequenceKind
 from dicomnode.protocol import Named
 
 TIMES = (1.0, 2.1, 3.2, 4.3)
@@ -116,20 +116,25 @@ def test_a_train_that_begins_too_late_for_any_iron_is_refused_with_what_it_could
 
 @pytest.mark.parametrize("words", [{}, {"body_part": "ABDOMEN"}], ids=str)
 def test_what_looks_like_a_head_is_refused_whatever_the_header_says(words):
-    assert code_of(protocol.check_images, stack(**words), found(HEAD)) == "other-scene"
+    assert code_of(protocol.check_images, stack(**words), found(HEAD), ()) == "other-scene"
 
 
 def test_a_phantom_in_a_protocol_of_the_liver_is_a_test_of_it():
-    protocol.check_images(stack(body_part="ABDOMEN"), found(PHANTOM))
-    assert code_of(protocol.check_images, stack(), found(PHANTOM)) == "other-scene"
+    protocol.check_images(stack(body_part="ABDOMEN"), found(PHANTOM), ())
+    assert code_of(protocol.check_images, stack(), found(PHANTOM), ()) == "other-scene"
 
 
 def test_where_no_word_tells_the_images_have_to():
-    assert code_of(protocol.check_images, stack(), found(seen=False)) == "no-organ"
-    assert code_of(protocol.check_images, stack(), found({"trunk": 0.6, "limbs": 0.4}, seen=True)) == "no-organ"
-    protocol.check_images(stack(), found(seen=True))
-    protocol.check_images(stack(body_part="LIVER"), found(seen=False))
-    protocol.check_images(stack(), found(HEAD, trusted=True))
+    assert code_of(protocol.check_images, stack(), found(seen=False), ()) == "no-organ"
+    assert code_of(protocol.check_images, stack(), found({"trunk": 0.6, "limbs": 0.4}, seen=True), ()) == "no-organ"
+    protocol.check_images(stack(), found(seen=True), ())
+    protocol.check_images(stack(body_part="LIVER"), found(seen=False), ())
+    protocol.check_images(stack(), found(HEAD, trusted=True), ())
+
+
+def test_what_is_clipped_shows_nothing_and_is_not_taken_for_something_else():
+    flags = (Flag("clipped", Grade.NOT_MEASURABLE, "100% of the body is clipped"),)
+    protocol.check_images(stack(), found(PHANTOM), (RoiMeasurement("liver", 0, 0.0, None, None, None, None, flags),))
 
 
 def test_the_technologist_hears_what_the_train_cannot_measure_and_what_can():
