@@ -22,7 +22,7 @@ LIVER, RIGHT, VESSEL, EDGE, LEFT = "liver", "liver right lobe", "liver vessel", 
 WITHOUT_IRON = frozenset({VESSEL, EDGE})  # they show what vessels and the border do to a circle, and give no LIC
 TRUSTED = 0.9  # chance of being right from which on a region is measured
 FORBIDDING = frozenset(
-    {"no-liver", "mirrored", "orientation", "not-an-abdomen", "phantom"}
+    {"no-liver", "mirrored", "orientation", "not-an-abdomen", "phantom", "slices-apart"}
 )  # doubts: no liver is measured
 HARMLESS = frozenset({"cut-off", "thin"})
 RADIUS_MM, LEAST_RADIUS_MM = 20.0, 7.5  # of a circle; where the liver is thinner it is smaller, or there is none

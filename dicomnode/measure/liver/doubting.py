@@ -33,6 +33,7 @@ SIMPLER = 0.8  # a mirrored image is named where another orientation shows hardl
 ENOUGH_MM2 = 3000.0  # of liver in another orientation before that is named
 
 NO_LIVER, DISAGREES, DOUBTFUL = "no-liver", "slices-disagree", "slices-doubtful"
+APART = "slices-apart"  # so many disagree that none of them is believed
 _WORDS = {
     "head": ("not-an-abdomen", "The images look like a head, not like an abdomen."),
     "limbs": ("not-an-abdomen", "The images look like legs, not like an abdomen."),

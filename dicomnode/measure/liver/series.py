@@ -9,7 +9,7 @@ import numpy as np
 
 from dicomnode.measure.liver import border, doubting, evidence
 from dicomnode.measure.liver.confidence import chance, log_odds
-from dicomnode.measure.liver.doubting import DISAGREES, DOUBTFUL, NO_LIVER
+from dicomnode.measure.liver.doubting import APART, DISAGREES, DOUBTFUL, NO_LIVER
 from dicomnode.measure.liver.features import Noise
 from dicomnode.measure.liver.finding import Doubt, LiverFinding
 from dicomnode.measure.liver.looking import Look, look
@@ -114,7 +114,7 @@ def conclude(net: Network, gathered: Gathered) -> LiverFinding:
     numbers = series_numbers(gathered)
     confidence = 0.0 if numbers is None else chance(log_odds(net.arrays, "series", numbers))
     doubts = doubting.of_series([doubting.Seen(s.view, s.look, s.mask, s.rim_mm) for s in slices], notes)
-    doubts += _two_disagree(slices, notes)
+    doubts += _two_disagree(slices, notes) + _no_majority(slices, notes)
     return _finding(net, slices, notes, confidence, doubts)
 
 
@@ -210,6 +210,17 @@ def _two_disagree(slices: Sequence[Looked], notes: Sequence[Doubt | None]) -> tu
         return ()
     said = f"The two slices with liver differ: R2* is about {rates[0]:.0f}/s in one and {rates[1]:.0f}/s in the other."
     return (Doubt(DISAGREES, said),)
+
+
+def _no_majority(slices: Sequence[Looked], notes: Sequence[Doubt | None]) -> tuple[Doubt, ...]:
+    """Where as many slices are outvoted as are left, what is left is no liver's by that."""
+    outvoted = [k for k, note in enumerate(notes) if note is not None and note.code == DISAGREES]
+    left = [k for k, note in enumerate(notes) if note is None]
+    if not outvoted or len(left) > len(outvoted):
+        return ()
+    both = sorted(outvoted + left)
+    rates = ", ".join(f"{e.rate:.0f}" for k in both if (e := slices[k].evidence) is not None and np.isfinite(e.rate))
+    return (Doubt(APART, f"The slices with liver do not agree: R2* is about {rates}/s in them."),)
 
 
 def series_numbers(gathered: Gathered) -> Array | None:

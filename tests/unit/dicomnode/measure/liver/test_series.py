@@ -132,6 +132,15 @@ def test_a_slice_with_another_rate_than_the_rest_is_left_out_and_said():
     assert {"slices-disagree", "slices-doubtful"} & {doubt.code for doubt in finding.doubts}
 
 
+def test_slices_of_which_none_agrees_with_another_are_no_liver_to_believe():
+    made = abdomen(slices=3)
+    signal = np.asarray(made.signal, np.float32).copy()
+    for k, faster in enumerate((-60.0, 0.0, 60.0)):
+        signal[k] *= np.exp(-np.asarray(made.echo_times_ms) / 1000 * faster)
+    finding = found(made, signal=signal)
+    assert "slices-apart" in {doubt.code for doubt in finding.doubts}
+
+
 def test_a_liver_at_the_images_edge_is_said_to_be_cut():
     made = abdomen()
     columns = np.flatnonzero(made.whole.any((0, 1)))
