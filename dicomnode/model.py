@@ -113,6 +113,7 @@ class EchoImage:
     body_part: str = ""  # code or meaning of what was examined, as it was registered
     study_description: str = ""
     sender: str = ""  # AE title of what sent it to this node
+    lossy: bool = False  # its values went through a compression that does not give them back
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,17 +64,18 @@ class Scan:
 
 def scans_of(images: Sequence[EchoImage]) -> list[Scan]:
     """Split by series (or the scan a scanner split), geometry, sequence and twins; derived images less finely."""
-    geometry = Geometries()
+    geometry, origins = Geometries(), _scattered(images)
     parts: dict[tuple[str, int, tuple[str, ...]], list[EchoImage]] = defaultdict(list)
     for image in images:
         facts = () if image.component is Component.DERIVED else (str(image.sequence_kind), *image.twin)
-        parts[(_origin(image), geometry.index(image.plane), facts)].append(image)
+        origin = origins.get(image.series_instance_uid) or _origin(image)
+        parts[(origin, geometry.index(image.plane), facts)].append(image)
     scans = []
-    for (_, index, shared), members in parts.items():
+    for (origin, index, shared), members in parts.items():
         axes = geometry.axes(index)
         pieces = [(name, *piece) for name, one in _protocols(members) for piece in _slabs(one, axes)]
         for protocol, place, slab, shift in pieces:
-            anchor = _anchor(slab[0], (*shared, protocol, place))
+            anchor = _anchor(origin, slab[0], (*shared, protocol, place))
             signal = slab[0].component is not Component.DERIVED
             images_of, derived = (tuple(slab), ()) if signal else ((), tuple(slab))
             scans.append(Scan(index, axes, anchor, images_of, derived, shift))
@@ -119,12 +120,33 @@ def _same_protocol(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return not (flip and other_flip and abs(float(flip) - float(other_flip)) > _SAME_FLIP_DEGREES)
 
 
-def _anchor(image: EchoImage, facts: Iterable[str]) -> str:
-    return f"{_origin(image)}|{_coarse(image.plane)}|{'/'.join(facts)}"
+def _anchor(origin: str, image: EchoImage, facts: Iterable[str]) -> str:
+    return f"{origin}|{_coarse(image.plane)}|{'/'.join(facts)}"
 
 
 def _origin(image: EchoImage) -> str:
     return "/".join(("scan", image.scan, *image.protocol)) if image.scan else image.series_instance_uid
+
+
+def _scattered(images: Sequence[EchoImage]) -> dict[str, str]:
+    """Names of scans whose images or slices each have a Series Instance UID of their own, by that UID.
+
+    Some exports and anonymisers do so. What is left of the series is its number and its protocol; the UIDs of a scan
+    that was sent like this hold one image each, or one slice each and no two of them the same.
+    """
+    families: dict[str, dict[str, list[EchoImage]]] = defaultdict(lambda: defaultdict(list))
+    for image in images:
+        if image.series_number is not None and not image.scan and image.component is not Component.DERIVED:
+            facts = (str(image.series_number), str(image.component), *image.protocol, *image.twin)
+            families["/".join(("number", *facts, _coarse(image.plane)))][image.series_instance_uid].append(image)
+    found: dict[str, str] = {}
+    for name, series in families.items():
+        places = [{round(image.plane.location_mm / LOCATION_MM) for image in members} for members in series.values()]
+        alone = all(len(members) == 1 for members in series.values())
+        apart = all(len(one) == 1 for one in places) and len(set().union(*places)) == len(places)
+        if len(series) > 1 and (alone or apart):
+            found |= dict.fromkeys(series, name)
+    return found
 
 
 def _coarse(plane: Plane) -> str:

@@ -33,6 +33,7 @@ REASONS = {
     "derived-only": "maps or other derived images only",
     "no-magnitude": "no magnitude images, nor real and imaginary ones to compute them from",
     "no-echo-time": "no image gives an echo time",
+    "lossy": "compressed with loss: the values, and the noise above all, are not those the scanner made",
     "repetitions": "several repetitions at one position",
     "ambiguous": "several different images at one echo and slice",
     "too-many-echoes": "more echo times than the scanner announced: one of them is not an echo",
@@ -110,6 +111,8 @@ def _unusable(scan: Scan) -> Reason | None:
         return Reason("no-magnitude", f"only {parts} images, and no magnitude")
     if not echoes_of(scan):
         return Reason("no-echo-time", "no image gives an echo time")
+    if any(image.lossy for image in scan.images):
+        return Reason("lossy", f"{REASONS['lossy']}; send what the scanner made")
     return None
 
 

@@ -7,7 +7,15 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    UID,
+    EnhancedMRImageStorage,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.header.dataset import parse
@@ -33,6 +41,7 @@ REASONS = {
     "unreadable": "the file cannot be opened or read; trying again may help",
 }
 
+_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})  # JPEG 2000 may be either
 _STANDARD_ROOT = "1.2.840.10008."
 _CLASSIC = MRImageStorage
 _IMAGE_CLASSES = frozenset({
@@ -97,7 +106,8 @@ def _judged(path: Path, parsed: Parsed) -> Header:
     encoding = Encoding.CLASSIC if header.sop_class_uid == _CLASSIC else Encoding.ENHANCED
     uids = (header.sop_class_uid, header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
     try:
-        images = images_of(Subject(path, *uids, encoding, _sender(parsed.meta)), parsed.top)
+        lossy = parsed.meta.text("TransferSyntaxUID") in _LOSSY
+        images = images_of(Subject(path, *uids, encoding, _sender(parsed.meta), lossy), parsed.top)
         parsed.pixels.check(parsed.top)
     except DamagedHeader as fault:
         return replace(header, reason=_damaged(fault))

@@ -36,6 +36,7 @@ class Subject:
     study_instance_uid: str
     encoding: Encoding
     sender: str = ""
+    lossy_encoding: bool = False
 
 
 def images_of(subject: Subject, top: Elements) -> tuple[EchoImage, ...]:
@@ -67,6 +68,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "study_instance_uid": subject.study_instance_uid,
         "encoding": subject.encoding,
         "sender": subject.sender,
+        "lossy": subject.lossy_encoding or top.text("LossyImageCompression") == "01",
         "sequence_kind": sequence_kind(scope, vendor, words),
         "field_strength_t": _field_strength(scope),
         "manufacturer": top.words("Manufacturer", sets),

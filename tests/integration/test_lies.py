@@ -21,6 +21,13 @@ def test_each_lie_alone(kind):
     assert found.verdict in {"right", "named"}, found
 
 
+@pytest.mark.parametrize("name", lies.THREADS)
+@pytest.mark.parametrize("slices", [1, 3])
+def test_each_situation_that_a_public_thread_tells_of(name, slices):
+    found = lies.outcome(120.0, (7, slices), (name,), 1)
+    assert found.verdict in {"right", "named"}, (lies.THREADS[name][1], found)
+
+
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
