@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import tempfile
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
@@ -120,8 +121,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--every", type=int, default=1, help="take only every so-manieth series")
     options = parser.parse_args()
+    wanted = list(plans())[:: options.every]
+    points = []
     with ProcessPoolExecutor(options.processes) as pool:
-        points = list(pool.map(point, list(plans())[:: options.every], chunksize=8))
+        for number, one in enumerate(pool.map(point, wanted, chunksize=8), 1):
+            points.append(one)
+            if number % 100 == 0:
+                print(f"{number} of {len(wanted)} series", file=sys.stderr, flush=True)  # noqa: T201
     print(table(points).markdown())  # noqa: T201
 
 

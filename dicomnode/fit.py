@@ -14,7 +14,7 @@ from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.decay import Decay, Magnitudes, Model, fit_decay
 from solver.model import tells_fat
-from solver.noise import expected_magnitude, magnitude_variance, mean_of_noise, median_magnitude
+from solver.noise import mean_of_noise, median_magnitude, tabled_magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -289,6 +289,7 @@ def fall(
     return max(bounds, default=None)
 
 
+_ENOUGH = 10_000  # voxels for a mean square; of more, every so-manieth is looked at
 _SHARED = 9.0  # voxels that share their noise where images were interpolated
 
 
@@ -303,12 +304,14 @@ def unexplained(
         return None
     noise = Noise.of(maps)
     n_coils = 0.0 if maps.record.parameters.get("noise", maps.record.noise) == "gaussian" else noise.n_coils
-    sigma = noise.sigma if maps.sigma_map is None else maps.sigma_map[region][:, None].astype(np.float64)
+    places = np.flatnonzero(region)
+    some = np.unravel_index(places[:: max(1, places.size // _ENOUGH)], region.shape)
+    sigma = noise.sigma if maps.sigma_map is None else maps.sigma_map[some][:, None].astype(np.float64)
     t = np.asarray(echo_times_ms) / 1000
-    s0, rate = (values[region][:, None].astype(np.float64) for values in (maps.s0, maps.r2star_per_s))
+    s0, rate = (values[some][:, None].astype(np.float64) for values in (maps.s0, maps.r2star_per_s))
     clean = s0 * np.exp(-rate * t) / sigma
-    expected, _ = expected_magnitude(clean, n_coils)
-    square = (signal[region] / sigma - expected) ** 2 / np.maximum(magnitude_variance(clean, n_coils), 0.2)
+    expected, variance = tabled_magnitude(clean, n_coils)
+    square = (signal[some] / sigma - expected) ** 2 / np.maximum(variance, 0.2)
     return float(np.mean(square) * len(t) / (len(t) - 1))
 
 

@@ -70,8 +70,30 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], sigma: float | NDArray[A
     # In air a floor leaves amplitude and rate undecided: least squares fits it, a likelihood that knows it wanders.
     seen = settings.weights is None or settings.floor_coils
     free = _detectable(stack, usable, settings.n_coils) if seen else usable
-    if settings.method == "nls":
-        return _voxelwise(stack, free, settings)
+    box = _box(free)
+    stack, inside = np.ascontiguousarray(stack[:, *box]), np.ascontiguousarray(free[box])
+    fit = _voxelwise if settings.method == "nls" else _regularised
+    return _pasted(fit(stack, inside, settings), box, free)
+
+
+def _box(free: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The smallest part of a slice that holds every voxel that is fitted: air around a body costs nothing then."""
+    if not free.any():
+        return slice(0, 1), slice(0, 1)
+    rows, columns = (np.flatnonzero(free.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _pasted(part: SliceFit, box: tuple[slice, slice], free: NDArray[np.bool_]) -> SliceFit:
+    """The same in the whole slice; nothing is known outside."""
+    x = np.zeros((2, *free.shape), part.x.dtype)
+    sd = np.full(free.shape, np.nan, part.sd.dtype)
+    x[:, *box], sd[box] = part.x, part.sd
+    return replace(part, x=x, sd=sd, free=free)
+
+
+def _regularised(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> SliceFit:
+    """Fit all voxels together."""
     problem, found = _regularise(stack, free, settings)
     sd = regularised_deviation(problem, found, _deviation(found.x, problem, settings))
     sd = _with_doubt(sd, found.x, settings)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.anatomy import LABEL, NAMES, Exam, exam
-from dicomnode.measure.liver.features import CHANNELS, SHAPE, Grid, Noise, Seen, body_of, grid_over, see
+from dicomnode.measure.liver.features import CHANNELS, SHAPE, Grid, Noise, body_of, grid_over, see
 from dicomnode.measure.liver.network import CLASSES, MISPLACED, SCENES
 from dicomnode.measure.liver.views import view_of
 
@@ -91,7 +91,7 @@ def of_exam(made: Exam, rng: np.random.Generator) -> Sample:
         noise = Noise(view.turn(noise.sigma), noise.n_coils)
     body = body_of(signal[..., 0], noise.typical, view.spacing_mm)
     grid = grid_over(body, view.kind, view.spacing_mm).shifted(*rng.uniform(-2, 2, 2))
-    seen: Seen = see(signal, np.array(made.echo_times_ms), noise, grid)
+    (seen,) = see(signal, np.array(made.echo_times_ms), noise, [grid])
     classes = CLASS_OF_LABEL[_at(view.turn(made.labels[0]), grid)]
     if made.meta["fault"] != "none":
         classes[(classes == CLASSES.index("liver")) | (classes == CLASSES.index("inside"))] = MISPLACED

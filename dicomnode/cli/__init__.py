@@ -16,6 +16,10 @@ import dicomnode
 from dicomnode import logs
 from dicomnode.errors import ConfigError, NodeError
 
+# Slices are worked on side by side, so threads inside a product of matrices only get in each other's way. Read by
+# numpy's library when it is loaded, and by the processes that are started here.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # What each does, so that ``dicomnode --help`` need not load them all. Each has a file of its name here.
 COMMANDS = {
     "serve": "Run the node: receive, process, send.",

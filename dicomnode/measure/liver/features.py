@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage as ndi
+from scipy import sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -95,35 +98,52 @@ def grid_over(body: Mask, kind: str, spacing_mm: tuple[float, float]) -> Grid:
     return Grid(rows, columns, spacing_mm, kind, body)
 
 
-def averaging(places: Array, size: int, spacing_mm: float) -> NDArray[np.float32]:
+def averaging(places: Array, size: int, spacing_mm: float) -> sparse.csr_array:
     """Weights (places, size) of a Gaussian average of pixels about each place; rows sum to 1, or to 0 outside."""
     away = (np.arange(size)[None, :] - places[:, None]) * spacing_mm
     # A pixel wider than the blur still reaches its nearest points.
     reach = max(BLUR_MM, 0.6 * spacing_mm)
     weights = np.exp(-0.5 * (away / reach) ** 2) * (np.abs(away) < 2.5 * reach)
     inside = (places > -0.5) & (places < size - 0.5)
-    return np.where(inside[:, None], weights / np.maximum(weights.sum(1, keepdims=True), 1e-9), 0).astype(np.float32)
+    mean = np.where(inside[:, None], weights / np.maximum(weights.sum(1, keepdims=True), 1e-9), 0)
+    return sparse.csr_array(mean.astype(np.float32))
 
 
-def see(signal: Array, echo_times_ms: Array, noise: Noise, grid: Grid) -> Seen:
-    """Return the features of a turned slice ``signal`` (K, L, M) at the points of a grid."""
-    down = averaging(grid.rows, signal.shape[0], grid.spacing_mm[0])
-    across = averaging(grid.columns, signal.shape[1], grid.spacing_mm[1]).T
+def see(signal: Array, echo_times_ms: Array, noise: Noise, grids: Sequence[Grid]) -> list[Seen]:
+    """Return the features of a turned slice ``signal`` (K, L, M) at the points of grids over it."""
+    shape, first = signal.shape[:2], grids[0]
+    echoes = np.ascontiguousarray(signal, np.float32)
+    variance = np.broadcast_to(np.asarray(noise.sigma, np.float32) ** 2, shape)
+    beside = np.stack([variance, np.ones(shape, np.float32), first.body.astype(np.float32), echoes[..., 0]], axis=-1)
+    images = np.concatenate([echoes * echoes, beside], axis=-1)
+    seconds = np.asarray(echo_times_ms, np.float32) / 1000
+    return [_seen(mean, seconds, noise, grid) for mean, grid in zip(_averaged(images, grids), grids, strict=True)]
 
-    def averaged(image: Array) -> Array:
-        mean: Array = down @ image @ across
-        return mean
 
-    echoes = np.ascontiguousarray(np.moveaxis(signal, -1, 0), np.float32)
-    power = averaged(echoes * echoes)
-    variance = averaged(np.broadcast_to(np.asarray(noise.sigma, np.float32) ** 2, signal.shape[:2]))
-    inside = (averaged(np.ones(signal.shape[:2], np.float32)) > 0.5).astype(np.float32)
+def _averaged(images: Array, grids: Sequence[Grid]) -> Iterator[NDArray[np.float32]]:
+    """Averages (images, 96, 128) of images (K, L, n) about the points of each grid; grids share rows and columns."""
+    rows, columns, count = images.shape
+    down: dict[bytes, Array] = {}
+    for grid in grids:
+        name = grid.rows.tobytes()
+        if name not in down:
+            means = averaging(grid.rows, rows, grid.spacing_mm[0]) @ images.reshape(rows, columns * count)
+            down[name] = np.ascontiguousarray(means.reshape(-1, columns, count).transpose(1, 2, 0)).reshape(columns, -1)
+        across = averaging(grid.columns, columns, grid.spacing_mm[1])
+        yield (across @ down[name]).reshape(SHAPE[1], count, SHAPE[0]).transpose(1, 2, 0)
+
+
+def _seen(means: Array, seconds: Array, noise: Noise, grid: Grid) -> Seen:
+    """Features from the averages of the power of every echo, the variance, ones, the body and the first echo."""
+    power = np.ascontiguousarray(means[:-4])
+    variance, ones, body, first = np.ascontiguousarray(means[-4:])
+    inside = (ones > 0.5).astype(np.float32)
     amplitude = np.sqrt(np.maximum(power - 2 * noise.n_coils * variance, 0))
-    on_body = averaged(grid.body.astype(np.float32)) > 0.5
+    on_body = body > 0.5
     averaged_voxels = max(1.0, 4 * np.pi * BLUR_MM**2 / (grid.spacing_mm[0] * grid.spacing_mm[1]))
     faint = np.sqrt(variance) * np.sqrt(2 * np.sqrt(max(noise.n_coils, 1.0)) / np.sqrt(averaged_voxels))
-    decay = _decay(amplitude, np.asarray(echo_times_ms, np.float32) / 1000, faint)
-    grain = _grain(averaged(echoes[0]), power[0], variance)
+    decay = _decay(amplitude, seconds, faint)
+    grain = _grain(first, power[0], variance)
     measured = _measured(amplitude, decay, noise.typical, on_body)
     channels = np.stack([*measured, grain, *_place(grid.kind), on_body, inside]).astype(np.float32)
     channels[:PIXELS] *= inside

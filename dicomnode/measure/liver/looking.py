@@ -48,14 +48,10 @@ def look(network: Network, signal: Array, echo_times_ms: Array, noise: Noise, vi
     """Look at a turned slice (K, L, M) through four grids."""
     body = body_of(signal[..., 0], noise.typical, view.spacing_mm)
     middle = grid_over(body, view.kind, view.spacing_mm)
-    found, scenes, seen = [], [], None
-    for i, j in _CORNERS:
-        grid = middle.shifted((2 * i - 1) * HALF_STEP_MM, (2 * j - 1) * HALF_STEP_MM)
-        seen = see(signal, echo_times_ms, noise, grid)
-        classes, scene = nn.predict(network, seen.channels)
-        found.append(classes)
-        scenes.append(scene)
-    each = np.stack(found)
+    grids = [middle.shifted((2 * i - 1) * HALF_STEP_MM, (2 * j - 1) * HALF_STEP_MM) for i, j in _CORNERS]
+    views = see(signal, echo_times_ms, noise, grids)
+    found = [nn.predict(network, one.channels) for one in views]
+    each, scenes = (np.stack(every) for every in zip(*found, strict=True))
     mean = each.mean(0)
     whole = each[:, nn.LIVER] + each[:, nn.INSIDE]
     upsampled = _Upsampling(middle, signal.shape[:2])
@@ -64,9 +60,9 @@ def look(network: Network, signal: Array, echo_times_ms: Array, noise: Noise, vi
         liver=upsampled(whole),
         inside=upsampled(each[:, nn.INSIDE]),
         gas=upsampled(each[:, nn.GAS]),
-        agreement=min(dice(view > 0.5, whole.mean(0) > 0.5) for view in whole),
-        seen=seen,  # type: ignore[arg-type]
-        scene=np.mean(scenes, 0),
+        agreement=min(dice(one > 0.5, whole.mean(0) > 0.5) for one in whole),
+        seen=views[-1],
+        scene=scenes.mean(0),
         body=body,
     )
 

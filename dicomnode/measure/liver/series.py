@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +105,9 @@ def gather(net: Network, given: Sequence[Given], echo_times_ms: Sequence[float])
     """Look at every slice by itself."""
     times = np.asarray(echo_times_ms, float)
     planes = [each.plane for each in given]
-    slices = _far_from_gas([_one(net, each, times) for each in given], planes)
+    with ThreadPoolExecutor(min(len(given), os.cpu_count() or 1)) as pool:  # what is slow here lets others run
+        looked = list(pool.map(lambda each: _one(net, each, times), given))
+    slices = _far_from_gas(looked, planes)
     return Gathered(given, times, slices, _overlaps(slices, planes))
 
 

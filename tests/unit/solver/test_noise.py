@@ -11,6 +11,7 @@ from solver.noise import (
     magnitude_variance,
     mean_of_noise,
     median_magnitude,
+    tabled_magnitude,
 )
 
 
@@ -102,3 +103,11 @@ def test_the_median_magnitude_is_that_of_many_draws_and_its_slope_is_its_own(n_c
     assert value == pytest.approx(np.median(np.linalg.norm(draws, axis=1)), abs=0.01)
     ahead, _ = median_magnitude(np.array([signal + 0.1]), n_coils)
     assert ahead[0] - value == pytest.approx(0.1 * slope, abs=0.005)
+
+
+@pytest.mark.parametrize("n_coils", [0.0, 1.0, 2.0, 5.5])
+def test_the_table_of_magnitudes_is_what_it_tables(n_coils):
+    signal = np.linspace(0.0, 60.0, 4001)
+    expected, variance = tabled_magnitude(signal, n_coils)
+    np.testing.assert_allclose(expected, expected_magnitude(signal, n_coils)[0], atol=5e-5)
+    np.testing.assert_allclose(variance, magnitude_variance(signal, n_coils), atol=3e-4)
