@@ -291,17 +291,21 @@ def _document(
     written: Written,
 ) -> sr.ComprehensiveSR:
     library = [_evidence_item(draft, reference) for reference in merged(shown_on)]
-    content = sr.MeasurementReport(
-        observation_context=_observers(draft),
-        procedure_reported=codes.MRI,
-        imaging_measurements=groups,
-        title=codes.MEASUREMENT_REPORT,
-        referenced_images=library,
-    )
+
+    def content(measured: list[Group]) -> sr.MeasurementReport:
+        return sr.MeasurementReport(
+            observation_context=_observers(draft),
+            procedure_reported=codes.MRI,
+            imaging_measurements=measured,
+            title=codes.MEASUREMENT_REPORT,
+            referenced_images=library,
+        )
+
     earlier = draft.earlier()
-    return sr.ComprehensiveSR(
+    # Content is copied and searched for references several times there; what is measured is put in afterwards.
+    report = sr.ComprehensiveSR(
         evidence=[*library, *_evidence(draft, written)],
-        content=content,
+        content=content([_nothing_drawn(draft)]),
         series_instance_uid=draft.series_uid(KIND),
         series_number=KINDS[KIND].place,
         sop_instance_uid=draft.instance_uid(KIND),
@@ -311,6 +315,9 @@ def _document(
         previous_versions=None if earlier is None else [_predecessor(earlier)],
         specific_character_set=UTF8,
     )
+    for element in content(groups)[0]:
+        report[element.tag] = element
+    return report
 
 
 def _observers(draft: Draft) -> sr.ObservationContext:
