@@ -144,6 +144,7 @@ class EchoStack:
     companions: Mapping[Component, tuple[tuple[EchoImage, ...], ...]] = field(default_factory=dict)
     magnitude_from: Component = Component.MAGNITUDE  # REAL: magnitude = |real + i imaginary|
     incomplete: str = ""  # what is missing of the scan, where it goes all the same
+    left_out: tuple[str, ...] = ()  # what of the scan's images is not in the stack, and why
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -153,7 +153,7 @@ def _incomplete(stack: EchoStack) -> tuple[Flag, ...]:
 
 
 def _empty(roi: Roi, images: Images) -> RoiMeasurement:
-    flags = _clipped_body(images) + roi.doubts
+    flags = _clipped_body(images) + roi.doubts + _incomplete(images.stack)
     if not any(flag.grade is Grade.NOT_MEASURABLE for flag in flags):
         flags += (Flag("empty-region", Grade.NOT_MEASURABLE, "the region holds no voxel"),)
     return RoiMeasurement(roi.name, 0, 0.0, None, None, None, None, flags, confidence=roi.confidence)

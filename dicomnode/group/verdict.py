@@ -133,7 +133,7 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     holes = [cell for cell in table.cells() if any(cell not in grid.cells for grid in needed)]
     whole = [s for s in range(len(table.slices)) if not any(hole[0] == s for hole in holes)]
     enough = whole and len(table.echoes) >= rules.minimum_echoes
-    stack = stack_of(whole, grids, needed, table) if enough else None
+    stack = replace(stack_of(whole, grids, needed, table), left_out=group.left_out) if enough else None
     reason = _missing_echoes(scan, table) or _missing_images(holes, table)
     reason = reason or _missing_parts(scan) or _skipped_echo_numbers(table) or _damaged(scan, table, damaged)
     reason = reason or _unaccounted(scan, table, arrived)

@@ -88,6 +88,8 @@ def in_words(draft: Draft) -> tuple[str, ...]:
     calibrations = dict.fromkeys(one.calibration for one in result.measurements if one.calibration)
     found = [
         f"Scan: {slices} slices of {rows} × {columns}, field {field}, echoes used: {echoes} ms.",
+        *([f"Missing of the scan: {stack.incomplete}."] if stack.incomplete else []),
+        *(f"Left out of the scan: {what}." for what in stack.left_out),
         f"Fit: {record.method}, model {record.model}, noise {record.noise}: {record.verdict}.",
         f"Noise: {noise}.",
         *(f"Calibration: {words}." for words in calibrations),

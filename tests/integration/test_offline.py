@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from dicomnode import simulate
-from dicomnode.config import Settings
+from dicomnode.config import GroupingSettings, Settings
 from dicomnode.operate import offline
 
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,3 +58,34 @@ def test_beyond_what_the_echoes_can_tell_there_is_a_true_bound(tmp_path):
     (one,) = process(tmp_path / "series", tmp_path / "out")["series"]
     assert one["status"] == "no_number"
     assert one["rois"][0]["at_least"]["r2star_per_s"] < 1000 / 0.9
+
+
+def words_of(one, folder, kind):
+    """Every text of a report."""
+    (path,) = [folder / output["path"] for output in one["outputs"] if output["kind"] == kind]
+    texts = []
+    pydicom.dcmread(path).walk(lambda _, element: texts.append(str(element.value)) if element.VR == "UT" else None)
+    return "\n".join(texts)
+
+
+def test_what_is_missing_of_a_scan_and_what_was_left_out_stands_in_every_result(tmp_path):
+    plan = simulate.SeriesPlan(slices=2, rows=48, columns=64, spacing_mm=(6.0, 6.0, 8.0), with_phase=True)
+    paths = simulate.write(simulate.make(plan, WRITTEN), tmp_path / "series")
+    phases = 0
+    for path in paths:
+        image = pydicom.dcmread(path)
+        is_phase = "P" in image.ImageType
+        if image.EchoNumbers == 4 or (is_phase and phases):
+            path.unlink()  # an echo of every slice, and all phases but one
+        phases += is_phase and image.EchoNumbers != 4
+    settings = Settings(grouping=GroupingSettings(when_given_up="process_complete_slices"))
+    summary = offline.process(
+        [tmp_path / "series"], tmp_path / "out", settings, created=WRITTEN, progress=lambda _: None
+    )
+    (one,) = summary["series"]
+    assert "echo 4 missing by the scanner's own count" in one["incomplete"]
+    assert one["left_out"] == ["1 image: phase that does not fill the grid"]
+    assert any(flag["code"] == "incomplete" for flag in one["rois"][0]["flags"])
+    report = words_of(one, tmp_path / "out", "structured_report")
+    assert "Missing of the scan: echo 4 missing" in report
+    assert "Left out of the scan: 1 image: phase that does not fill the grid." in report
