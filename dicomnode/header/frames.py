@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.header.envelope import is_uid
+from dicomnode.header.evidence import Evidence, component, sequence_kind
 from dicomnode.header.scope import Scope, words_of
-from dicomnode.header.sequence import sequence_kind
-from dicomnode.header.vendors import COMPONENT_WORDS, DERIVED_WORDS, TWIN_WORDS, Vendor, vendor_of
-from dicomnode.model import Component, EchoImage, Encoding, Plane
+from dicomnode.header.vendors import TWIN_WORDS, Vendor, vendor_of
+from dicomnode.model import EchoImage, Encoding, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "encoding": subject.encoding,
         "sender": subject.sender,
         "lossy": subject.lossy_encoding or top.text("LossyImageCompression") == "01",
-        "sequence_kind": sequence_kind(scope, vendor, words),
+        "sequence_kind": sequence_kind(Evidence(scope, vendor, words, subject.encoding)),
         "field_strength_t": _field_strength(scope),
         "manufacturer": top.words("Manufacturer", sets),
         "model_name": top.words("ManufacturerModelName", sets),
@@ -100,7 +100,7 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
     return EchoImage(
         **common,
         frame=index,
-        component=component(scope, vendor, words, common["encoding"]),
+        component=component(Evidence(scope, vendor, words, common["encoding"])),
         echo_time_ms=_echo_time(scope),
         plane=_plane(scope),
         rescale_slope=1.0 if slope is None else slope,
@@ -110,35 +110,6 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
         echo_number=scope.top.whole("EchoNumbers"),
         twin=_twin(scope, vendor, words),
     )
-
-
-def component(scope: Scope, vendor: Vendor, words: tuple[str, ...], encoding: Encoding) -> Component:
-    """Decide which part of the signal an image holds; a map, a mean or what cannot be said is DERIVED."""
-    # Converted from an enhanced object, a classic one keeps its Frame Type as Image Type, and this attribute.
-    converted = words[:1] == ("ORIGINAL",) and words[2:3] == ("T2_STAR",) and scope.top.has("ComplexImageComponent")
-    as_frame = encoding is not Encoding.CLASSIC or converted
-    if _is_derived(words, as_frame=as_frame) or scope.top.whole("SamplesPerPixel") not in (1, None):
-        return Component.DERIVED
-    if vendor.component_private and (number := scope.top.number(vendor.component_private)) is not None:
-        return vendor.component_numbers.get(int(number), Component.DERIVED)
-    stated = COMPONENT_WORDS.get(scope.of("ComplexImageComponent").text("ComplexImageComponent").upper())
-    if stated is not None:
-        return stated
-    if vendor.component_at is not None and len(words) > vendor.component_at:
-        return COMPONENT_WORDS.get(words[vendor.component_at], Component.DERIVED)
-    found = {COMPONENT_WORDS[word] for word in words[2:] if word in COMPONENT_WORDS}
-    if len(found) > 1:
-        return Component.DERIVED
-    return found.pop() if found else Component.MAGNITUDE
-
-
-def _is_derived(words: tuple[str, ...], *, as_frame: bool) -> bool:
-    if not as_frame:
-        return not DERIVED_WORDS.isdisjoint(words)
-    # Value 3 of Frame Type is the contrast (T2_STAR there is a weighting), value 4 the derived contrast (there a map).
-    named_map = len(words) > 2 and words[2].endswith("MAP") and words[2] not in COMPONENT_WORDS
-    derived = DERIVED_WORDS | {"T1", "T2", "ADDITION", "DIVISION", "MULTIPLICATION", "STD_DEVIATION", "MTR", "TRACE"}
-    return named_map or not derived.isdisjoint(words[:2] + words[3:])
 
 
 def _echo_time(scope: Scope) -> float | None:
