@@ -96,6 +96,8 @@ def in_words(draft: Draft) -> tuple[str, ...]:
     ]
     if result.finder:
         found.append("Region finder: " + ", ".join(f"{name} {value}" for name, value in _named(result.finder)) + ".")
+    if result.identity.supersedes:
+        found.append(f"Replaces result {result.identity.supersedes}.")
     found.append(f"Software: {draft.software_version}, result {draft.key}.")
     return tuple(found)
 
