@@ -14,7 +14,7 @@ from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.decay import Decay, Magnitudes, Model, fit_decay
 from solver.model import tells_fat
-from solver.noise import mean_of_noise, median_magnitude, tabled_magnitude
+from solver.noise import mean_of_noise, tabled_magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,6 +72,7 @@ def fit(
 SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known
 _FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on each
 _FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each parameter more
+SOME_FAT, ALTERNATING = 0.05, 0.06  # that any liver may hold, signal fraction; between odd and even echoes, relative
 HIDDEN_FAT = (0.03, 0.2)  # signal fractions: within what is normal for a liver, and steatosis
 _WORTH_ASKING = 10.0  # ln of the odds
 _CLEAR = 2.0  # times the floor
@@ -161,12 +162,10 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     weight = max(n_voxels / _SHARED, 1.0)
     models = _models(one.echo_times_ms, field_strength_t)
     echoes, richer = _richer(one, plain, models, weight)
-    told = weight if any(model.fat for model in richer) else 0.0
-    hidden = (
-        ()
-        if field_strength_t is None
-        else tuple(HiddenFat(fat, _hidden_shift(one, plain, Model(field_strength_t), fat, told)) for fat in HIDDEN_FAT)
-    )
+    hidden: tuple[HiddenFat, ...] = ()
+    if field_strength_t is not None:
+        held = [(fat, Model(field_strength_t, held_fat=fat)) for fat in HIDDEN_FAT]
+        hidden = tuple(HiddenFat(fat, _hidden_shift(one, plain, model, weight)) for fat, model in held)
     return Sensitivity(math.hypot(*moved), echoes, richer, hidden, _mostly_fat(one, plain, models, weight))
 
 
@@ -180,15 +179,13 @@ def _mostly_fat(one: Magnitudes, plain: _Fit, models: tuple[Model, ...], weight:
     return weight * (min(costs[0]) - min(costs[1])) if all(costs) else 0.0
 
 
-def _hidden_shift(one: Magnitudes, plain: _Fit, model: Model, fat: float, weight: float) -> float:
-    """How far so much fat moves the rate of one exponential with these echoes, relative; 0 where it would be seen."""
-    factor, _ = model.shape(one.echo_times_ms, np.array([fat]))
-    clean = plain.s0 * np.exp(-plain.rate / 1000 * one.echo_times_ms) * factor / one.sigma
-    seen, _ = median_magnitude(clean, one.n_coils)
-    found = fit_decay(replace(one, signal=seen * one.sigma), Model(), (plain.s0, plain.rate))
-    if found is not None and found.cost * weight > _WORTH_ASKING:
+def _hidden_shift(one: Magnitudes, plain: _Fit, model: Model, weight: float) -> float:
+    """How far the rate moves, relative, if there is as much fat as a model holds; 0 where the decay denies that."""
+    start = (plain.s0, plain.rate)
+    without, found = fit_decay(one, Model(), start), fit_decay(one, model, start)
+    if without is None or found is None or (found.cost - without.cost) * weight > _WORTH_ASKING:
         return 0.0
-    return 1.0 if found is None else abs(found.rate_per_s / plain.rate - 1)
+    return abs(found.rate_per_s / without.rate_per_s - 1)
 
 
 def _moved(found: _Fit | None, plain: _Fit) -> float:
@@ -241,10 +238,15 @@ def _models(times: NDArray[np.float64], field_t: float | None) -> tuple[Model, .
     """The models that so many echoes, so spaced, can tell; the simpler first."""
     if len(times) < _FEWEST_FOR_RICHER:
         return ()
-    signs: NDArray[np.float64] = np.where(np.arange(len(times)) % 2, -1.0, 1.0)
+    signs = _signs(times)
     if field_t is None or not tells_fat(times, field_t):
         return (Model(None, signs),)
     return (Model(field_t), Model(None, signs), Model(field_t, signs))
+
+
+def _signs(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.where(np.arange(len(times)) % 2, -1.0, 1.0)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +268,21 @@ def _fit(median: NDArray[np.float64], times: NDArray[np.float64], known: Noise, 
 
 
 def fall(
-    signal: NDArray[np.float32], echo_times_ms: tuple[float, ...], region: NDArray[np.bool_], noise: Noise, s0: float
+    signal: NDArray[np.float32],
+    echo_times_ms: tuple[float, ...],
+    region: NDArray[np.bool_],
+    noise: Noise,
+    *,
+    s0: float,
+    field_strength_t: float | None,
 ) -> float | None:
     """R2* in 1/s that half of a region has at the least, where it is too fast to be measured; None: nothing is sure.
 
     The median power of the first two echoes lies between A² + 2Nσ² (1 - 1/9N)³, what the median of chi-square adds
     where nothing is left, and A² + 2Nσ². What is left at the least of the first, with sigma and N as wrong as they may
     be, against what may be left at the most of the second, is the slowest decay they allow; so is the fall to the
-    first from ``s0``, which must be a cautious lower bound of the amplitude at time 0. The faster of the two is given.
+    first from ``s0``, which must be a cautious lower bound of the amplitude at time 0. The faster of the two is given,
+    less what read-outs that alternate and a little fat may make of two echoes.
     """
     square = np.square(signal[region].astype(np.float64))[:, :2]
     middle, error = np.median(square, axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
@@ -284,9 +293,21 @@ def fall(
     high = np.maximum(middle - floor * (1 - 1 / (9 * noise.n_coils)) ** 3, 0) + doubt
     t = np.asarray(echo_times_ms[:2]) / 1000
     top = np.sqrt(high[0])
-    bounds = [float(np.log(low[0] / high[1]) / 2 / (t[1] - t[0]))] if low[0] > high[1] > 0 else []
-    bounds += [float(np.log(s0 / top) / t[0])] if s0 > top > 0 else []
-    return max(bounds, default=None)
+    from_zero, between = _faked(echo_times_ms[:2], field_strength_t)
+    bounds = [float((np.log(low[0] / high[1]) / 2 - between) / (t[1] - t[0]))] if low[0] > high[1] > 0 else []
+    bounds += [float((np.log(s0 / top) - from_zero) / t[0])] if s0 > top > 0 else []
+    found = max(bounds, default=None)
+    return found if found is None or found > 0 else None
+
+
+def _faked(echo_times_ms: tuple[float, ...], field_strength_t: float | None) -> tuple[float, float]:
+    """What looks like decay and is none, ln: to the first echo, and from it to the second."""
+    faked = np.array([ALTERNATING, 2 * ALTERNATING])
+    if field_strength_t is not None:
+        factor, _ = Model(field_strength_t).shape(np.asarray(echo_times_ms), np.array([SOME_FAT]))
+        logs = np.log(np.abs(factor))
+        faked = faked + np.maximum([-logs[0], logs[0] - logs[1]], 0.0)
+    return float(faked[0]), float(faked[1])
 
 
 _ENOUGH = 10_000  # voxels for a mean square; of more, every so-manieth is looked at

@@ -306,7 +306,8 @@ def _bound(region: _Region, flags: tuple[Flag, ...]) -> float | None:
         return None  # a floor of many coils looks like a decay that levels off
     images = region.images
     s0 = CAUTIOUS * _brightness(region)
-    found = fitting.fall(images.signal, images.stack.echo_times_ms, region.roi.mask, region.noise, s0)
+    times, field_t = images.stack.echo_times_ms, images.stack.field_strength_t
+    found = fitting.fall(images.signal, times, region.roi.mask, region.noise, s0=s0, field_strength_t=field_t)
     reach = quality.reach_per_s(_brightness(region), region.noise.sigma, 1.0, images.stack.echo_times_ms[1])
     return found if found is not None and found > quality.TELLING * (reach or 0.0) else None
 

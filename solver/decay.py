@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EVEN = 0.5  # signal fraction where fat and water are as much
 START_FAT, START_MOSTLY = 0.05, 0.9
+HELD = 1e-5  # how near a fraction stays that is not to be found
 MOST_SWING = 0.25  # how far odd and even echoes lie from their mean, relative
 LEAST_VARIANCE = 0.2  # of sigma squared: in the floor the magnitude varies less than its expectation is known
 MOST_STEPS = 200
@@ -42,13 +43,14 @@ class Magnitudes:
 class Model:
     """What a decay may hold beside one exponential: fat at a field (T), and a sign (M,) for alternating echoes.
 
-    ``mostly_fat`` looks where fat outweighs water. Of one peak of fat magnitudes would not tell that from the reverse;
-    the six of fat do.
+    ``held_fat`` asks what the rate is if there is so much. ``mostly_fat`` looks where fat outweighs water: of one peak
+    of fat magnitudes would not tell that from the reverse; the six of fat do.
     """
 
     fat_at_t: float | None = None
     signs: Array | None = None
     mostly_fat: bool = False
+    held_fat: float | None = None  # the fraction, where it is not to be found
 
     def shape(self, t_ms: Array, further: Array) -> tuple[Array, Array]:
         """Factors (M,) on one exponential for the further parameters (P,), and their derivatives (P, M)."""
@@ -67,6 +69,8 @@ class Model:
     def further(self) -> list[tuple[float, float, float]]:
         """Start and bounds of each further parameter."""
         part = (START_MOSTLY, EVEN, 1.0) if self.mostly_fat else (START_FAT, 0.0, EVEN)
+        if self.held_fat is not None:
+            part = (self.held_fat, self.held_fat - HELD, self.held_fat + HELD)
         fat = [part] if self.fat_at_t is not None else []
         return fat + ([(0.0, -MOST_SWING, MOST_SWING)] if self.signs is not None else [])
 

@@ -114,7 +114,8 @@ class Evidence:
     @property
     def moved_by_fat(self) -> float:
         """How far the rate moves with as much fat as every liver may hold, where the echoes cannot tell."""
-        return self.hidden_fat[0].shift if self.hidden_fat else 0.0
+        known = self.seen is not None and self.seen.fat
+        return self.hidden_fat[0].shift if self.hidden_fat and not known else 0.0
 
     @property
     def feared_fat(self) -> float | None:
@@ -189,7 +190,7 @@ def _richer(e: Evidence) -> Iterator[Flag]:
     if feared is not None and abs(feared) > MOST_FAT:
         yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {feared:+.0%}")
         return
-    worst = max(e.hidden_fat, key=lambda one: one.shift, default=None)
+    worst = None if seen is not None and seen.fat else max(e.hidden_fat, key=lambda one: one.shift, default=None)
     if worst is not None and worst.shift > MUCH_HIDDEN:
         grade = _low if worst.shift > MOST_HIDDEN else _info
         sentence = f"these echoes cannot tell fat: {worst.fraction:.0%} of it would move R2* by {worst.shift:.0%}"

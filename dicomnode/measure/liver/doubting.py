@@ -57,7 +57,7 @@ def of_series(slices: Sequence[Seen], notes: Sequence[Doubt | None]) -> tuple[Do
     doubts = list(_scene(slices))
     if not counting:
         doubts.append(Doubt(NO_LIVER, "No liver was found in any slice."))
-        return tuple(doubts)
+        return (*doubts, *_left_out(notes))
     area = sum(float(s.mask.sum()) * s.view.spacing_mm[0] * s.view.spacing_mm[1] for s in counting)
     if area < SMALL_MM2:
         doubts.append(Doubt("small", f"Only {area / 100:.0f} cm² of liver was found."))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SLICE_HOLDS = 0.7  # chance from which on a slice counts where another one is better
 RATES_AGREE = 0.25  # difference of logarithms: beyond, a slice shows other tissue than the rest
 OVERLAP_HOLDS = 0.25  # with the better of its neighbours
+LEFT_MM = 10.0  # to the patient's left, from where on the spleen of a sagittal slice looks like a liver
 MANY = 3  # slices, from which on one that disagrees is outvoted
 
 
@@ -114,7 +115,7 @@ def gather(net: Network, given: Sequence[Given], echo_times_ms: Sequence[float])
 def conclude(net: Network, gathered: Gathered) -> LiverFinding:
     """Weigh the slices together."""
     slices = gathered.slices
-    notes = _notes(slices, gathered.overlaps)
+    notes = _notes(slices, [each.plane for each in gathered.given], gathered.overlaps)
     numbers = series_numbers(gathered)
     confidence = 0.0 if numbers is None else chance(log_odds(net.arrays, "series", numbers))
     doubts = doubting.of_series([doubting.Seen(s.view, s.look, s.mask, s.rim_mm) for s in slices], notes)
@@ -181,10 +182,14 @@ def _overlaps(slices: Sequence[Looked], planes: Sequence[Plane]) -> dict[tuple[i
     }
 
 
-def _notes(slices: Sequence[Looked], overlaps: dict[tuple[int, int], float]) -> list[Doubt | None]:
+def _notes(
+    slices: Sequence[Looked], planes: Sequence[Plane], overlaps: dict[tuple[int, int], float]
+) -> list[Doubt | None]:
     """Why each slice does not count; None where it does."""
     best = max((s.odds for s in slices), default=-np.inf)
     notes = [_note(s, best) for s in slices]
+    for k in _on_the_left(slices, planes, notes, overlaps):
+        notes[k] = Doubt(DOUBTFUL, "it lies on the patient's left, where a spleen looks like a liver")
     counting = [k for k, note in enumerate(notes) if note is None]
     rates = {k: e.rate for k in counting if (e := slices[k].evidence) is not None and np.isfinite(e.rate)}
     usual = float(np.median(list(rates.values()))) if rates else 1.0
@@ -196,6 +201,32 @@ def _notes(slices: Sequence[Looked], overlaps: dict[tuple[int, int], float]) -> 
             said = f"its R2* of about {rates[k]:.0f}/s is not that of the other slices, about {usual:.0f}/s"
             notes[k] = Doubt(DISAGREES, said)
     return notes
+
+
+def _on_the_left(
+    slices: Sequence[Looked],
+    planes: Sequence[Plane],
+    notes: Sequence[Doubt | None],
+    overlaps: dict[tuple[int, int], float],
+) -> list[int]:
+    """Sagittal slices whose liver lies on the left and does not continue one on the right.
+
+    A slice across the body shows on which side its liver lies; of a sagittal one only the header tells.
+    """
+    here = [k for k, note in enumerate(notes) if note is None and slices[k].view.kind == "sagittal"]
+    held = {k for k in here if _centre_mm(slices[k], planes[k]) <= LEFT_MM}
+    joined = [pair for pair, value in overlaps.items() if value >= OVERLAP_HOLDS and set(pair) <= set(here)]
+    for _ in here:  # from slice to slice, as far as it goes
+        held |= {k for pair in joined if held & set(pair) for k in pair}
+    return [k for k in here if k not in held]
+
+
+def _centre_mm(piece: Looked, plane: Plane) -> float:
+    """How far to the patient's left the middle of an outline lies."""
+    rows, columns = np.nonzero(piece.view.turn_back(piece.mask))
+    height, width = plane.pixel_spacing_mm
+    along_row, along_column = plane.orientation[0], plane.orientation[3]
+    return float(plane.position[0] + along_row * width * columns.mean() + along_column * height * rows.mean())
 
 
 def _note(piece: Looked, best: float) -> Doubt | None:

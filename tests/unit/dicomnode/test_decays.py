@@ -83,9 +83,29 @@ def test_severe_iron_is_not_taken_for_fat_tissue(rate):
     assert evidence(rate, PAPER).mostly_fat < quality.LIKELY_FAT
 
 
-def test_echoes_that_cannot_tell_fat_say_what_a_little_of_it_would_do():
-    opposed_and_in_phase, in_phase_only = evidence(60.0, OUT_AND_IN), evidence(60.0, WHOLE_TURNS, field_t=3.0)
-    assert not any(one.fat for one in (*opposed_and_in_phase.richer, *in_phase_only.richer))
-    assert max(one.shift for one in opposed_and_in_phase.hidden_fat) > quality.MOST_HIDDEN
-    assert max(one.shift for one in in_phase_only.hidden_fat) < 0.02
+@pytest.mark.parametrize(
+    "hides",
+    [
+        evidence(60.0, OUT_AND_IN, fat=0.2),  # it swings, as other things do
+        evidence(700.0, PAPER, fat=0.2),  # one echo of fat out of phase, one in phase, and no more
+        evidence(700.0, PAPER),
+    ],
+    ids=["swings", "fat in two echoes", "two echoes"],
+)
+def test_a_decay_that_fat_may_hide_in_says_how_far_it_may_move(hides):
+    assert not any(one.fat and one.evidence > quality.SEEN for one in hides.richer)
+    assert max(one.shift for one in hides.hidden_fat) > quality.MOST_HIDDEN
+    assert "fat-untold" in {flag.code for flag in quality.judge(hides) if flag.grade is Grade.LOW_CONFIDENCE}
+
+
+def test_a_decay_that_denies_fat_or_does_not_feel_it_hides_none():
+    assert max(one.shift for one in evidence(60.0, WHOLE_TURNS, field_t=3.0).hidden_fat) < 0.02
     assert [one.shift for one in evidence(60.0).hidden_fat] == [0.0, 0.0]
+    assert [one.shift for one in evidence(60.0, OUT_AND_IN).hidden_fat] == [0.0, 0.0]
+
+
+def test_the_rate_that_so_much_fat_would_mean_is_the_true_one_where_there_is_so_much():
+    t, shape = np.array(PAPER), Model(1.5).shape(np.array(PAPER), np.array([0.2]))[0]
+    signal = SIGMA * median_magnitude(400.0 * np.exp(-550.0 / 1000 * t) * shape / SIGMA, 1.0)[0]
+    held = fit_decay(Magnitudes(signal, t, SIGMA, 1.0), Model(1.5, held_fat=0.2), (400.0, 400.0))
+    assert held.rate_per_s == pytest.approx(550.0, rel=0.005)

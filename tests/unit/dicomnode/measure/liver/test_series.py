@@ -132,6 +132,24 @@ def test_a_slice_with_another_rate_than_the_rest_is_left_out_and_said():
     assert {"slices-disagree", "slices-doubtful"} & {doubt.code for doubt in finding.doubts}
 
 
+def beside(made, mm):
+    """Planes of the same images so far to the patient's left."""
+    return tuple(replace(p, position=(p.position[0] + mm, *p.position[1:])) for p in made.planes())
+
+
+def test_what_looks_like_a_liver_in_a_sagittal_slice_on_the_left_may_be_a_spleen():
+    made = abdomen(plane="sagittal", middle=(-60.0, 0.0, 0.0))
+    there = found(made)
+    assert there.mask.any(axis=(1, 2)).sum() >= 2
+    middle = np.mean([p.position[0] for p in made.planes()])
+    elsewhere = found(made, planes=beside(made, 80.0 - middle))
+    assert not elsewhere.mask.any()
+    assert any("a spleen looks like a liver" in doubt.sentence for doubt in elsewhere.doubts)
+    # A liver that reaches over from the right is one.
+    across = found(made, planes=beside(made, 5.0 - middle))
+    assert np.array_equal(across.mask, there.mask)
+
+
 def test_slices_of_which_none_agrees_with_another_are_no_liver_to_believe():
     made = abdomen(slices=3)
     signal = np.asarray(made.signal, np.float32).copy()
