@@ -14,7 +14,10 @@ import grimp
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = REPOSITORY / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms: made by `make rooms` -->", "<!-- /rooms -->"
-THIRD_PARTIES = ("pynetdicom", "highdicom", "dbos", "sqlalchemy", "watchdog", "pydicom", "numba")
+THIRD_PARTIES = (
+    *("pynetdicom", "highdicom", "dbos", "sqlalchemy", "watchdog", "pydicom", "numba"),
+    *("scipy", "skimage", "PIL", "matplotlib", "pydantic", "click", "structlog"),
+)
 EVERYWHERE = {"model", "errors", "events", "logs", "config"}  # arrows to these would hide the others
 
 

@@ -72,7 +72,7 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], sigma: float | NDArray[A
     free = _detectable(stack, usable, settings.n_coils) if seen else usable
     box = _box(free)
     stack, inside = np.ascontiguousarray(stack[:, *box]), np.ascontiguousarray(free[box])
-    fit = _voxelwise if settings.method == "nls" else _regularised
+    fit = {"nls": _voxelwise, "admm": _regularised}[settings.method]
     return _pasted(fit(stack, inside, settings), box, free)
 
 
@@ -239,7 +239,8 @@ def _deviation(x: NDArray[Any], problem: Problem, settings: Settings) -> NDArray
 
 def _published(stack: NDArray[Any], usable: NDArray[np.bool_], settings: Settings) -> SliceFit:
     """Run the paper's methods in the paper's units."""
-    method = published.fit_admm if settings.method == "admm-published" else published.fit_levenberg_marquardt
+    methods = {"admm-published": published.fit_admm, "lm-published": published.fit_levenberg_marquardt}
+    method = methods[settings.method]
     options = dict(settings.hyperparameters)
     if settings.weights is not None and settings.method == "admm-published":
         options = {"lambda1": settings.weights[0], "lambda2": settings.weights[1]} | options

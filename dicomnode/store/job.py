@@ -23,7 +23,7 @@ class Job:
         headers.npz          the headers that a report needs    } needs no received file
         maps.npz             the fit           } each written whole, so its presence
         measurement.npz      the regions       } means the step is done
-        outputs/*.dcm, outputs.json            }
+        outputs/*.dcm, summary.json, outputs.json   } the last one vouches for the others
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
         state.json           what to tell an operator
 
