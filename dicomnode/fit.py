@@ -75,6 +75,7 @@ _FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each param
 SOME_FAT, ALTERNATING = 0.05, 0.06  # that any liver may hold, signal fraction; between odd and even echoes, relative
 HIDDEN_FAT = (0.03, 0.2)  # signal fractions: within what is normal for a liver, and steatosis
 _WORTH_ASKING = 10.0  # ln of the odds
+_NEAR = 0.02  # of the largest signal: root mean square of what a model may leave that is believed
 _CLEAR = 2.0  # times the floor
 _LITTLE = 1e-3  # of the first echo: data are never better known than that, whatever the number of voxels
 
@@ -165,7 +166,7 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     hidden: tuple[HiddenFat, ...] = ()
     if field_strength_t is not None:
         held = [(fat, Model(field_strength_t, held_fat=fat)) for fat in HIDDEN_FAT]
-        hidden = tuple(HiddenFat(fat, _hidden_shift(one, plain, model, weight)) for fat, model in held)
+        hidden = tuple(_hidden(one, plain, fat, model, weight) for fat, model in held)
     return Sensitivity(math.hypot(*moved), echoes, richer, hidden, _mostly_fat(one, plain, models, weight))
 
 
@@ -176,16 +177,22 @@ def _mostly_fat(one: Magnitudes, plain: _Fit, models: tuple[Model, ...], weight:
         [fit.cost for model in some if (fit := fit_decay(one, model, (plain.s0, plain.rate))) is not None]
         for some in ((Model(), *models), [replace(model, mostly_fat=True) for model in ways])
     ]
-    return weight * (min(costs[0]) - min(costs[1])) if all(costs) else 0.0
+    if not all(costs):
+        return 0.0
+    # Between two models that are both far from the decay the odds say nothing.
+    left = math.sqrt(2 * min(costs[1]) / len(one.signal)) * one.sigma
+    return weight * (min(costs[0]) - min(costs[1])) if left < _NEAR * float(one.signal.max()) else 0.0
 
 
-def _hidden_shift(one: Magnitudes, plain: _Fit, model: Model, weight: float) -> float:
-    """How far the rate moves, relative, if there is as much fat as a model holds; 0 where the decay denies that."""
+def _hidden(one: Magnitudes, plain: _Fit, fat: float, model: Model, weight: float) -> HiddenFat:
+    """How far the rate moves if there is as much fat as a model holds, and how likely that is."""
     start = (plain.s0, plain.rate)
     without, found = fit_decay(one, Model(), start), fit_decay(one, model, start)
-    if without is None or found is None or (found.cost - without.cost) * weight > _WORTH_ASKING:
-        return 0.0
-    return abs(found.rate_per_s / without.rate_per_s - 1)
+    if without is None or found is None:
+        return HiddenFat(fat, 0.0)
+    evidence = (without.cost - found.cost) * weight
+    denied = evidence < -_WORTH_ASKING
+    return HiddenFat(fat, 0.0 if denied else found.rate_per_s / without.rate_per_s - 1, evidence)
 
 
 def _moved(found: _Fit | None, plain: _Fit) -> float:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Vector3 = tuple[float, float, float]
+DAY_S = 86_400.0
 
 
 class Component(StrEnum):
@@ -102,7 +103,7 @@ class EchoImage:
     series_number: int | None = None
     instance_number: int | None = None
     acquisition_number: int | None = None
-    acquired_s: float | None = None  # seconds since midnight, where the header says when
+    acquired_s: float | None = None  # seconds since midnight, since the first of January of year 1 where a date is said
     promised_images: int | None = None  # what the header says the acquisition holds, all components together
     promised_echoes: int | None = None
     concatenation: tuple[str, int] | None = None  # its UID and number of parts, where one object was sent in several
@@ -113,6 +114,7 @@ class EchoImage:
     body_part: str = ""  # code or meaning of what was examined, as it was registered
     study_description: str = ""
     sender: str = ""  # AE title of what sent it to this node
+    patient: tuple[str, str, str] = ("", "", "")  # digests of identifier, birth date and name; empty where not said
     lossy: bool = False  # its values went through a compression that does not give them back
 
 
@@ -268,7 +270,8 @@ class HiddenFat:
     """What fat that the echoes cannot tell would do."""
 
     fraction: float  # of the signal
-    shift: float  # of the rate, relative, either way; 0 where so much would be seen
+    shift: float  # of the rate, relative; 0 where the decay denies that there is so much
+    evidence: float = 0.0  # by how much it is likelier than none, ln of the ratio for the whole region
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Each check was tried on every real series at hand, where none may fire; ``docs/d
 
 from __future__ import annotations
 
-from itertools import pairwise
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,7 @@ SAME_MAXIMUM = 0.002  # relative, between the echoes of a slice: a decaying imag
 FEWEST_STRETCHED = 3  # echoes from which on that is no chance
 FEW_AT_TOP = 8  # voxels of an image that reach the largest value: more of them are clipped
 DARK = 25  # percentile: air, whose noise is the same in every echo unless each was scaled anew
-GROWN = 1.05  # times the mean of the air in the first echo
+GROWN, MUCH_GROWN = 1.05, 1.15  # times the mean of the air in the first echo, beside equal maxima and by itself
 TISSUE = 0.2  # of the 99th percentile of the first echo
 FEWEST_TISSUE, ENOUGH_TISSUE = 100, 20_000  # voxels; of more, every so-manieth is looked at
 # Ratios that nine voxels of ten exceed: of an echo to the brighter of the two before, which knows read-outs that
@@ -62,7 +62,7 @@ def _stretched(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str,
     if not bool(np.all(spread < SAME_MAXIMUM)) or largest.max() <= 0:
         return
     few = bool(np.median(np.count_nonzero(signal == largest[:, None, None], axis=(1, 2))) <= FEW_AT_TOP)
-    if few or _air_grows(signal):
+    if few or _air_grown(signal) > GROWN:
         yield (
             "stretched",
             f"the brightest voxel of every echo has the same value ({largest.max():g}): each image was scaled on its "
@@ -70,17 +70,42 @@ def _stretched(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str,
         )
 
 
-def _air_grows(signal: Signal) -> bool:
-    """Whether noise rises from echo to echo: fat near a coil may be clipped throughout, and its scan be sound."""
+def _air_grown(signal: Signal) -> float:
+    """Noise of the last echo over that of the first: 1 in a sound scan, whatever is clipped in it."""
     mean = signal.mean(axis=-1)  # of all echoes: what is dark in one by chance is no darker in the next
     means = signal[mean <= np.percentile(mean, DARK)].mean(axis=0)
-    return bool(means[0] > 0 and means[-1] > GROWN * means[0])
+    return float(means[-1] / means[0]) if means[0] > 0 else 1.0
+
+
+def _air(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    grown = _air_grown(signal)
+    if grown > MUCH_GROWN:
+        yield (
+            "stretched",
+            f"the noise of air is {grown:.2f} times as large in the last echo as in the first: each image was scaled "
+            "on its own, and intensities do not compare between echoes",
+        )
 
 
 def _copied(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
-    for echo, (before, here) in enumerate(pairwise(np.moveaxis(signal, -1, 0)), 2):
-        if before.any() and np.array_equal(before, here):
-            yield "same-pixels", f"echo {echo} ({times[echo - 1]:g} ms) holds the same pixels as echo {echo - 1}"
+    for k, slice_ in enumerate(signal):
+        seen: dict[bytes, int] = {}
+        for echo, image in enumerate(np.moveaxis(slice_, -1, 0)):
+            same = seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest(), echo)
+            if same != echo and image.any():
+                where = f" of slice {k + 1}" if len(signal) > 1 else ""
+                yield (
+                    "same-pixels",
+                    f"echo {echo + 1}{where} ({times[echo]:g} ms) holds the same pixels as echo {same + 1}",
+                )
+
+
+def _blank(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    flat = np.ptp(signal.reshape(signal.shape[0], -1, signal.shape[-1]), axis=1) == 0
+    for k, echo in np.argwhere(flat & ~flat.all(axis=1)[:, None]):
+        yield "blank", f"echo {echo + 1} ({times[echo]:g} ms) of slice {k + 1} holds one value throughout: no image"
+    if flat.all():
+        yield "blank", "no image holds more than one value"
 
 
 def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
@@ -102,10 +127,28 @@ def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, s
             )
 
 
+def _rising(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
+    first, last = signal[..., 0], signal[..., -1]
+    bright = np.maximum(first, last)
+    tissue = bright > TISSUE * np.percentile(bright, 99)
+    if tissue.sum() < FEWEST_TISSUE:
+        return
+    medians = np.median(signal[tissue], axis=0)
+    if np.all(np.diff(medians) > 0) and medians[-1] > BRIGHTER * medians[0]:
+        yield (
+            "rising",
+            f"tissue brightens from echo to echo, {medians[-1] / medians[0]:.1f} times from {times[0]:g} to "
+            f"{times[-1]:g} ms: the echo times are not those of the images",
+        )
+
+
 _RULES: tuple[Callable[[Signal, tuple[float, ...]], Iterator[tuple[str, str]]], ...] = (
     _train,
     _negative,
+    _blank,
     _stretched,
+    _air,
     _copied,
     _brighter,
+    _rising,
 )

@@ -62,8 +62,9 @@ class Images:
     @classmethod
     def of(cls, stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> Images:
         """Find the voxels that reach the largest value of the stack, where so many do that it is full scale."""
-        at_top = signal == signal.max(initial=0.0)
-        few = np.count_nonzero(at_top) <= FULL_SCALE_SHARED
+        top = signal.max(initial=0.0)
+        at_top = signal == top
+        few = top <= 0 or np.count_nonzero(at_top) <= FULL_SCALE_SHARED
         return cls(stack, signal, maps, np.zeros(signal.shape[:-1], bool) if few else np.any(at_top, axis=-1))
 
     @property

@@ -6,5 +6,6 @@ What comes out is a right number, a reason that names the cause, or a fault of t
 from bench.lies.kinds import KINDS
 from bench.lies.outcome import RATES, Outcome, go_together, outcome
 from bench.lies.threads import THREADS
+from bench.lies.trials import TRIALS
 
-__all__ = ["KINDS", "RATES", "THREADS", "Outcome", "go_together", "outcome"]
+__all__ = ["KINDS", "RATES", "THREADS", "TRIALS", "Outcome", "go_together", "outcome"]

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from bench.lies import KINDS, RATES, THREADS, go_together, outcome
+from bench.lies import KINDS, RATES, THREADS, TRIALS, go_together, outcome
 from dicomnode.compare.tables import Table
 
 
@@ -31,7 +31,7 @@ def main() -> int:
             seen[name][found.verdict] += 1
         if found.verdict not in {"right", "named"}:
             faults.append(found)
-    for name in THREADS:
+    for name in (*THREADS, *TRIALS):
         for rate in RATES:
             for shape in ((6, 1), (8, 3)):
                 found = outcome(rate, shape, (name,), int(rng.integers(1 << 30)))

@@ -12,6 +12,7 @@ import numpy as np
 from bench.lies.kinds import CHANGES_VALUES, KINDS, NEVER_TOGETHER
 from bench.lies.scan import liver, scan
 from bench.lies.threads import THREADS
+from bench.lies.trials import TRIALS
 from dicomnode import analyse, pixels, region
 from dicomnode.config import FitSettings, GroupingSettings, MeasureSettings
 from dicomnode.errors import NodeError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 RATES = (40.0, 90.0, 180.0, 320.0)
 RIGHT = 0.05  # of the true rate
-LIES = KINDS | {name: lie for name, (lie, _) in THREADS.items()}
+LIES = KINDS | {name: lie for name, (lie, _) in THREADS.items()} | TRIALS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from dicomnode.group.same import once
 from dicomnode.group.scans import complex_pairs, scans_of, series_per_echo, with_companions, with_derived
 from dicomnode.group.verdict import REASONS, judge
 
@@ -53,20 +54,36 @@ def _unique(images: Iterable[EchoImage]) -> list[EchoImage]:
 
 
 def _in_one_frame(images: Sequence[EchoImage]) -> list[EchoImage]:
-    """Give images without a frame of reference that of their series, where it names one.
+    """Give the images of a series one frame of reference where the header's contradicts nothing.
 
-    Absence contradicts nothing.
+    That is where it is missing on some, and where every image or every slice has one of its own, as anonymisers and
+    some exports write it.
     """
-    named: dict[str, set[str]] = defaultdict(set)
+    by_series: dict[str, list[EchoImage]] = defaultdict(list)
     for image in images:
-        named[image.series_instance_uid] |= {image.plane.frame_of_reference_uid} - {""}
-    known = {series: uids.pop() for series, uids in named.items() if len(uids) == 1}
+        by_series[image.series_instance_uid].append(image)
+    frames = {series: _frame_of(members) for series, members in by_series.items()}
+    alone = all(len(members) == 1 for members in by_series.values()) and len(by_series) > 1
+    if alone and len(set(frames.values())) == len(frames):  # series and frames alike are made for every image
+        frames = dict.fromkeys(frames, "")
     return [
-        replace(image, plane=replace(image.plane, frame_of_reference_uid=known[image.series_instance_uid]))
-        if not image.plane.frame_of_reference_uid and image.series_instance_uid in known
-        else image
+        image
+        if (frame := frames[image.series_instance_uid]) is None or frame == image.plane.frame_of_reference_uid
+        else replace(image, plane=replace(image.plane, frame_of_reference_uid=frame))
         for image in images
     ]
+
+
+def _frame_of(images: Sequence[EchoImage]) -> str | None:
+    """The one frame of reference of a series; None where its images have several that mean something."""
+    named = {image.plane.frame_of_reference_uid for image in images} - {""}
+    if len(named) <= 1:
+        return next(iter(named), "")
+    of_slice: dict[float, set[str]] = defaultdict(set)
+    for image in images:
+        of_slice[round(image.plane.location_mm, 1)].add(image.plane.frame_of_reference_uid)
+    by_slice = all(len(one) == 1 for one in of_slice.values()) and len(of_slice) == len(named)
+    return min(named) if by_slice or len(named) == len(images) else None
 
 
 def _study(images: Sequence[EchoImage], rules: GroupingSettings, damaged: Damaged) -> list[Group]:
@@ -77,7 +94,7 @@ def _study(images: Sequence[EchoImage], rules: GroupingSettings, damaged: Damage
     complex_scans, rest = complex_pairs(rest)
     wholes, alone = with_derived(wholes + complex_scans, [scan for scan in scans if not scan.images])
     arrived = Counter(image.series_instance_uid for image in images)
-    return [judge(scan, rules, arrived, damaged) for scan in (*wholes, *rest, *alone)]
+    return once([judge(scan, rules, arrived, damaged) for scan in (*wholes, *rest, *alone)])
 
 
 def _with_distinct_ids(groups: Sequence[Group]) -> tuple[Group, ...]:

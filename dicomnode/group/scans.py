@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dicomnode.group.geometry import ECHO_MS, LOCATION_MM, Bins, Geometries, slabs
-from dicomnode.model import Component
+from dicomnode.model import DAY_S, Component
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 TOGETHER_S = 10.0  # echoes of one slice come within a repetition time; the next breath-hold is further away
 
 
-_DAY_S = 86_400.0
 _SAME_TR, _SAME_FLIP_DEGREES = 0.02, 1.0  # relative; objects of one scan differ in digits
 
 
@@ -105,7 +105,27 @@ def _protocols(images: Sequence[EchoImage]) -> list[tuple[str, list[EchoImage]]]
             found.append([image])
         else:
             home.append(image)
-    return [("/".join(members[0].protocol[1:]), members) for members in found]
+    return [("/".join(members[0].protocol[1:]), members) for members in _by_slice(found)]
+
+
+def _by_slice(parts: list[list[EchoImage]]) -> list[list[EchoImage]]:
+    """Put parts together that have the same echoes at other places: a trigger may give every slice its own timing."""
+    joined: list[list[EchoImage]] = []
+    for part in parts:
+        home = next((other for other in joined if _same_echoes_elsewhere(other, part)), None)
+        if home is None:
+            joined.append(part)
+        else:
+            home += part
+    return joined
+
+
+def _same_echoes_elsewhere(one: Sequence[EchoImage], other: Sequence[EchoImage]) -> bool:
+    times, places = (
+        [{round(value / step) for value in map(of, images)} for images in (one, other)]
+        for of, step in ((lambda i: i.echo_time_ms or 0.0, ECHO_MS), (lambda i: i.plane.location_mm, LOCATION_MM))
+    )
+    return times[0] == times[1] and len(times[0]) > 1 and not places[0] & places[1]
 
 
 def _same_protocol(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
@@ -189,6 +209,12 @@ def _joined_family(scans: Sequence[Scan]) -> list[Scan]:
 
     Where the pieces do not look alike the order cannot be trusted, so nothing is joined.
     """
+    by_time = sorted(scans, key=lambda scan: echoes_of(scan).values[0])
+    if all(
+        echoes_of(a).values[0] + ECHO_MS < echoes_of(b).values[0] and _acquired_together(b, a)
+        for a, b in pairwise(by_time)
+    ):
+        return [by_time[0].joined(by_time[1:])]
     times = [echoes_of(scan).values[0] for scan in scans]
     pieces: list[list[int]] = []
     for i, scan in enumerate(scans):
@@ -217,9 +243,11 @@ def _acquired_together(one: Scan, other: Scan) -> bool:
 
 
 def apart_s(one: float, other: float) -> float:
-    """Seconds between two times of day, over midnight where that is nearer."""
-    apart = abs(one - other)
-    return min(apart, _DAY_S - apart)
+    """Seconds between two moments; of times of day without a date the shorter way, which may be over midnight."""
+    if min(one, other) >= DAY_S:
+        return abs(one - other)
+    apart = abs(one % DAY_S - other % DAY_S)
+    return min(apart, DAY_S - apart)
 
 
 def _locations(scan: Scan) -> Bins:

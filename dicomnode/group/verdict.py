@@ -33,11 +33,14 @@ REASONS = {
     "derived-only": "maps or other derived images only",
     "no-magnitude": "no magnitude images, nor real and imaginary ones to compute them from",
     "no-echo-time": "no image gives an echo time",
+    "two-patients": "images of several patients under one series",
     "lossy": "compressed with loss: the values, and the noise above all, are not those the scanner made",
     "repetitions": "several repetitions at one position",
     "ambiguous": "several different images at one echo and slice",
     "too-many-echoes": "more echo times than the scanner announced: one of them is not an echo",
     "too-few-echoes": "fewer echoes than [grouping] minimum_echoes",
+    "copy": "the same scan is there under another series",
+    "part-of-a-train": "the train of echoes goes on in another series",
     # INCOMPLETE: more images may cure it
     "images-missing": "the echo × slice grid has holes",
     "echoes-missing": "the scanner announced more echoes than arrived",
@@ -106,14 +109,23 @@ def _unusable(scan: Scan) -> Reason | None:
     kind = scan.first.sequence_kind
     if kind is not SequenceKind.GRADIENT_ECHO:
         return Reason(_KIND_CODES[kind], REASONS[_KIND_CODES[kind]])
-    if not scan.has_signal:
-        parts = " and ".join(sorted({str(image.component) for image in scan.images}))
-        return Reason("no-magnitude", f"only {parts} images, and no magnitude")
-    if not echoes_of(scan):
-        return Reason("no-echo-time", "no image gives an echo time")
-    if any(image.lossy for image in scan.images):
-        return Reason("lossy", f"{REASONS['lossy']}; send what the scanner made")
-    return None
+    parts = " and ".join(sorted({str(image.component) for image in scan.images}))
+    told = _patients(scan)
+    faults = (
+        (not scan.has_signal, "no-magnitude", f"only {parts} images, and no magnitude"),
+        (not echoes_of(scan), "no-echo-time", "no image gives an echo time"),
+        (bool(told), "two-patients", f"images of several patients in one series: {told} differs"),
+        (any(image.lossy for image in scan.images), "lossy", f"{REASONS['lossy']}; send what the scanner made"),
+    )
+    return next((Reason(code, sentence) for fault, code, sentence in faults if fault), None)
+
+
+def _patients(scan: Scan) -> str:
+    """What says that a scan holds several patients; what is empty contradicts nothing, a name counts by itself only."""
+    identifiers, births, names = ({one.patient[k] for one in scan.images} - {""} for k in range(3))
+    told = [what for what, values in (("Patient ID", identifiers), ("Patient's Birth Date", births)) if len(values) > 1]
+    told += ["Patient's Name"] if len(names) > 1 and not identifiers else []
+    return " and ".join(told)
 
 
 def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping[str, int], damaged: Damaged) -> Group:
@@ -135,7 +147,7 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     enough = whole and len(table.echoes) >= rules.minimum_echoes
     stack = replace(stack_of(whole, grids, needed, table), left_out=group.left_out) if enough else None
     reason = _missing_echoes(scan, table) or _missing_images(holes, table)
-    reason = reason or _missing_parts(scan) or _skipped_echo_numbers(table) or _damaged(scan, table, damaged)
+    reason = reason or _missing_parts(scan) or _damaged(scan, table, damaged) or _skipped_echo_numbers(table)
     reason = reason or _unaccounted(scan, table, arrived)
     if reason is None:
         return replace(group, status=GroupStatus.COMPLETE, stack=stack)

@@ -72,11 +72,12 @@ class Header:
         return self.reason.sentence if self.series_instance_uid else None
 
 
-def damaged(headers: Iterable[Header]) -> dict[str, list[str]]:
-    """Why images cannot be used, by the series they are of."""
+def damaged(headers: Iterable[Header], intact: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Why images cannot be used, by the series they are of; one that is ``intact`` elsewhere is not missed."""
     found: dict[str, list[str]] = defaultdict(list)
+    here = {*intact}
     for one in headers:
-        if one.damaged is not None:
+        if one.damaged is not None and one.sop_instance_uid not in here:
             found[one.series_instance_uid].append(one.damaged)
     return dict(found)
 
@@ -105,6 +106,9 @@ def _judged(path: Path, parsed: Parsed) -> Header:
         return replace(header, reason=_unparsed("data set", parsed.broken))
     encoding = Encoding.CLASSIC if header.sop_class_uid == _CLASSIC else Encoding.ENHANCED
     uids = (header.sop_class_uid, header.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
+    if parsed.pixels.length is None:
+        cut = "(7fe0,0010) PixelData is missing: the file is cut short, or never held an image"
+        return replace(header, reason=_damaged(DamagedHeader(cut)))
     try:
         lossy = parsed.meta.text("TransferSyntaxUID") in _LOSSY
         images = images_of(Subject(path, *uids, encoding, _sender(parsed.meta), lossy), parsed.top)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer")
     Witnesses = tuple[tuple[str, Callable[["Evidence"], Answer | None]], ...]
 
-_EPI_NAME = re.compile(r"^ep|epi|mosaic")
+_EPI_NAME, _EPI_BEGINNING = re.compile(r"epi(?![a-z])|(?<![a-z])ep(2d|3d|fid|se)"), re.compile(r"^ep|mosaic")
 _TURBO_NAME = re.compile(r"tse|fse|haste|spc|rare|grase|fast_?spin|propeller|blade|fase")
 _SPIN_NAME = re.compile(r"^se\d?d?|spin_?echo")
 _GRADIENT_NAME = re.compile(r"^(fl|fm|tfl|fi|fgre|gre|ffe|t1ffe|t2ffe|fe)|gre|ffe|field_?echo|flash|spgr")
@@ -120,7 +120,8 @@ def _stated(e: Evidence) -> Component | None:
 
 def _placed(e: Evidence) -> Component | None:
     at = e.vendor.component_at
-    return None if at is None or len(e.words) <= at else COMPONENT_WORDS.get(e.words[at], Component.DERIVED)
+    word = "" if at is None or len(e.words) <= at else e.words[at]
+    return COMPONENT_WORDS.get(word, Component.DERIVED) if word else None  # an empty place says nothing
 
 
 def _worded(e: Evidence) -> Component | None:
@@ -162,7 +163,8 @@ def _echo_planar(e: Evidence) -> SequenceKind | None:
 
 
 def _echo_planar_by_name(e: Evidence) -> SequenceKind | None:
-    return SequenceKind.ECHO_PLANAR if _planar(e) != "NO" and _EPI_NAME.search(e.name) else None
+    named = _EPI_NAME.search(e.name) or (not e.plain and _EPI_BEGINNING.search(e.name))
+    return SequenceKind.ECHO_PLANAR if _planar(e) != "NO" and named else None
 
 
 def _planar(e: Evidence) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from dicomnode.header.envelope import is_uid
 from dicomnode.header.evidence import Evidence, component, sequence_kind
 from dicomnode.header.scope import Scope, words_of
 from dicomnode.header.vendors import TWIN_WORDS, Vendor, vendor_of
-from dicomnode.model import EchoImage, Encoding, Plane
+from dicomnode.model import DAY_S, EchoImage, Encoding, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from dicomnode.header.elements import Elements
 
-_TIME = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d{0,6})?)(?:[+-]\d{4})?", re.ASCII)
+_TIME = re.compile(r"(\d\d)(?::?(\d\d))?(?::?(\d\d(?:\.\d*)?))?(?:[+-]\d{4})?", re.ASCII)
+_DATE = re.compile(r"\d{8}", re.ASCII)
 _LARMOR_MHZ_PER_T = 42.577478
 _SHORTEST_ECHO_MS, _LONGEST_ECHO_MS = 0.02, 10_000.0
 _SMALLEST_SLOPE = 1e-9  # beyond it 32-bit floats lose the values
@@ -78,7 +81,6 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "series_number": top.whole("SeriesNumber"),
         "instance_number": top.whole("InstanceNumber"),
         "acquisition_number": top.whole("AcquisitionNumber"),
-        "acquired_s": _acquired(top),
         "promised_images": _count(top.whole("ImagesInAcquisition")),
         "promised_echoes": next(filter(None, (_count(top.whole(place)) for place in vendor.echo_count)), None),
         "concatenation": _concatenation(top),
@@ -86,6 +88,7 @@ def _common(subject: Subject, scope: Scope) -> dict[str, Any]:
         "scan": _scan(top, vendor, words),
         "protocol_name": top.words("ProtocolName", sets),
         "body_part": _body_part(scope, sets),
+        "patient": _patient(top, sets),
         "study_description": top.words("StudyDescription", sets),
     }
 
@@ -107,6 +110,7 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
         rescale_intercept=0.0 if intercept is None else intercept,
         scale_slope=scope.private(vendor.scale_slope, vendor.frame_items),
         repetition=_repetition(scope),
+        acquired_s=_acquired(scope),
         echo_number=scope.top.whole("EchoNumbers"),
         twin=_twin(scope, vendor, words),
     )
@@ -225,10 +229,35 @@ def _body_part(scope: Scope, sets: tuple[str, ...]) -> str:
     return scope.top.words("BodyPartExamined", sets) or next(coded, "")
 
 
-def _acquired(top: Elements) -> float | None:
-    """Seconds since midnight (PS3.5 6.2, TM and DT); None where there is no such time."""
-    found = _TIME.fullmatch(top.text("AcquisitionTime") or top.text("AcquisitionDateTime")[8:])
-    return None if found is None else 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
+def _acquired(scope: Scope) -> float | None:
+    """When a frame was acquired (PS3.5 6.2, DA, TM and DT), in seconds as of ``EchoImage``; None where nothing says."""
+    top = scope.top
+    whole = scope.of("FrameAcquisitionDateTime").text("FrameAcquisitionDateTime") or top.text("AcquisitionDateTime")
+    date, time = (whole[:8], whole[8:]) if whole else (top.text("AcquisitionDate"), top.text("AcquisitionTime"))
+    found = _TIME.fullmatch(time)
+    if found is None:
+        return None
+    seconds = 3600 * int(found[1]) + 60 * int(found[2] or 0) + float(found[3] or 0)
+    return seconds + DAY_S * _days(date)
+
+
+def _days(date: str) -> int:
+    try:
+        return dt.date.fromisoformat(date).toordinal() if _DATE.fullmatch(date) else 0
+    except ValueError:
+        return 0
+
+
+def _patient(top: Elements, sets: tuple[str, ...]) -> tuple[str, str, str]:
+    """Whom an image is of, as digests: they are only compared."""
+    issuer = top.words("IssuerOfPatientID", sets)
+    said = (top.words("PatientID", sets), top.text("PatientBirthDate"), top.words("PatientName", sets))
+    identifier, birth, name = (text.strip(" ^").casefold() for text in said)
+    return (_digest(f"{identifier}|{issuer}") if identifier else "", _digest(birth), _digest(name))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
 
 
 def _scan(top: Elements, vendor: Vendor, words: tuple[str, ...]) -> str:

@@ -115,7 +115,7 @@ class Evidence:
     def moved_by_fat(self) -> float:
         """How far the rate moves with as much fat as every liver may hold, where the echoes cannot tell."""
         known = self.seen is not None and self.seen.fat
-        return self.hidden_fat[0].shift if self.hidden_fat and not known else 0.0
+        return abs(self.hidden_fat[0].shift) if self.hidden_fat and not known else 0.0
 
     @property
     def feared_fat(self) -> float | None:
@@ -124,7 +124,8 @@ class Evidence:
         if seen is not None and seen.fat:
             return None
         known, shift = (0.0, 0.0) if seen is None else (seen.evidence, seen.shift)
-        feared = [one.shift - shift for one in self.richer if one.fat and one.evidence - known > LIKELY_FAT]
+        either: list[RicherModel | HiddenFat] = [*(one for one in self.richer if one.fat), *self.hidden_fat]
+        feared = [one.shift - shift for one in either if one.evidence - known > LIKELY_FAT]
         return max(feared, key=abs, default=None)
 
 
@@ -134,7 +135,9 @@ def judge(evidence: Evidence) -> tuple[Flag, ...]:
 
 
 def _measurable(e: Evidence) -> Iterator[Flag]:
-    if e.decay.r2star_per_s is None or e.above < 2 or e.beyond > MOST_INVALID:
+    if e.decay.r2star_per_s is None and e.above >= CLEAR_ECHOES:
+        yield _no("no-decay", f"the signal does not decay, although {e.above} echoes stand above the noise")
+    elif e.decay.r2star_per_s is None or e.above < 2 or e.beyond > MOST_INVALID:
         yield _no("beyond-range", f"{e.above} of {len(e.decay.signal)} echoes above the noise: the decay is too fast")
     elif e.invalid > MOST_INVALID:  # the few that seem valid are the ones that noise made look mild
         yield _no("invalid-voxels", f"{e.invalid:.0%} of the region has no valid fit")
@@ -190,10 +193,10 @@ def _richer(e: Evidence) -> Iterator[Flag]:
     if feared is not None and abs(feared) > MOST_FAT:
         yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {feared:+.0%}")
         return
-    worst = None if seen is not None and seen.fat else max(e.hidden_fat, key=lambda one: one.shift, default=None)
-    if worst is not None and worst.shift > MUCH_HIDDEN:
-        grade = _low if worst.shift > MOST_HIDDEN else _info
-        sentence = f"these echoes cannot tell fat: {worst.fraction:.0%} of it would move R2* by {worst.shift:.0%}"
+    worst = None if seen is not None and seen.fat else max(e.hidden_fat, key=lambda one: abs(one.shift), default=None)
+    if worst is not None and abs(worst.shift) > MUCH_HIDDEN:
+        grade = _low if abs(worst.shift) > MOST_HIDDEN else _info
+        sentence = f"these echoes cannot tell fat: {worst.fraction:.0%} of it would move R2* by {worst.shift:+.0%}"
         yield grade("fat-untold", sentence)
 
 

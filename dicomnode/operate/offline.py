@@ -104,7 +104,8 @@ def _read(
         if number % 100 == 0 or number == len(files):
             progress(f"read {number} of {len(files)} files")
     counted = [{"code": code, "reason": reason, "count": count} for (code, reason), count in sorted(others.items())]
-    return dict(studies), header.damaged(unusable), counted
+    intact = (image.sop_instance_uid for images in studies.values() for image in images)
+    return dict(studies), header.damaged(unusable, intact), counted
 
 
 _CONFLICT = ("conflict", "another file holds other bytes under the same SOP Instance UID; the first one read is used")

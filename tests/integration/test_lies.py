@@ -28,6 +28,14 @@ def test_each_situation_that_a_public_thread_tells_of(name, slices):
     assert found.verdict in {"right", "named"}, (lies.THREADS[name][1], found)
 
 
+@pytest.mark.parametrize("name", lies.TRIALS)
+@pytest.mark.parametrize("slices", [1, 3])
+@pytest.mark.parametrize("rate", [40.0, 120.0])
+def test_each_situation_that_a_trial_found_wrong(name, slices, rate):
+    found = lies.outcome(rate, (7, slices), (name,), 1)
+    assert found.verdict in {"right", "named"}, found
+
+
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )

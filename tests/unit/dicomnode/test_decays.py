@@ -95,7 +95,13 @@ def test_severe_iron_is_not_taken_for_fat_tissue(rate):
 def test_a_decay_that_fat_may_hide_in_says_how_far_it_may_move(hides):
     assert not any(one.fat and one.evidence > quality.SEEN for one in hides.richer)
     assert max(one.shift for one in hides.hidden_fat) > quality.MOST_HIDDEN
-    assert "fat-untold" in {flag.code for flag in quality.judge(hides) if flag.grade is Grade.LOW_CONFIDENCE}
+    said = {flag.code for flag in quality.judge(hides) if flag.grade is not Grade.INFO}
+    assert said & {"fat-untold", "fat"}
+
+
+def test_fat_that_echoes_cannot_tell_from_other_swings_but_is_likely_withholds_the_number():
+    forbidding = {f.code for f in quality.judge(evidence(60.0, OUT_AND_IN, fat=0.2)) if f.grade is Grade.NOT_MEASURABLE}
+    assert "fat" in forbidding
 
 
 def test_a_decay_that_denies_fat_or_does_not_feel_it_hides_none():

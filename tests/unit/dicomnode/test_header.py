@@ -365,8 +365,10 @@ def test_a_series_split_by_the_scanner_names_its_scan(image):
     ("changes", "seconds"),
     [
         ({"AcquisitionTime": "121816.5"}, 44296.5),
-        ({"AcquisitionDateTime": "20260101121816.500000+0100"}, 44296.5),
-        ({"AcquisitionTime": "1218"}, None),
+        ({"AcquisitionTime": "121816.5", "AcquisitionDate": "00010102"}, 2 * 86400 + 44296.5),
+        ({"AcquisitionDateTime": "00010101121816.500000+0100"}, 86400 + 44296.5),
+        ({"AcquisitionTime": "1218"}, 44280.0),
+        ({"AcquisitionTime": "12"}, 43200.0),
         ({}, None),
     ],
 )

@@ -88,7 +88,7 @@ def test_an_echo_that_holds_the_pixels_of_the_one_before_is_none():
     signal[..., 3] = signal[..., 2]
     code, sentence = code_of(signal)
     assert code == "same-pixels"
-    assert "echo 4 (5.4 ms)" in sentence
+    assert "echo 4 of slice 1 (5.4 ms) holds the same pixels as echo 3" in sentence
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])

@@ -64,7 +64,7 @@ def test_a_good_decay_has_no_flag():
     ("changes", "code"),
     [
         ({"decay": decay(1500.0)}, "beyond-range"),
-        ({"decay": replace(decay(100.0), r2star_per_s=None)}, "beyond-range"),
+        ({"decay": replace(decay(100.0), r2star_per_s=None)}, "no-decay"),
         ({"beyond": 0.6, "invalid": 0.6}, "beyond-range"),
         ({"invalid": 0.6}, "invalid-voxels"),
         ({"clipped": 0.3}, "clipped"),
