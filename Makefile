@@ -9,7 +9,7 @@ TORCH := $(VENV)/.torch
 # Files stay together, for what is made once a file is made once.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 # Share of the lines of dicomnode and solver that the tests reach, in percent. Raise it when it has risen; never lower it.
-COVERED := 80
+COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
 .PHONY: demo test fast coverage check rooms format lint types contracts bench study study-liver sweep fuzz train gallery lock clean

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SHORTEST_MS, LONGEST_MS = 0.5, 500.0  # that the last echo of a train may have
 MOST_NEGATIVE = 0.01  # of the values, where they are magnitudes
 CLEARLY = 0.005  # of the largest value, below zero
-SAME_MAXIMUM = 0.002  # relative, between the echoes of a slice: a decaying image does not keep its brightest voxel
+# Relative, between the echoes of half the slices, and of any: a decaying image does not keep its brightest voxel.
+SAME_MAXIMUM, ANY_MAXIMUM = 0.002, 0.01
 FEWEST_STRETCHED = 3  # echoes from which on that is no chance
 FEW_AT_TOP = 8  # voxels of an image that reach the largest value: more of them are clipped
 DARK = 25  # percentile: air, whose noise is the same in every echo unless each was scaled anew
@@ -59,7 +60,7 @@ def _stretched(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str,
         return
     largest = signal.reshape(signal.shape[0], -1, signal.shape[-1]).max(axis=1)
     spread = np.ptp(largest, axis=1) / np.maximum(largest.max(axis=1), 1e-9)
-    if not bool(np.all(spread < SAME_MAXIMUM)) or largest.max() <= 0:
+    if np.median(spread) >= SAME_MAXIMUM or spread.max() >= ANY_MAXIMUM or largest.max() <= 0:
         return
     few = bool(np.median(np.count_nonzero(signal == largest[:, None, None], axis=(1, 2))) <= FEW_AT_TOP)
     if few or _air_grown(signal) > GROWN:
