@@ -91,6 +91,47 @@ def test_an_echo_that_holds_the_pixels_of_the_one_before_is_none():
     assert "echo 4 of slice 1 (5.4 ms) holds the same pixels as echo 3" in sentence
 
 
+@pytest.mark.parametrize("of", [lambda image: np.percentile(image, 95), np.mean])
+@pytest.mark.parametrize("rate", [40.0, 120.0])
+def test_images_that_were_each_scaled_do_not_compare_whatever_their_maxima(of, rate):
+    signal = decay(rate)
+    scale = np.array([[of(echo) for echo in np.moveaxis(one, -1, 0)] for one in signal])
+    code, sentence = code_of((signal / scale[:, None, None] * 500).astype(np.float32))
+    assert code == "stretched"
+    assert "noise of air" in sentence
+
+
+def test_air_that_was_zeroed_says_nothing_of_how_images_were_scaled():
+    signal = decay()
+    signal[signal.mean(axis=-1) < 20.0] = 0.0
+    plausible.check(signal, TIMES)
+
+
+@pytest.mark.parametrize("echo", [0, 2, 5])
+def test_a_blank_image_among_others_is_none(echo):
+    signal = decay()
+    signal[1, ..., echo] = 0.0
+    code, sentence = code_of(signal)
+    assert code == "blank"
+    assert f"echo {echo + 1}" in sentence
+    assert "slice 2" in sentence
+
+
+def test_images_of_nothing_are_blank():
+    assert code_of(np.zeros((1, 48, 48, 6), np.float32))[0] == "blank"
+
+
+def test_tissue_that_brightens_from_echo_to_echo_has_other_times():
+    code, sentence = code_of(decay(40.0)[..., ::-1].copy())
+    assert code in {"rising", "brighter-echo"}, sentence
+
+
+def test_an_echo_may_be_copied_from_further_before():
+    signal = decay()
+    signal[1, ..., 4] = signal[1, ..., 1]
+    assert "echo 5 of slice 2 (6.8 ms) holds the same pixels as echo 2" in code_of(signal)[1]
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1e3])
 def test_echo_times_in_another_unit_are_none_of_a_train(unit):
     code, _ = code_of(decay(), tuple(t * unit for t in TIMES))
