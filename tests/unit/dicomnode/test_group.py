@@ -672,3 +672,102 @@ def test_a_damaged_image_is_no_echo_where_all_that_were_announced_are_there():
     images = grid(slices=(0.0,), promised_echoes=4)
     (group,) = assemble(images, RULES, {"1.2.3.1": ["damaged: (0028,0010) Rows is missing"]})
     assert group.status is GroupStatus.COMPLETE
+
+
+# --- one scan, one result ---------------------------------------------------------------------------------------------
+
+
+def verdicts(images):
+    return [(g.status.value, g.reason.code if g.reason else None) for g in assemble(images, RULES)]
+
+
+def test_a_copy_of_a_series_is_no_second_scan():
+    one = grid(acquired_s=36_000.0)
+    again = grid(series="1.2.3.2", acquired_s=36_000.0)
+    assert verdicts([*one, *again]) == [("complete", None), ("refused", "copy")]
+    later = grid(series="1.2.3.2", acquired_s=36_400.0)
+    assert verdicts([*one, *later]) == [("complete", None)] * 2, "another acquisition is another scan"
+    unsaid = grid(series="1.2.3.2")
+    assert verdicts([*one, *unsaid]) == [("complete", None)] * 2, "where no time is said nothing proves a copy"
+    normalised = grid(series="1.2.3.2", acquired_s=36_000.0, twin=("normalised",))
+    assert verdicts([*one, *normalised]) == [("complete", None)] * 2, "another reconstruction is not a copy"
+
+
+def test_of_a_train_in_two_series_one_part_is_measured_and_the_other_says_what_parts_them():
+    first = grid((2.0, 4.0, 6.0), acquired_s=36_000.0)
+    rest = [
+        dataclasses.replace(i, plane=dataclasses.replace(i.plane, frame_of_reference_uid="1.2.8"))
+        for i in grid((8.0, 10.0, 12.0), series="1.2.3.2", acquired_s=36_000.0)
+    ]
+    one, two = assemble([*first, *rest], RULES)
+    assert one.status is GroupStatus.COMPLETE
+    assert (two.reason.code, two.stack) == ("part-of-a-train", None)
+    assert "Frame of Reference UID" in two.reason.sentence
+    apart = [dataclasses.replace(i, echo_time_ms=i.echo_time_ms + 9.0) for i in rest]
+    assert verdicts([*first, *apart]) == [("complete", None)] * 2, "a train that does not go on is another"
+
+
+def test_lone_echoes_say_what_keeps_them_apart():
+    images = [
+        image(te, series=f"1.2.3.{k}", protocol=("liver t2star", f"fl2d{k}", "2D", "120.0", "20.0"))
+        for k, te in enumerate((2.0, 4.0, 6.0), 1)
+    ]
+    reasons = {g.reason.sentence for g in assemble(images, RULES)}
+    assert reasons == {"1 echo, minimum is 3; 2 more of one echo each lie at its place and differ in Sequence Name"}
+
+
+def test_a_repetition_time_of_its_own_on_every_slice_is_one_scan():
+    images = [
+        dataclasses.replace(i, protocol=(*i.protocol[:3], f"{120 + 10 * round(i.plane.location_mm)}", "20.0"))
+        for i in grid()
+    ]
+    assert only(images).stack.shape == (3, 64, 48, 4)
+
+
+@pytest.mark.parametrize("by", ["slice", "image"])
+def test_a_frame_of_reference_of_its_own_says_nothing(by):
+    images = [
+        dataclasses.replace(
+            i,
+            plane=dataclasses.replace(
+                i.plane, frame_of_reference_uid=f"1.2.9.{round(i.plane.location_mm) if by == 'slice' else k}"
+            ),
+        )
+        for k, i in enumerate(grid())
+    ]
+    assert only(images).stack.shape == (3, 64, 48, 4)
+
+
+@pytest.mark.parametrize("by", ["slice", "image"])
+def test_a_series_uid_for_every_slice_or_image_is_one_scan(by):
+    images = [
+        dataclasses.replace(
+            i, series_instance_uid=f"1.2.3.4.{round(i.plane.location_mm) if by == 'slice' else k}", series_number=7
+        )
+        for k, i in enumerate(grid())
+    ]
+    assert only(images).stack.shape == (3, 64, 48, 4)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        (("x", "", ""), ("y", "", ""), "Patient ID differs"),
+        (("x", "1", ""), ("x", "2", ""), "Patient's Birth Date differs"),
+        (("", "", "m"), ("", "", "n"), "Patient's Name differs"),
+        (("x", "1", "m"), ("", "", ""), None),
+        (("x", "1", "m"), ("x", "1", "n"), None),
+    ],
+)
+def test_images_of_two_patients_make_no_stack(a, b, told):
+    images = [dataclasses.replace(i, patient=a if i.echo_time_ms < 5 else b) for i in grid()]
+    if told is None:
+        assert only(images).status is GroupStatus.COMPLETE
+    else:
+        code, sentence = refusal(images)
+        assert code == "two-patients"
+        assert told in sentence
+
+
+def test_images_compressed_with_loss_make_no_stack():
+    assert refusal(grid(lossy=True))[0] == "lossy"
