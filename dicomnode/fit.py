@@ -17,6 +17,8 @@ from solver.model import tells_fat
 from solver.noise import mean_of_noise, tabled_magnitude
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings
@@ -163,10 +165,7 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     weight = max(n_voxels / _SHARED, 1.0)
     models = _models(one.echo_times_ms, field_strength_t)
     echoes, richer = _richer(one, plain, models, weight)
-    hidden: tuple[HiddenFat, ...] = ()
-    if field_strength_t is not None:
-        held = [(fat, Model(field_strength_t, held_fat=fat)) for fat in HIDDEN_FAT]
-        hidden = tuple(_hidden(one, plain, fat, model, weight) for fat, model in held)
+    hidden = () if field_strength_t is None else tuple(_hidden(one, plain, field_strength_t, weight))
     return Sensitivity(math.hypot(*moved), echoes, richer, hidden, _mostly_fat(one, plain, models, weight))
 
 
@@ -184,15 +183,18 @@ def _mostly_fat(one: Magnitudes, plain: _Fit, models: tuple[Model, ...], weight:
     return weight * (min(costs[0]) - min(costs[1])) if left < _NEAR * float(one.signal.max()) else 0.0
 
 
-def _hidden(one: Magnitudes, plain: _Fit, fat: float, model: Model, weight: float) -> HiddenFat:
-    """How far the rate moves if there is as much fat as a model holds, and how likely that is."""
+def _hidden(one: Magnitudes, plain: _Fit, field_t: float, weight: float) -> Iterator[HiddenFat]:
+    """How far the rate moves if there is so much fat, and how likely that is; a little first."""
     start = (plain.s0, plain.rate)
-    without, found = fit_decay(one, Model(), start), fit_decay(one, model, start)
-    if without is None or found is None:
-        return HiddenFat(fat, 0.0)
-    evidence = (without.cost - found.cost) * weight
-    denied = evidence < -_WORTH_ASKING
-    return HiddenFat(fat, 0.0 if denied else found.rate_per_s / without.rate_per_s - 1, evidence)
+    without = fit_decay(one, Model(), start)
+    for fat in HIDDEN_FAT:
+        found = fit_decay(one, Model(field_t, held_fat=fat), start)
+        if without is None or found is None:
+            yield HiddenFat(fat, 0.0)
+            continue
+        evidence = (without.cost - found.cost) * weight
+        denied = evidence < -_WORTH_ASKING
+        yield HiddenFat(fat, 0.0 if denied else found.rate_per_s / without.rate_per_s - 1, evidence)
 
 
 def _moved(found: _Fit | None, plain: _Fit) -> float:

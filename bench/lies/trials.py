@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.lies.scan import Scan
 
 LATE = 3  # echoes of the first part
+GAIN = 0.93  # of another acquisition
 
 
 def two_patients(made: Scan) -> tuple[str, ...]:
@@ -28,22 +29,12 @@ def two_patients(made: Scan) -> tuple[str, ...]:
 
 def another_day(made: Scan) -> tuple[str, ...]:
     """Acquire the later echoes a day later, at the same hour and with another gain."""
-    for one in made.images:
-        one.AcquisitionDate = "20260101"
-        if one.EchoNumbers > LATE:
-            one.AcquisitionDate = "20260102"
-            made.store(one, 0.93 * made.values(one))
-    return ("acquired",)
+    return _acquired_apart(made, "AcquisitionDate", "20260101", "20260102")
 
 
 def short_times(made: Scan) -> tuple[str, ...]:
     """Write times of acquisition in hours, of two acquisitions."""
-    for one in made.images:
-        one.AcquisitionTime = "10"
-        if one.EchoNumbers > LATE:
-            one.AcquisitionTime = "11"
-            made.store(one, 0.93 * made.values(one))
-    return ("acquired",)
+    return _acquired_apart(made, "AcquisitionTime", "10", "11")
 
 
 def scaled_by_its_percentile(made: Scan) -> tuple[str, ...]:
@@ -140,6 +131,14 @@ def nothing_in_the_vendors_place(made: Scan) -> tuple[str, ...]:
     for one in made.images:
         one.Manufacturer, one.ImageType = "SIEMENS", ["ORIGINAL", "PRIMARY", "", "ND"]
     return ()
+
+
+def _acquired_apart(made: Scan, keyword: str, first: str, then: str) -> tuple[str, ...]:
+    for one in made.images:
+        late = one.EchoNumbers > LATE
+        setattr(one, keyword, then if late else first)
+        made.store(one, (GAIN if late else 1.0) * made.values(one))
+    return ("acquired",)
 
 
 def _all(made: Scan, change: Callable[[Dataset], None]) -> None:

@@ -51,6 +51,8 @@ def _print_entry(entry: dict[str, Any], *, in_full: bool) -> None:
     if in_full:
         click.echo(f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices")
         click.echo(f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}")
+        if entry.get("supersedes"):
+            click.echo(f"  replaces result {entry['supersedes']}")
         if entry.get("advice"):
             click.echo(f"  {entry['advice']}")
         for listed in ("missing", "left_out"):

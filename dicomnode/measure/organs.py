@@ -90,20 +90,8 @@ LIVER = Organ(
     region="abdomen",
     words=(
         *("liver", "leber", "|foie|", "fegato", "higado", "figado", "hepat", "hepar", "ferriscan", "|lic|"),
-        *(
-            "abdom",
-            "|abd",
-            "addom",
-            "bauch",
-            "viscera",
-            "spleen",
-            "milz",
-            "kidney",
-            "renal",
-            "pancrea",
-            "mrcp",
-            "trunk",
-        ),
+        *("abdom", "|abd", "addom", "bauch", "viscera", "trunk"),
+        *("spleen", "milz", "kidney", "renal", "pancrea", "mrcp"),
     ),
     scenes=("trunk",),
 )

@@ -109,6 +109,8 @@ def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
 def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
     """Tell a study whose report holds no number from one that does: a person has to look at it."""
     summary = job.read("summary.json") or {}
+    if summary.get("supersedes"):
+        entry = {**entry, "supersedes": summary["supersedes"]}
     if summary.get("status") != "no_number":
         return entry
     reasons = [why for why in (summary.get("reason"), entry["reason"]) if why]

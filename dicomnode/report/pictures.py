@@ -259,6 +259,8 @@ def _foot(made: Sheet, draft: Draft) -> None:
     at = "field unknown" if field is None else f"{field:.2f} T"
     scan = f"{len(echoes)} echoes {echoes[0]:.4g} to {echoes[-1]:.4g} ms, {at}"
     made_by = f"{scan}; {MODEL_NAME} {draft.software_version}, result {draft.key[:12]}"
+    more = wording.history(result)
+    made_by += f"; {more}" if more else ""
     made.write(LEFT, FOOT + 4, made_by, SMALL, made.palette.faint)
     made.paragraph((LEFT, FOOT + 4 + leading(SMALL)), RIGHT - LEFT, NOT_FOR_DIAGNOSIS, SMALL, made.palette.faint)
 

@@ -290,6 +290,13 @@ def quality(result: Result) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
+def history(result: Result) -> str:
+    """Say in a few words which result this one replaces and that not all images of the scan are in it."""
+    said = [f"replaces result {result.identity.supersedes[:12]}"] if result.identity.supersedes else []
+    said += ["images of the scan were left out: see the report"] if result.stack.left_out else []
+    return "; ".join(said)
+
+
 def _verdict(numbers: RoiMeasurement) -> str:
     grades = [flag.grade for flag in numbers.flags]
     stops, doubts = grades.count(Grade.NOT_MEASURABLE), grades.count(Grade.LOW_CONFIDENCE)

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dicomnode import pixels
+from dicomnode import pixels, plausible
 from dicomnode.config import GroupingSettings
 from dicomnode.group import assemble
 from dicomnode.header import read
@@ -74,6 +74,19 @@ def test_every_image_of_a_shared_series_is_in_one_group_and_everything_else_has_
     given = {image.sop_instance_uid + str(image.frame) for header in found for image in header.images}
     kept = [image for group in groups(shared_data / "dicom" / folder) for image in group.images]
     assert len(kept) == len(given)
+
+
+@pytest.mark.parametrize("folder", [*(row[0] for row in TABLE), "transcoded_multiecho"])
+def test_no_check_of_values_fires_on_a_real_series(shared_data, folder):
+    for group in groups(shared_data / "dicom" / folder, 2):
+        if group.stack is not None:
+            plausible.check(pixels.load(group.stack), group.stack.echo_times_ms)
+
+
+def test_no_check_of_values_fires_on_the_real_array(shared_data):
+    with np.load(next((shared_data / "arrays").glob("axial_liver*.npz"))) as stored:
+        array = next(stored[name] for name in stored.files if stored[name].ndim == 3)
+    plausible.check(array[None].astype(np.float32), tuple(1.1 * k for k in range(1, array.shape[-1] + 1)))
 
 
 def test_components_echoes_and_frames_agree_with_the_expectation_that_came_with_the_data(shared_data):
