@@ -292,8 +292,8 @@ def quality(result: Result) -> list[str]:
 
 def history(result: Result) -> str:
     """Say in a few words which result this one replaces and that not all images of the scan are in it."""
-    said = [f"replaces result {result.identity.supersedes[:12]}"] if result.identity.supersedes else []
-    said += ["images of the scan were left out: see the report"] if result.stack.left_out else []
+    said = [f"replaces {result.identity.supersedes[:12]}"] if result.identity.supersedes else []
+    said += ["images left out: see report"] if result.stack.left_out else []
     return "; ".join(said)
 
 

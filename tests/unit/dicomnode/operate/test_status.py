@@ -126,3 +126,11 @@ def test_a_request_by_root_can_be_read_by_the_service(spool):
     (path,) = spool.requests.glob("*.json")
     assert path.stat().st_uid == spool.requests.stat().st_uid
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_result_that_replaces_another_says_which(spool):
+    record(spool, groups={"g": group(key="k")})
+    job(spool, "k", "done")
+    spool.job("k").write("summary.json", {"status": "done", "supersedes": "before"})
+    (entry,) = overview(spool)
+    assert (entry["status"], entry["supersedes"]) == ("done", "before")

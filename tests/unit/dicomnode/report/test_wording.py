@@ -126,3 +126,12 @@ def test_names_are_read_as_people_write_them(name, read):
 def test_no_confidence_is_called_certain():
     assert wording.confidence(1.0) == "over 99 %"
     assert wording.confidence(0.94) == "94 %"
+
+
+def test_a_page_says_in_a_few_words_what_it_replaces_and_that_images_were_left_out(bench):
+    result = bench.result()
+    assert wording.history(result) == ""
+    replaced = replace(result, identity=replace(result.identity, supersedes="a" * 40))
+    assert wording.history(replaced) == f"replaces {'a' * 12}"
+    partly = replace(result, stack=replace(result.stack, left_out=("3 images: derived",)))
+    assert wording.history(partly) == "images left out: see report"
