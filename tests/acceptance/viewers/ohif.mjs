@@ -118,9 +118,24 @@ async function segmentation(page, step) {
 async function report(page, step) {
   await open(page, step.series);
   await page.locator('[data-cy="viewport-grid"]').filter({ hasText: step.title }).waitFor();
-  await page.locator('[data-cy="viewport-grid"] svg text').first().waitFor({ state: 'attached' });
-  await settle(page);
+  await drawn(page);
   return { text: await text(page) };
+}
+
+// OHIF 3.13.2 draws a report's outlines only when it next draws the image after it has heard which are this report's. Whether that comes
+// in time is chance on a slow machine; a person who turns the wheel and back sees them.
+async function drawn(page) {
+  const outlines = page.locator('[data-cy="viewport-grid"] svg text').first();
+  await settle(page);
+  for (let turn = 0; turn < 6 && !(await outlines.count()); turn += 1) {
+    await page.mouse.move(640, 700);
+    for (const way of [1, -1]) {
+      await page.mouse.wheel(0, 100 * way);
+      await page.waitForTimeout(1000);
+    }
+  }
+  await outlines.waitFor({ state: 'attached' });
+  await settle(page);
 }
 
 // A picture has no place in the patient, and OHIF cannot draw it in the viewport that held the 4-D echoes.
