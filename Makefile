@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms format lint types contracts bench study study-liver sweep fuzz train gallery lock clean
+.PHONY: demo test fast coverage check rooms format lint types contracts bench bench-receive study study-liver sweep fuzz train gallery lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -69,6 +69,10 @@ bench: $(PEERS)
 	$(BIN)/python -m bench.study_time
 	$(BIN)/python -m bench.grouping
 	$(BIN)/python -m bench.solver
+
+# Images a second beside other receivers: needs Debian's dcmtk and orthanc.
+bench-receive: $(READY)
+	$(BIN)/python -m bench.receive
 
 $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}; say which with: make PYTHON=/path/to/python3.12 ...")'

@@ -71,8 +71,13 @@ class NodeSettings(Section):
 class ReceiveSettings(Section):
     """Limits of the storage SCP."""
 
-    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 50
-    network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 50  # a known scanner gets two all the same
+    setup_seconds: Annotated[float, Field(gt=0)] = 5.0  # from the connection to the request for an association
+    network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # of silence in the middle of a request
+    request_seconds: Annotated[float, Field(gt=0)] = 600.0  # for one request as a whole
+    idle_seconds: Annotated[float, Field(gt=0)] = 300.0  # between two requests of an association
+    maximum_object_mb: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    require_called_ae_title: bool = True
     accept_any_scanner: bool = False
 
 
@@ -85,6 +90,7 @@ class ScannerSettings(Section):
     ae_title: AeTitle
     address: str | None = None  # IP address or host name; None: any address with that AE title
     anatomy: Anatomy | None = None  # None: as in [grouping]
+    keeps_association: bool = False  # it sends many series on one association that it leaves open for hours
 
 
 class GroupingSettings(Section):
@@ -92,7 +98,9 @@ class GroupingSettings(Section):
 
     minimum_echoes: Annotated[int, Field(ge=2, le=64)] = 3
     quiet_seconds: Seconds = 5.0
-    unreleased_quiet_seconds: Seconds = 60.0  # after an association that ended without A-RELEASE
+    unreleased_quiet_seconds: Seconds = (
+        600.0  # after an association that ended without A-RELEASE: its sender comes back
+    )
     give_up_after: Annotated[float, Field(gt=0)] = 3600.0  # seconds without a new image
     when_given_up: Literal["report", "process_complete_slices"] = "report"
     rescan_seconds: Annotated[float, Field(gt=0)] = 15.0
@@ -110,7 +118,9 @@ class FitSettings(Section):
     noise: Literal["rician", "gaussian"] = "rician"
     weights: Literal["auto"] | tuple[float, float] = "auto"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    deaths_allowed: Annotated[int, Field(ge=1, le=20)] = 3
+    deaths_allowed: Annotated[int, Field(ge=1, le=20)] = 2
+    step_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    step_memory_mb: Annotated[int, Field(ge=500)] = 3000
 
 
 Share = Annotated[float, Field(ge=0, le=0.5)]
@@ -214,7 +224,7 @@ class RetentionSettings(Section):
 # identity: how long is waited for images, whether what is no liver is processed, and how many processes fit.
 _CHANGES_NO_NUMBER = {
     "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds", "anatomy"),
-    "fit": ("workers", "deaths_allowed"),
+    "fit": ("workers", "deaths_allowed", "step_seconds", "step_memory_mb"),
     "measure": (),
 }
 

@@ -94,12 +94,14 @@ class AssociationReleased(Event):
 
 @dataclass(frozen=True, slots=True)
 class AssociationLost(Event):
-    """A peer hung up."""
+    """An association ended in another way than its peer's release."""
 
     part = "receive"
     usual_level = "warning"
     study: str
     instances: int
+    calling: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +253,13 @@ class StepDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class StepDied(Event):
-    """The process that ran a step died."""
+    """A step broke its process or its limits; it is tried again, alone."""
 
     usual_level = "error"
     key: str
     step: str
     death: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,7 @@ class Group:
     partial: EchoStack | None = None
     missing: tuple[str, ...] = ()  # "echo 7, slice 12", in the order of the grid
     left_out: tuple[str, ...] = ()  # what of the images is not in the stack, and why
+    counted: bool = False  # the scanner said how many images there are
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ import dicomnode
 from dicomnode import events, logs
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.send import Sender
+from dicomnode.errors import NodeError
 from dicomnode.intake.receive import Receiver
 from dicomnode.intake.watch import Watcher
+from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs import pipeline
-from dicomnode.jobs.children import Children
+from dicomnode.jobs.children import Children, Limits
 from dicomnode.jobs.engine import Engine, Work
 from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.steps import Steps
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from dicomnode.config import Settings
     from dicomnode.jobs.steps import RunStep
+    from dicomnode.store.job import Job
 
 
 class Node:
@@ -45,9 +48,11 @@ class Node:
         self._say = say = events.to_all(logs.write, *sinks)
         self._running = contextlib.ExitStack()
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb)
-        self._children = children or Children(settings.fit.workers, pipeline.prepare)
+        limits = Limits(settings.fit.step_seconds, settings.fit.step_memory_mb)
+        self._children = children or Children(settings.fit.workers, pipeline.prepare, limits)
         sender = sender or Sender(settings.node.ae_title, settings.tls, say)
-        deliveries = Deliveries(self.spool, settings.destination, sender, say=say)
+        more = self._expects_more
+        deliveries = Deliveries(self.spool, settings.destination, sender, more_is_coming=more, say=say)
         steps = Steps(
             self.spool,
             self._children,
@@ -77,7 +82,8 @@ class Node:
             self.spool,
             parameters=settings.result_parameters(),
             software_version=dicomnode.__version__,
-            is_receiving=self._is_receiving,
+            bringing=self._bringing,
+            stays_open=lambda sender: any(one.ae_title == sender and one.keeps_association for one in settings.scanner),
             start=self.recovery.start,
             drawing_replaces=settings.report.drawing_replaces_result,
             rules_of=settings.grouping_of,
@@ -123,8 +129,15 @@ class Node:
 
     # The receiver and the watcher know of each other, and the watcher and the recovery: these are called later.
 
-    def _is_receiving(self, study_uid: str) -> bool:
-        return self._receiver.is_receiving(study_uid)
+    def _bringing(self, study_uid: str) -> frozenset[str]:
+        return self._receiver.bringing(study_uid)
+
+    def _expects_more(self, job: Job) -> bool:
+        try:
+            made_from = manifests.read(job)
+        except NodeError:
+            return False  # what is made already is not held back
+        return not made_from.drawing and self._watcher.expects_more(made_from.study_instance_uid, job.key)
 
     def _look_at(self, study_uid: str) -> None:
         self._watcher.wake(study_uid)

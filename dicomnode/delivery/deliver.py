@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dicomnode.config import DestinationSettings
@@ -22,20 +23,30 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 
+_ARRIVING_SECONDS = 1.0  # between looks whether a result has been overtaken by more of its series
+
+
 class Deliveries:
-    """Attempts deliveries; what each destination has confirmed is in the job's receipts, durable after each object."""
+    """Attempts deliveries; what each destination has confirmed is in the job's receipts, durable after each object.
+
+    ``more_is_coming`` tells whether images are arriving that will make a result obsolete; ``clock`` is one that nobody
+    sets.
+    """
 
     def __init__(
         self,
         spool: Spool,
         destinations: Sequence[DestinationSettings],
         sender: Sender,
-        clock: Callable[[], float] = time.time,
+        *,
+        more_is_coming: Callable[[Job], bool] = lambda _: False,
+        clock: Callable[[], float] = time.monotonic,
         say: events.Sink = logs.write,
     ) -> None:
         self._spool = spool
         self._destinations = {destination.name: destination for destination in destinations}
         self._sender = sender
+        self._more_is_coming = more_is_coming
         self._clock = clock
         self._say = say
         self._not_before: dict[str, tuple[float, str]] = {}  # by destination that could not be reached: when, why
@@ -47,6 +58,8 @@ class Deliveries:
     def beginnings(self, key: str) -> list[tuple[str, int]]:
         """Where a result goes, and with which attempt to begin."""
         job = self._spool.job(key)
+        if lifecycle.state(job).status is JobStatus.OVERTAKEN:
+            return []
         return [(name, lifecycle.delivery(job, name).attempt) for name in self._destinations]
 
     def attempt(self, key: str, name: str, attempt: int) -> float | None:
@@ -57,24 +70,29 @@ class Deliveries:
             self.settle(job)  # the end came before a crash and was not recorded in the queue
             return None
         begun = replace(before, attempt=attempt)
-        if not begun.first:
-            begun = replace(begun, first=self._clock(), first_attempt=attempt)
+        if begun.first is None:
+            begun = replace(begun, first=time.time(), first_attempt=attempt)
         destination = self._destinations.get(name)
         if destination is None:
             why = "this destination is no longer in the configuration"
             self._end(job, name, begun, DeliveryStatus.NOT_CONFIGURED, why)
             return None
-        begun, problem = self._try(job, destination, begun)
-        return self._judge(job, destination, begun, problem)
+        if not begun.delivered and self._more_is_coming(job):
+            return self._wait(job, name, begun, "more of its series is arriving", _ARRIVING_SECONDS)
+        lifecycle.say_delivery(job, name, replace(begun, status=DeliveryStatus.SENDING))
+        if lifecycle.state(job).status is JobStatus.OVERTAKEN:
+            return None
+        tried, problem = self._try(job, destination, begun)
+        return self._judge(job, destination, tried, problem)
 
     def settle(self, job: Job) -> None:
         """A job whose deliveries have all ended is done, or failed where one was given up."""
         ends = {name: lifecycle.delivery(job, name) for name in self._destinations}
         if all(end.status.is_end for end in ends.values()):
             bad = {name: end for name, end in ends.items() if end.status is not DeliveryStatus.DELIVERED}
-            given_up = any(end.status is DeliveryStatus.DEAD_LETTER for end in bad.values())
+            gone = all(end.status is DeliveryStatus.NOT_CONFIGURED for end in bad.values())
             reason = "; ".join(f"{name}: {end.reason}" for name, end in bad.items())
-            lifecycle.say(job, JobStatus.FAILED if given_up else JobStatus.DONE, reason or None)
+            lifecycle.say(job, JobStatus.DONE if gone else JobStatus.FAILED, reason or None)
 
     def forget_absence(self, name: str) -> None:
         """Let the next attempt knock even if the destination could not be reached a moment ago."""
@@ -85,46 +103,42 @@ class Deliveries:
         missing = _missing(job, destination, begun)
         if not missing:
             return begun, None
-        until, why = self._not_before.get(destination.name, (0.0, ""))
+        until, why = self._not_before.get(destination.name, (-math.inf, ""))
         if self._clock() < until:
             return begun, why  # it could not be reached a moment ago; do not knock for every waiting result
-        state, later = begun, None
+        state, problems = begun, set()
         try:
-            for sent in self._sent(destination, missing):
-                if sent.outcome is Outcome.LATER:
-                    later = sent.reason
-                    continue
+            for sent in self._sender.send(destination, missing):
+                if sent.outcome is not Outcome.DELIVERED:
+                    problems.add(sent.reason or "no reason given")
+                    if state.refused.get(sent.sop_instance_uid) != sent.reason:
+                        self._say(events.ObjectRefused(sent.sop_instance_uid, sent.reason))
                 state = _with(state, sent)
                 lifecycle.say_delivery(job, destination.name, replace(state, status=DeliveryStatus.SENDING))
         except DeliveryError as fault:
-            later = str(fault)
-            self._not_before[destination.name] = (self._clock() + destination.retry_first_seconds, later)
+            problems.add(str(fault))
+            self._not_before[destination.name] = (self._clock() + destination.retry_first_seconds, str(fault))
         except Exception as fault:  # noqa: BLE001  the edge of an attempt: whatever it was, it is said and tried again
-            later = f"{type(fault).__name__}: {fault}"
+            problems.add(f"{type(fault).__name__}: {fault}")
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
-        return state, later
-
-    def _sent(self, destination: DestinationSettings, missing: list[Path]) -> Iterator[Sent]:
-        for sent in self._sender.send(destination, missing):
-            if sent.outcome is Outcome.REFUSED:
-                self._say(events.ObjectRefused(sent.sop_instance_uid, sent.reason))
-            yield sent
+        return state, "; ".join(sorted(problems)) or None
 
     def _judge(self, job: Job, destination: DestinationSettings, tried: Delivery, problem: str | None) -> float | None:
-        """End the delivery, or say when it is tried again."""
-        name, begun_at = destination.name, tried.first or self._clock()
+        """End the delivery, or say when it is tried again: nothing that was refused is ever forgotten."""
         if problem is None:
-            refused = "; ".join(sorted(set(tried.refused.values()))) or None
-            self._end(job, name, tried, DeliveryStatus.PARTLY_REFUSED if refused else DeliveryStatus.DELIVERED, refused)
+            self._end(job, destination.name, tried, DeliveryStatus.DELIVERED, None)
             return None
-        if self._clock() - begun_at > destination.give_up_after_hours * 3600.0:
-            self._end(job, name, tried, DeliveryStatus.DEAD_LETTER, problem)
+        if tried.waited >= destination.give_up_after_hours * 3600.0:
+            self._end(job, destination.name, tried, DeliveryStatus.DEAD_LETTER, problem)
             return None
         doublings = min(tried.attempt - tried.first_attempt, 30)
         delay = min(destination.retry_first_seconds * 2.0**doublings, destination.retry_longest_seconds)
-        later = replace(tried, status=DeliveryStatus.DELAYED, reason=problem, next=self._clock() + delay)
+        self._say(events.DeliveryDelayed(job.key, destination.name, tried.attempt, problem, delay))
+        return self._wait(job, destination.name, replace(tried, waited=tried.waited + delay), problem, delay)
+
+    def _wait(self, job: Job, name: str, tried: Delivery, why: str, delay: float) -> float:
+        later = replace(tried, status=DeliveryStatus.DELAYED, reason=why, next=time.time() + delay)
         lifecycle.say_delivery(job, name, later)
-        self._say(events.DeliveryDelayed(job.key, name, tried.attempt, problem, delay))
         return delay
 
     def _end(self, job: Job, name: str, tried: Delivery, status: DeliveryStatus, reason: str | None) -> None:
@@ -139,12 +153,15 @@ def _missing(job: Job, destination: DestinationSettings, begun: Delivery) -> lis
     Each attempt begins with another object: one that makes the destination hang up must not hold back the rest.
     """
     wanted = [one for one in job.outputs or () if one["product"] in destination.products]
-    missing = [job.folder / one["path"] for one in wanted if one["sop_instance_uid"] not in begun.settled]
+    missing = [job.folder / one["path"] for one in wanted if one["sop_instance_uid"] not in begun.delivered]
     begin = (begun.attempt - begun.first_attempt) % len(missing) if missing else 0
     return missing[begin:] + missing[:begin]
 
 
 def _with(state: Delivery, sent: Sent) -> Delivery:
-    if sent.outcome is Outcome.REFUSED:
-        return replace(state, refused={**state.refused, sent.sop_instance_uid: sent.reason or "no reason given"})
-    return replace(state, delivered=(*state.delivered, sent.sop_instance_uid))
+    uid = sent.sop_instance_uid
+    refused = {known: why for known, why in state.refused.items() if known != uid}
+    if sent.outcome is not Outcome.DELIVERED:
+        return replace(state, refused={**refused, uid: sent.reason or "no reason given"})
+    warnings = {**state.warnings, uid: sent.reason} if sent.reason else state.warnings
+    return replace(state, delivered=(*state.delivered, uid), refused=refused, warnings=warnings)

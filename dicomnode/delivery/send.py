@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pydicom
+import pynetdicom.timer
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -37,14 +40,18 @@ _UNCOMPRESSED = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: identifiers are odd numbers up to 255
 _LOSSLESS = {"rle": str(RLELossless), "jpeg-ls": str(JPEGLSLossless), "jpeg-2000": str(JPEG2000Lossless)}
 _PAGE = str(SecondaryCaptureImageStorage)
+_WARNINGS = (0x0001, 0x0107, 0x0116)  # PS3.7 C.4
+_OF_THE_OBJECT = (0x0117, 0x0118, 0x0119, 0x0122, 0x0124, 0x0211)  # PS3.7 C.5: what it is, not how the peer does
+# Its timers measure by a clock that can be set, and would break off an association when that is put forward.
+pynetdicom.timer.time = SimpleNamespace(time=time.monotonic)  # type: ignore[attr-defined,assignment]
 
 
 class Outcome(StrEnum):
     """What became of one object."""
 
     DELIVERED = "delivered"
-    REFUSED = "refused"  # for good: sending it again cannot help
-    LATER = "later"  # the destination is short of something, or its answer was lost
+    REFUSED = "refused"  # by what is set there, or by what the object is: people may change that
+    LATER = "later"  # the destination is short of something, or in trouble
 
 
 @dataclass(frozen=True)
@@ -211,13 +218,13 @@ def _offered(syntax: str) -> list[str]:
 
 
 def _judge(status: int, comment: str) -> tuple[Outcome, str | None]:
-    """PS3.4 B.2.3: success and warnings mean the object is stored; out of resources is worth another try."""
-    if status == 0x0000 or 0xB000 <= status <= 0xBFFF or status in (0x0001, 0x0107, 0x0116):
-        return Outcome.DELIVERED, None if status == 0x0000 else f"with warning 0x{status:04X}"
+    """PS3.4 B.2.3: success and warnings mean the object is stored; whatever else is said, it is not."""
     said = f"status 0x{status:04X}" + (f" ({comment})" if comment else "")
-    if 0xA700 <= status <= 0xA7FF or status in (0x0110, 0x0213):
-        return Outcome.LATER, said
-    return Outcome.REFUSED, said
+    if status == 0x0000:
+        return Outcome.DELIVERED, None
+    if 0xB000 <= status <= 0xBFFF or status in _WARNINGS:
+        return Outcome.DELIVERED, f"with warning {said}"
+    return Outcome.REFUSED if status in _OF_THE_OBJECT or 0xA900 <= status <= 0xA9FF else Outcome.LATER, said
 
 
 def _peer(destination: DestinationSettings) -> str:

@@ -79,6 +79,7 @@ def judge(scan: Scan, rules: GroupingSettings, arrived: Mapping[str, int], damag
         n_slices=0,
         images=(*scan.images, *scan.derived),
         left_out=_left_out(scan.derived, "derived: a map, a mean or not a magnitude"),
+        counted=any(image.promised_images for image in scan.images),
     )
     reason = _not_wanted(scan.first, rules) or _unusable(scan)
     if reason is not None:

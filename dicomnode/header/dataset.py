@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from dicomnode.errors import DamagedHeader, NotDicom
 from dicomnode.header.elements import Elements
-from dicomnode.header.envelope import enveloped
+from dicomnode.header.envelope import LARGEST_INFLATED, enveloped
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -34,7 +34,6 @@ _STANDARD = "1.2.840.10008.1.2"  # PS3.6 table A-1: every transfer syntax of the
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
 _LEFT_IN_FILE_BYTES = 65536  # larger values are read when asked for
-_LARGEST_INFLATED_BYTES = 1 << 27
 _MOST_ELEMENTS = 20_000  # a header has hundreds; bytes that are none would be taken for millions
 
 
@@ -126,7 +125,7 @@ def _is_past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 def _inflated(file: BinaryIO) -> BinaryIO:
     """PS3.5 A.5; bounded, because a few bytes can inflate to more than there is memory."""
-    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), _LARGEST_INFLATED_BYTES)
+    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), LARGEST_INFLATED)
     return BytesIO(content)
 
 

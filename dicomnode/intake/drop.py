@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from dicomnode import events, header, logs
@@ -88,6 +89,6 @@ class DropFolder:
 
 def _cut_short(content: bytes) -> bool:
     try:
-        return read_envelope(content).cut_short
+        return read_envelope(io.BytesIO(content)).cut_short
     except InputError:  # header says what is wrong with it
         return False

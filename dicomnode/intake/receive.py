@@ -2,140 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from pydicom.uid import (
-    JPEG2000,
-    BasicTextSRStorage,
-    ColorSoftcopyPresentationStateStorage,
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
-    DeflatedExplicitVRLittleEndian,
-    EnhancedMRColorImageStorage,
-    EnhancedMRImageStorage,
-    EnhancedSRStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    GrayscaleSoftcopyPresentationStateStorage,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    LegacyConvertedEnhancedMRImageStorage,
-    MRImageStorage,
-    ParametricMapStorage,
-    RawDataStorage,
-    RLELossless,
-    RTStructureSetStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
-from pynetdicom import AE, _config, evt
-from pynetdicom.dsutils import encode_file_meta
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicomnode import events, logs
 from dicomnode.errors import ConfigError, InputError, NodeError
-from dicomnode.header.envelope import read_envelope
-from dicomnode.store.durable import digest
+from dicomnode.header.envelope import glance, prefix, read_envelope
+from dicomnode.intake import wire
+from dicomnode.intake.commands import ANSWER, C_ECHO, C_STORE, Command, Status
+from dicomnode.intake.offered import STORED
+from dicomnode.intake.places import Held, Places
+from dicomnode.intake.wire import Lost, Patience, Released, Wire
+from dicomnode.store.durable import file_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from dicomnode.config import Settings
+    from dicomnode.config import ReceiveSettings, Settings
+    from dicomnode.store.durable import Partial
     from dicomnode.store.spool import Spool
 
-_UNCOMPRESSED = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-)
-_COMPRESSED = (
-    RLELossless,
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-)
-# What scanners send with a multi-echo series, and what a radiologist's region comes back in. Everything but MR images
-# is kept and said to be no echo; refusing it would make some scanners give up the whole series.
-STORED: Mapping[str, tuple[str, ...]] = {
-    MRImageStorage: _UNCOMPRESSED + _COMPRESSED,
-    EnhancedMRImageStorage: _UNCOMPRESSED + _COMPRESSED,
-    EnhancedMRColorImageStorage: _UNCOMPRESSED + _COMPRESSED,
-    LegacyConvertedEnhancedMRImageStorage: _UNCOMPRESSED + _COMPRESSED,
-    SecondaryCaptureImageStorage: _UNCOMPRESSED + _COMPRESSED,
-    ParametricMapStorage: _UNCOMPRESSED,
-    RawDataStorage: _UNCOMPRESSED,
-    SegmentationStorage: (*_UNCOMPRESSED, RLELossless),
-    "1.2.840.10008.5.1.4.1.1.66.7": (*_UNCOMPRESSED, RLELossless),  # Label Map Segmentation
-    RTStructureSetStorage: _UNCOMPRESSED,
-    GrayscaleSoftcopyPresentationStateStorage: _UNCOMPRESSED,
-    ColorSoftcopyPresentationStateStorage: _UNCOMPRESSED,
-    BasicTextSRStorage: _UNCOMPRESSED,
-    EnhancedSRStorage: _UNCOMPRESSED,
-    ComprehensiveSRStorage: _UNCOMPRESSED,
-    Comprehensive3DSRStorage: _UNCOMPRESSED,
-    "1.3.12.2.1107.5.9.1": _UNCOMPRESSED,  # Siemens CSA non-image
-}
-
-_FAREWELL_SECONDS = 1.0  # for the A-ABORTs to go out
-_SUCCESS = 0x0000
-_CANNOT_UNDERSTAND = 0xC000
-_DATA_SET_DOES_NOT_MATCH = 0xA900
+_WAITING_TO_BE_ACCEPTED = 128
+_LOOK_AROUND_SECONDS = 0.5
+_FAREWELL_SECONDS = 1.0  # for the A-ABORTs to go out and the threads to end
+_OWN = (str(PYNETDICOM_IMPLEMENTATION_UID), str(PYNETDICOM_IMPLEMENTATION_VERSION))
+_C_CANCEL = 0x0FFF
+_MEGABYTE = 1_000_000
+_HEAD_BYTES = 1 << 15
 
 
-class BoundedServer(ThreadedAssociationServer):
-    """Association server in which no peer can hold up another.
+@dataclass(eq=False)
+class _Association:
+    """What an open association has brought so far."""
 
-    pynetdicom 3.0.4 does the TLS handshake in its accept loop, so one silent client would block every other; here it
-    is done in the worker thread. No single read or write may take longer than ``io_seconds``: a peer that sends half
-    a PDU frees its slot. TCP_NODELAY, because answers are small and one waits for each.
-    """
-
-    request_queue_size = 128
-    daemon_threads = True
-    io_seconds = 60.0
-    say: events.Sink = staticmethod(logs.write)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection without speaking to it."""
-        if self.socket is None:
-            raise OSError("the server is closed")
-        connection, address = self.socket.accept()
-        connection.settimeout(self.io_seconds)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.ssl_context:
-            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Speak TLS, then DICOM, in the thread of this connection."""
-        if isinstance(request, ssl.SSLSocket):
-            request.do_handshake()
-        super().finish_request(request, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Say which peer failed before there was an association."""
-        fault = sys.exception()
-        self.say(events.ConnectionFailed(peer=client_address[0], reason=f"{type(fault).__name__}: {fault}"))
+    calling: str
+    studies: dict[str, list[str]] = field(default_factory=dict)  # study -> SOP Instance UIDs
 
 
 class Receiver:
@@ -151,202 +60,313 @@ class Receiver:
         self._spool = spool
         self._arrived = arrived
         self._say = say
+        receive = settings.receive
+        self._patience = Patience(receive.network_timeout_seconds, receive.request_seconds, receive.idle_seconds)
+        self._offered = wire.contexts({str(Verification): [ImplicitVRLittleEndian, ExplicitVRLittleEndian], **STORED})
+        self._places = Places(settings)
         self._lock = threading.Lock()
-        self._open: dict[Any, dict[str, list[str]]] = {}  # association -> study -> SOP Instance UIDs it brought
-        self._server: ThreadedAssociationServer | None = None
+        self._open: set[_Association] = set()
+        self._wires: set[Wire] = set()
+        self._threads: set[threading.Thread] = set()
+        self._tls: ssl.SSLContext | None = None
+        self._listener: socket.socket | None = None
+        self._stopping = threading.Event()
+        self._accepting: threading.Thread | None = None
 
     @property
     def port(self) -> int:
         """The port that is listened on; the operating system's choice when none was set."""
-        if self._server is None:
+        if self._listener is None:
             raise NodeError("the receiver is not started")
-        return int(self._server.server_address[1])
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """How many are open, with an association or without."""
+        return len(self._places.everyone())
 
     def start(self) -> None:
         """Listen; raises NodeError with the address when that is not possible."""
-        _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
-        _config.UNRESTRICTED_STORAGE_SERVICE = False
         node = self._settings.node
-        entity = self._entity()
-        tls = self._tls()
-        handlers: list[Any] = [
-            (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_C_ECHO, lambda _: _SUCCESS),
-            (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_REJECTED, self._on_rejected),
-            (evt.EVT_RELEASED, self._on_released),
-            (evt.EVT_ABORTED, self._on_lost),
-            (evt.EVT_CONN_CLOSE, self._on_lost),
-        ]
-        own = {"io_seconds": self._settings.receive.network_timeout_seconds, "say": staticmethod(self._say)}
-        server_class = type("Server", (BoundedServer,), own)
+        self._tls = _tls_context(self._settings)
         try:
-            server = entity.make_server(
-                (node.host, node.port),
-                evt_handlers=handlers,
-                ssl_context=tls,
-                server_class=server_class,
-            )
+            self._listener = socket.create_server((node.host, node.port), backlog=_WAITING_TO_BE_ACCEPTED)
         except OSError as fault:
             raise NodeError(f"cannot listen on {node.host}:{node.port}: {fault.strerror or fault}") from fault
-        entity._servers.append(server)  # noqa: SLF001  shutdown() removes it there
-        threading.Thread(target=server.serve_forever, name="receive", daemon=True).start()
-        self._server = server
+        self._listener.settimeout(_LOOK_AROUND_SECONDS)
+        self._accepting = threading.Thread(target=self._accept, args=(self._listener,), name="receive", daemon=True)
+        self._accepting.start()
         self._say(events.Listening(node.ae_title, node.host, self.port))
 
     def stop(self) -> None:
         """Stop listening and end what is open, without waiting for any peer."""
-        if self._server is None:
+        if self._listener is None or self._accepting is None:
             return
-        server, self._server = self._server, None
-        associations = server.active_associations
-        server.shutdown()
-        for association in associations:
-            association.abort(block=False)
+        self._stopping.set()
+        self._listener.close()
+        self._accepting.join()
+        self._listener = None
         deadline = time.monotonic() + _FAREWELL_SECONDS
-        for association in associations:
-            association.join(max(0.0, deadline - time.monotonic()))
-            _hang_up(association)  # also on a peer that has sent half a PDU, for whose rest we would wait
-
-    def is_receiving(self, study_uid: str) -> bool:
-        """Whether an association that brought images of the study is still open."""
         with self._lock:
-            return any(study_uid in studies for studies in self._open.values())
+            wires, threads = list(self._wires), list(self._threads)
+        for one in wires:
+            one.farewell(_FAREWELL_SECONDS / 10)
+        for held in self._places.everyone():
+            wire.hang_up(held.connection)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _entity(self) -> AE:
-        receive = self._settings.receive
-        entity = AE(self._settings.node.ae_title)
-        entity.maximum_pdu_size = 0
-        entity.maximum_associations = receive.maximum_associations
-        entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = receive.network_timeout_seconds
-        entity.require_calling_aet = (
-            [] if receive.accept_any_scanner else [scanner.ae_title for scanner in self._settings.scanner]
-        )
-        entity.add_supported_context(Verification)
-        for sop_class, syntaxes in STORED.items():
-            entity.add_supported_context(sop_class, list(syntaxes))
-        return entity
+    def bringing(self, study_uid: str) -> frozenset[str]:
+        """The SOP Instance UIDs of a study that associations which are still open have brought."""
+        with self._lock:
+            return frozenset(uid for association in self._open for uid in association.studies.get(study_uid, ()))
 
-    def _tls(self) -> ssl.SSLContext | None:
-        tls = self._settings.tls
-        if not tls.receive or tls.certificate is None:
-            return None
+    def _accept(self, listener: socket.socket) -> None:
+        """Take connections without speaking to any: nobody who is silent keeps another waiting."""
+        while not self._stopping.is_set():
+            self._places.end_overdue()
+            try:
+                connection, address = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as fault:
+                if not self._stopping.is_set():
+                    self._say(events.ConnectionFailed("", f"it could not be accepted: {fault.strerror or fault}"))
+                    self._stopping.wait(_LOOK_AROUND_SECONDS)  # there may be no file handle left for a moment
+                continue
+            held = Held(connection, address[0])
+            leaver = self._places.take(held)
+            if leaver is not None:
+                wire.hang_up(leaver.connection)
+            thread = threading.Thread(target=self._serve, args=(held,), name="association", daemon=True)
+            with self._lock:
+                self._threads.add(thread)
+            thread.start()
+
+    def _serve(self, held: Held) -> None:
+        """Serve one connection to its end, in a thread of its own."""
         try:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.authority)
-            context.load_cert_chain(tls.certificate, tls.key)
-        except OSError as fault:
-            named = f"certificate {tls.certificate}, key {tls.key}, authority {tls.authority}"
-            raise ConfigError(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls.authority:
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+            self._hear(held)
+        except Lost as fault:
+            self._say(events.ConnectionFailed(held.address, str(fault)))
+        except (ssl.SSLError, OSError) as fault:
+            self._say(events.ConnectionFailed(held.address, f"{type(fault).__name__}: {fault}"))
+        except Exception as fault:  # noqa: BLE001  the edge of a connection
+            self._say(events.StoreCrashed(fault))
+        finally:
+            self._places.leave(held)
+            held.connection.close()
+            with self._lock:
+                self._threads.discard(threading.current_thread())
 
-    def _on_requested(self, event: Any) -> None:
-        """Refuse a known AE title that calls from an unknown address."""
-        calling = event.assoc.requestor.primitive.calling_ae_title
-        address = event.assoc.requestor.address
-        allowed = {scanner.address for scanner in self._settings.scanner if scanner.ae_title == calling}
-        if None in allowed or not allowed or address in {_resolved(name) for name in allowed if name}:
+    def _hear(self, held: Held) -> None:
+        """Speak TLS, then agree to an association, then answer what is asked."""
+        receive = self._settings.receive
+        held.connection.settimeout(receive.setup_seconds)
+        held.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        held.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # answers are small, and waited for
+        if self._tls is not None:
+            held.connection = self._tls.wrap_socket(held.connection, server_side=True, do_handshake_on_connect=False)
+            held.connection.do_handshake()
+        spoken = Wire(held.connection, self._patience, receive.setup_seconds)
+        asked = spoken.asked()
+        refusal = self._places.admit(held, asked.calling, asked.called)
+        if refusal is not None:
+            self._say(events.AssociationRejected(asked.calling, held.address, refusal.reason))
+            spoken.reject(*refusal.said)
             return
-        self._say(events.AssociationRejected(calling, address, "address not allowed"))
-        event.assoc.acse.send_reject(0x01, 0x01, 0x03)  # permanent: calling AE title not recognised
-        event.assoc.kill()
+        association = _Association(asked.calling)
+        with self._lock:
+            self._open.add(association)
+            self._wires.add(spoken)
+        try:
+            spoken.accept(asked, self._offered)
+            self._answer(spoken, association)
+        except Released:
+            self._ended(association, released=True)
+        except Lost as fault:
+            self._ended(association, released=False, why=str(fault))
+        finally:
+            with self._lock:
+                self._open.discard(association)
+                self._wires.discard(spoken)
 
-    def _on_rejected(self, event: Any) -> None:
-        """Say who was turned away: an AE title that is not configured is the commonest mistake of an installation."""
-        requestor = event.assoc.requestor
-        calling = requestor.primitive.calling_ae_title
-        known = {scanner.ae_title for scanner in self._settings.scanner}
-        unknown = not self._settings.receive.accept_any_scanner and calling not in known
-        reason = "calling AE title is not in [[scanner]]" if unknown else "[receive] maximum_associations are open"
-        self._say(events.AssociationRejected(calling, requestor.address, reason))
+    def _answer(self, spoken: Wire, association: _Association) -> None:
+        """Answer one request after the other; raises Released or Lost."""
+        while True:
+            with _Arrivals(self._spool, spoken, association.calling, self._settings.receive) as arrivals:
+                command = spoken.message(arrivals.sink_of)
+                if command.kind == C_STORE:
+                    status, comment = self._stored(command, arrivals.of(command), association)
+                elif command.kind == C_ECHO:
+                    status, comment = Status.SUCCESS, ""
+                elif command.kind & ANSWER or command.kind == _C_CANCEL:
+                    continue
+                else:
+                    status, comment = Status.UNRECOGNIZED_OPERATION, "only C-STORE and C-ECHO are answered here"
+            spoken.answer(command, command.answer(status, comment))
 
-    def _on_store(self, event: Any) -> int:
+    def _stored(self, command: Command, arrival: _Arrival, association: _Association) -> tuple[int, str]:
         """Keep one instance; every answer but Success leaves the object with its sender."""
         try:
-            return self._store(event)
-        except Exception as fault:  # noqa: BLE001  the edge of a request: pynetdicom would answer and say nothing
-            self._say(events.StoreCrashed(fault))
-            return _CANNOT_UNDERSTAND
-
-    def _store(self, event: Any) -> int:
-        content = _encoded(event)
-        requested_uid = str(event.request.AffectedSOPInstanceUID)
-        try:
-            study_uid, sop_uid = _identify(content)
-            if sop_uid != requested_uid:
-                return self._refuse(content, _DATA_SET_DOES_NOT_MATCH, "SOPInstanceUID differs from the request's")
-            received = self._spool.store(study_uid, sop_uid, content)
+            return self._store(command, arrival, association)
         except InputError as fault:
-            return self._refuse(content, fault.dimse_status, str(fault))
+            return self._refuse(arrival, fault.dimse_status, str(fault))
         except NodeError as fault:
             self._say(events.StoreFailed(str(fault)))
-            return fault.dimse_status
+            return fault.dimse_status, str(fault)
+        except Exception as fault:  # noqa: BLE001  the edge of a request
+            self._say(events.StoreCrashed(fault))
+            return Status.CANNOT_UNDERSTAND, "the node failed; its log says how"
+
+    def _store(self, command: Command, arrival: _Arrival, association: _Association) -> tuple[int, str]:
+        arrived = arrival.all_of_it()
+        study_uid, sop_uid = _identify(arrived, arrival.head)
+        if sop_uid != command.sop_instance_uid:
+            reason = "SOPInstanceUID differs from the request's"
+            return self._refuse(arrival, Status.DATA_SET_DOES_NOT_MATCH, reason)
+        received = self._spool.keep(study_uid, sop_uid, arrived)
         if received.conflict:
             self._say(events.InstanceConflict(study_uid, sop_uid, received.path.name))
         with self._lock:
-            self._open.setdefault(event.assoc, {}).setdefault(study_uid, []).append(sop_uid)
+            association.studies.setdefault(study_uid, []).append(sop_uid)
         self._arrived(study_uid)
-        return _SUCCESS
+        return Status.SUCCESS, ""
 
-    def _refuse(self, content: bytes, status: int, reason: str) -> int:
-        self._say(events.InstanceRefused(reason, digest(content)))
+    def _refuse(self, arrival: _Arrival, status: int, reason: str) -> tuple[int, str]:
+        """Put aside what cannot be taken in."""
+        if arrival.file is None or arrival.fault is not None:  # it was not taken to its end
+            self._say(events.InstanceRefused(reason, ""))
+            return status, reason
+        self._say(events.InstanceRefused(reason, file_digest(arrival.file.path)))
         try:
-            self._spool.refuse(content, "unreadable", reason)
+            self._spool.set_aside(arrival.file, "unreadable", reason)
         except NodeError as fault:
             self._say(events.StoreFailed(str(fault)))
-            return fault.dimse_status
-        return status
+            return fault.dimse_status, str(fault)
+        return status, reason
 
-    def _on_released(self, event: Any) -> None:
+    def _ended(self, association: _Association, *, released: bool, why: str = "") -> None:
         """Mark what a cleanly ended association brought: its sender believes it has sent all it wanted."""
-        studies = self._forget(event.assoc)
-        for study_uid, sop_uids in studies.items():
-            try:
-                self._spool.release(study_uid, sop_uids)
-            except NodeError as fault:
-                self._say(events.StoreFailed(str(fault)))
-            self._say(events.AssociationReleased(study_uid, len(sop_uids)))
-            self._arrived(study_uid)
-
-    def _on_lost(self, event: Any) -> None:
-        for study_uid, sop_uids in self._forget(event.assoc).items():
-            self._say(events.AssociationLost(study_uid, len(sop_uids)))
-            self._arrived(study_uid)
-
-    def _forget(self, association: Any) -> dict[str, list[str]]:
         with self._lock:
-            return self._open.pop(association, {})
+            self._open.discard(association)
+        for study_uid, sop_uids in association.studies.items():
+            if released:
+                try:
+                    self._spool.release(study_uid, sop_uids)
+                except NodeError as fault:
+                    self._say(events.StoreFailed(str(fault)))
+                self._say(events.AssociationReleased(study_uid, len(sop_uids)))
+            else:
+                self._say(events.AssociationLost(study_uid, len(sop_uids), association.calling, why))
+            self._arrived(study_uid)
+        if not association.studies and not released:
+            self._say(events.AssociationLost("", 0, association.calling, why))
 
 
-def _encoded(event: Any) -> bytes:
-    """The object as a file that names who sent it (PS3.10 7.1)."""
-    meta = event.file_meta
-    meta.SendingApplicationEntityTitle = event.assoc.requestor.primitive.calling_ae_title
-    return b"".join((b"\0" * 128, b"DICM", encode_file_meta(meta), event.encoded_dataset(include_meta=False)))
+class _Arrivals:
+    """Where the data set of a request goes: for a C-STORE to the disk, for anything else nowhere."""
+
+    def __init__(self, spool: Spool, spoken: Wire, calling: str, limits: ReceiveSettings) -> None:
+        self._spool = spool
+        self._wire = spoken
+        self._calling = calling
+        self._most = limits.maximum_object_mb * _MEGABYTE
+        self._arrival: _Arrival | None = None
+
+    def sink_of(self, command: Command) -> _Arrival:
+        """Begin to take a data set."""
+        self._arrival = _Arrival(self._most)
+        if command.kind == C_STORE:
+            uids = command.sop_class_uid, command.sop_instance_uid
+            syntax = self._wire.contexts[command.context_id].transfer_syntax
+            self._arrival.begin(self._spool, prefix(*uids, syntax, _OWN, self._calling))
+        return self._arrival
+
+    def of(self, command: Command) -> _Arrival:
+        """What came with a command."""
+        if self._arrival is None:
+            self._arrival = _Arrival(self._most)
+            self._arrival.fault = InputError(f"the request for {command.sop_instance_uid} came without a data set")
+        return self._arrival
+
+    def __enter__(self) -> _Arrivals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._arrival is not None and self._arrival.file is not None:
+            self._arrival.file.close()
 
 
-def _identify(content: bytes) -> tuple[str, str]:
+class _Arrival:
+    """A data set on its way to the disk; the peer's bytes are read to their end whatever goes wrong here."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self.file: Partial | None = None
+        self.fault: Exception | None = None
+        self.head = b""  # the first bytes, in which a header ends
+
+    def begin(self, spool: Spool, content: bytes) -> None:
+        """Open the file, with what goes before the data set."""
+        try:
+            self.file = spool.arriving()
+            self._write(content)
+        except Exception as fault:  # noqa: BLE001  kept until it is asked for
+            self.fault = fault
+
+    def write(self, chunk: memoryview) -> None:
+        """Take bytes as they come."""
+        if self.file is None or self.fault is not None:
+            return
+        if self.file.size + len(chunk) > self._most:
+            self.fault = InputError(f"it is larger than [receive] maximum_object_mb, {self._most // _MEGABYTE} MB")
+            return
+        try:
+            self._write(chunk)
+        except Exception as fault:  # noqa: BLE001  kept until it is asked for
+            self.fault = fault
+
+    def _write(self, chunk: bytes | memoryview) -> None:
+        if self.file is not None:
+            if len(self.head) < _HEAD_BYTES:
+                self.head += chunk[: _HEAD_BYTES - len(self.head)]
+            self.file.write(chunk)
+
+    def all_of_it(self) -> Partial:
+        """The file; raises what went wrong on the way to it."""
+        if self.fault is not None:
+            raise self.fault
+        if self.file is None:
+            raise InputError("the request came without a data set")
+        return self.file
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    tls = settings.tls
+    if not tls.receive or tls.certificate is None:
+        return None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.authority)
+        context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as fault:
+        named = f"certificate {tls.certificate}, key {tls.key}, authority {tls.authority}"
+        raise ConfigError(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.authority:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _identify(arrived: Partial, head: bytes) -> tuple[str, str]:
     """Study and SOP Instance UID of an encoded object that is all there; raises InputError."""
-    envelope = read_envelope(content)
+    envelope = glance(head, arrived.size)
+    if envelope is None:
+        with arrived.path.open("rb") as file:
+            envelope = read_envelope(file)
     for keyword, uid in (("StudyInstanceUID", envelope.study_uid), ("SOPInstanceUID", envelope.sop_uid)):
         if not uid:
             raise InputError(f"{keyword} is missing")
     if envelope.cut_short:
         raise InputError("the pixel data is cut short")
     return envelope.study_uid, envelope.sop_uid
-
-
-def _hang_up(association: Any) -> None:
-    connection = association.dul.socket.socket if association.dul.socket else None
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def _resolved(name: str) -> str:
-    try:
-        return socket.gethostbyname(name)
-    except OSError:
-        return name

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import protocol
-from dicomnode.intake.complete import Arrival
-from dicomnode.store.durable import read_json
+from dicomnode.intake.complete import Arrival, Verdict
+from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
     from dicomnode.model import EchoImage, Group
 
 
+_ALL = "all"  # of the marker that stands for all
+
+
 @dataclass
 class Study:
     """What is known of one study folder; can be forgotten and read again at any time."""
 
     headers: dict[str, Header] = field(default_factory=dict)  # by file name
-    times: dict[str, float] = field(default_factory=dict)  # by file name: when it became durable
-    changed_ns: int = 0  # time stamp of the folder at the last look
+    times: dict[str, float] = field(default_factory=dict)  # by file name: when this node first saw it
+    stamp: tuple[int, float] = (0, 0.0)  # time stamp of the folder at the last look, and since when that is known
+    settled_ns: int = 0  # time stamp of the folder that nothing needs to be looked at for
     look_at: float | None = None
+    looked_at: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,13 @@ class Markers:
             (*released, *taken),
         )
 
-    def remove_older_than(self, moment: float) -> None:
-        """They only matter while images are fresh."""
-        for path in self.paths:
-            if path.stat().st_mtime < moment:
-                path.unlink()
+    def fold(self, folder: Path, uids: frozenset[str]) -> None:
+        """Put one marker in the place of all: how images came in matters only while they are fresh."""
+        if len(self.paths) != 1 or self.taken != uids:
+            write_json(folder / f"taken-{_ALL}.json", sorted(uids))
+            for path in self.paths:
+                if path.stem != f"taken-{_ALL}":
+                    path.unlink()
 
 
 def images(study: Study) -> list[EchoImage]:
@@ -59,15 +67,23 @@ def images(study: Study) -> list[EchoImage]:
     return [image for found in study.headers.values() for image in found.images]
 
 
-def arrival(candidate: Group, study: Study, markers: Markers, *, receiving: bool) -> Arrival:
-    """How the images of a group came in."""
+def arrival(
+    candidate: Group, study: Study, markers: Markers, bringing: frozenset[str], *, stays_open: bool = False
+) -> Arrival:
+    """How the images of a group came in; ``bringing`` are instances that open associations have brought."""
     uids = {image.sop_instance_uid for image in candidate.images}
     return Arrival(
         newest=max(study.times[image.path.stem] for image in candidate.images),
-        receiving=receiving,
+        receiving=not uids.isdisjoint(bringing),
         whole=any(uids <= release for release in markers.releases),
         clean=uids <= markers.taken.union(*markers.releases),
+        stays_open=stays_open,
     )
+
+
+def was_waited_for(candidate: Group, before: dict[str, Any]) -> bool:
+    """Whether the same images were judged for good already: their time does not begin anew with this process."""
+    return before.get("sources") == sources(candidate) and before.get("status") != Verdict.WAIT
 
 
 def sources(candidate: Group) -> str:

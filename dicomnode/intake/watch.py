@@ -7,8 +7,10 @@ ended well, and one record a study.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -35,14 +37,17 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
-_SAME_TICK_NS = 2_000_000_000  # a folder touched this recently may change again without a new time stamp
+_BETWEEN_LOOKS_SECONDS = 2.0  # at a study that is arriving
+_SAME_TICK_SECONDS = 2.0  # a folder touched this recently may change again without a new time stamp
 
 
 class Watcher:
     """Keeps a record of every study and hands complete series to ``start(manifest, stack)``.
 
     ``start`` makes the job durable before it returns; starting a job that exists does nothing. ``rules_of`` gives the
-    rules for what a sender, by its AE title, sent.
+    rules for what a sender, by its AE title, sent, ``stays_open`` whether it keeps an association for many series, and
+    ``bringing`` what of a study open associations have brought. ``clock`` is one that nobody sets: time passes only
+    while the node listens, and images that were there before it are as new as it is.
     """
 
     def __init__(
@@ -52,11 +57,12 @@ class Watcher:
         *,
         parameters: dict[str, Any],
         software_version: str,
-        is_receiving: Callable[[str], bool],
+        bringing: Callable[[str], frozenset[str]],
         start: Callable[[Manifest, EchoStack | None], str],
         drawing_replaces: bool = False,
         rules_of: Callable[[str], GroupingSettings],
-        clock: Callable[[], float] = time.time,
+        stays_open: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = time.monotonic,
         say: events.Sink = logs.write,
     ) -> None:
         self._rules = rules
@@ -64,7 +70,8 @@ class Watcher:
         self._spool = spool
         self._parameters = parameters
         self._version = software_version
-        self._is_receiving = is_receiving
+        self._bringing = bringing
+        self._stays_open = stays_open
         self._start = start
         self._drawing_replaces = drawing_replaces
         self._clock = clock
@@ -75,7 +82,7 @@ class Watcher:
         self._due_lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._next_rescan = 0.0
+        self._next_rescan = -math.inf
         self._drop = DropFolder(spool, rules.unreleased_quiet_seconds, say)
         self._observer: Any = None
         self._thread: threading.Thread | None = None
@@ -104,6 +111,14 @@ class Watcher:
             self._due.add(study_uid)
         self._wake.set()
 
+    def expects_more(self, study_uid: str, key: str) -> bool:
+        """Whether images have come that make a result obsolete: they were not looked at yet, or wait for others."""
+        with self._due_lock:
+            if study_uid in self._due:
+                return True
+        entries = self._record(study_uid)["groups"].values()
+        return any(one["key"] == key and one["sources"] != one["started"] for one in entries)
+
     def look_at_drop(self) -> None:
         """Ask for a look at the drop folder."""
         self._drop_due = True
@@ -111,7 +126,7 @@ class Watcher:
 
     def turn(self, now: float) -> float:
         """Look once at whatever may have changed; return the time of the next look if nothing happens."""
-        if not self._next_rescan - self._rules.rescan_seconds <= now < self._next_rescan:  # or the clock was set back
+        if now >= self._next_rescan:
             self._next_rescan = now + self._rules.rescan_seconds
             self._drop_due = True
             self._mark_changed()
@@ -123,10 +138,22 @@ class Watcher:
         with self._due_lock:
             due, self._due = self._due, set()
         due |= {uid for uid, study in self._studies.items() if study.look_at is not None and study.look_at <= now}
-        for study_uid in sorted(due):
+        still_coming = {study_uid for study_uid in due if self._can_wait(study_uid, now)}
+        with self._due_lock:
+            self._due |= still_coming
+        for study_uid in sorted(due - still_coming):
             self._look_safely(study_uid, now)
         deadlines = [study.look_at for study in self._studies.values() if study.look_at is not None]
+        if still_coming:
+            deadlines.append(now + _BETWEEN_LOOKS_SECONDS)
         return min([self._next_rescan, *deadlines])
+
+    def _can_wait(self, study_uid: str, now: float) -> bool:
+        """Whether a study was looked at a moment ago and an association that brings it is open: nothing starts now."""
+        study = self._studies.get(study_uid)
+        if study is None or now - study.looked_at >= _BETWEEN_LOOKS_SECONDS:
+            return False
+        return bool(self._bringing(study_uid))
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -143,9 +170,8 @@ class Watcher:
         """Find study folders that changed since they were last looked at: one stat a study."""
         for study_uid, changed_ns in self._spool.study_changes():
             if study_uid not in self._studies:
-                record = self._record(study_uid)
-                self._studies[study_uid] = studies.Study(changed_ns=record["settled_ns"], look_at=record["look_at"])
-            if changed_ns != self._studies[study_uid].changed_ns:
+                self._studies[study_uid] = studies.Study(settled_ns=self._record(study_uid)["settled_ns"])
+            if changed_ns != self._studies[study_uid].settled_ns:
                 with self._due_lock:
                     self._due.add(study_uid)
 
@@ -164,17 +190,24 @@ class Watcher:
             self._studies.pop(study_uid, None)
             return
         study = self._studies.setdefault(study_uid, studies.Study())
+        study.looked_at = now
         stamp = folder.stat().st_mtime_ns
-        self._read_new(folder, study)
+        if study.stamp[0] != stamp:
+            study.stamp = (stamp, now)
+        self._read_new(folder, study, now)
         markers = studies.Markers.read(folder)
-        receiving = self._is_receiving(study_uid)
+        bringing = self._bringing(study_uid)
         old = self._record(study_uid)
         groups: dict[str, Any] = {}
         deadlines = []
         damaged = header.damaged(one for _, one in sorted(study.headers.items()))
         for candidate in group.assemble(studies.images(study), self._rules, damaged):
             before = old["groups"].get(candidate.group_id) or {}
-            arrival = studies.arrival(candidate, study, markers, receiving=receiving)
+            open_ends = self._stays_open(candidate.images[0].sender)
+            arrival = studies.arrival(candidate, study, markers, bringing, stays_open=open_ends)
+            if studies.was_waited_for(candidate, before):
+                arrival = replace(arrival, newest=-math.inf)
+            arrival = replace(arrival, went_before=before.get("started") is not None)
             started = before.get("started") == studies.sources(
                 candidate
             )  # whatever else arrives, its job is on its way
@@ -185,41 +218,40 @@ class Watcher:
         if any(studies.is_unread(found) for found in study.headers.values()):
             deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
-        study.changed_ns = stamp if time.time_ns() - stamp > _SAME_TICK_NS else 0
+        settled = study.look_at is None and not bringing and now - study.stamp[1] > _SAME_TICK_SECONDS
+        study.settled_ns = stamp if settled else 0
         drawn = self._measure_drawings(study, groups, old.get("drawings", {}))
         record = {
             "study_instance_uid": study_uid,
             "groups": groups,
             "drawings": drawn,
             "others": [*studies.others(study, drawn), *studies.conflicts(folder)],
-            "settled_ns": study.changed_ns,
-            "look_at": study.look_at,
+            "settled_ns": study.settled_ns,
             **studies.labels(study),
         }
         if record != old:
             write_json(self._spool.studies / f"{study_uid}.json", record)
-        if study.look_at is None and not receiving:
-            markers.remove_older_than(now - self._rules.unreleased_quiet_seconds)
-        if study.look_at is None and study.changed_ns:  # settled: nothing of it is kept in memory
+        if settled:  # nothing of it is kept in memory
+            markers.fold(folder, frozenset(study.times))
             study.headers.clear()
             study.times.clear()
 
     def _record(self, study_uid: str) -> dict[str, Any]:
         """What was written down of a study at the last look, also by an earlier run of the node."""
-        nothing = {"groups": {}, "settled_ns": 0, "look_at": None}
+        nothing = {"groups": {}, "settled_ns": 0}
         try:
             return read_json(self._spool.studies / f"{study_uid}.json") or nothing
         except StorageError as fault:  # it is made again: the same images and settings give the same job
             self._say(events.RecordDamaged(study_uid, str(fault)))
             return nothing
 
-    def _read_new(self, folder: Path, study: studies.Study) -> None:
+    def _read_new(self, folder: Path, study: studies.Study, now: float) -> None:
         """Read the headers that are not known yet."""
         for path in sorted(folder.glob("[0-9]*.dcm")):
             known = study.headers.get(path.name)
             if known is None or studies.is_unread(known):
                 study.headers[path.name] = header.read(path)
-                study.times[path.stem] = path.stat().st_mtime
+                study.times.setdefault(path.stem, now)
 
     def _act(self, candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
         """Start the job of a group that is ready; return what is to be remembered of the group."""

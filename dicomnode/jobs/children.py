@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import pickle
 import queue
+import resource
 import signal
 import threading
 import time
 import traceback
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
@@ -23,10 +26,27 @@ if TYPE_CHECKING:
 
 # Ctrl-C and systemd's stop reach every process of the service; when a step ends is the parent's to say.
 _NOT_ITS_OWN = (signal.SIGINT, signal.SIGTERM)
+_NICENESS = 19  # an image that arrives goes before a fit
 
 
 class ChildDied(StepError):
     """The process that ran the step died."""
+
+
+class TooLong(StepError):
+    """The step took longer than a step may."""
+
+
+class TooLarge(StepError):
+    """The step asked for more memory than a step may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a step may take; one that runs alone may take twice the memory."""
+
+    seconds: float = math.inf
+    memory_mb: int = 0  # 0: whatever there is
 
 
 class Stopped(StepError):
@@ -39,9 +59,11 @@ class Children:
     ``prepare`` is what a child does before its first step; it imports what steps need, which takes seconds.
     """
 
-    def __init__(self, count: int, prepare: Callable[[], None] | None = None) -> None:
+    def __init__(self, count: int, prepare: Callable[[], None] | None = None, limits: Limits | None = None) -> None:
         self._count = count
         self._prepare = prepare
+        self._limits = limits or Limits()
+        self._gathering = threading.Lock()
         self._idle: queue.Queue[_Child | None] = queue.Queue()
         self._alive: set[_Child] = set()
         self._lock = threading.Lock()
@@ -54,11 +76,15 @@ class Children:
         for _ in range(self._count):
             self._idle.put(self._idle.get() or self._started())
 
-    def run(self, step: Callable[..., None], *arguments: object) -> None:
-        """Run a step in a child and wait for it; raises what it raised, ChildDied or Stopped."""
-        with self._borrowed() as child:
+    def run(self, step: Callable[..., None], *arguments: object, alone: bool = False) -> None:
+        """Run a step in a child and wait for it, ``alone`` while no other runs.
+
+        Raises what it raised, ChildDied, TooLong, TooLarge or Stopped.
+        """
+        limits = replace(self._limits, memory_mb=2 * self._limits.memory_mb) if alone else self._limits
+        with self._others_idle() if alone else contextlib.nullcontext(), self._borrowed() as child:
             try:
-                child.run(step, *arguments)
+                child.run(limits, step, *arguments)
             except ChildDied as fault:
                 if self._stopped:
                     raise Stopped from fault
@@ -72,12 +98,23 @@ class Children:
                 child.kill()
 
     @contextlib.contextmanager
+    def _others_idle(self) -> Iterator[None]:
+        """Hold every child but one."""
+        with self._gathering:
+            held = [self._idle.get() for _ in range(self._count - 1)]
+        try:
+            yield
+        finally:
+            for child in held:
+                self._idle.put(child)
+
+    @contextlib.contextmanager
     def _borrowed(self) -> Iterator[_Child]:
         child = self._idle.get()
         try:
             child = child or self._started()
             yield child
-        except ChildDied:
+        except (ChildDied, TooLong):
             with self._lock:
                 self._alive.discard(child)
             child = None
@@ -110,9 +147,12 @@ class _Child:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that its death ends our waiting
 
-    def run(self, step: Callable[..., None], *arguments: object) -> None:
+    def run(self, limits: Limits, step: Callable[..., None], *arguments: object) -> None:
         try:
-            self._pipe.send((step, arguments))
+            self._pipe.send((limits.memory_mb, step, arguments))
+            if not self._pipe.poll(None if math.isinf(limits.seconds) else limits.seconds):
+                self.kill()
+                raise TooLong(f"it took more than {limits.seconds:g} s")
             fault = self._pipe.recv()
         except (EOFError, OSError) as lost:
             self.kill()
@@ -133,10 +173,15 @@ def _serve(pipe: Connection, parent: int, prepare: Callable[[], None] | None) ->
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     if prepare is not None:
         _fault_of(prepare, ())  # what is wrong here is met again, and said, by the first step
+    os.nice(_NICENESS)
     with contextlib.suppress(EOFError):
         while True:
-            step, arguments = pipe.recv()
-            pipe.send(_fault_of(step, arguments))
+            memory_mb, step, arguments = pipe.recv()
+            with _at_most(memory_mb):
+                fault = _fault_of(step, arguments)
+            if isinstance(fault, MemoryError):
+                fault = TooLarge(f"it asked for more than {memory_mb} MB")
+            pipe.send(fault)
 
 
 def _fault_of(step: Callable[..., None], arguments: tuple[object, ...]) -> Exception | None:
@@ -151,6 +196,18 @@ def _fault_of(step: Callable[..., None], arguments: tuple[object, ...]) -> Excep
             return StepError(f"{type(fault).__name__}: {fault}")
         return fault
     return None
+
+
+@contextlib.contextmanager
+def _at_most(memory_mb: int) -> Iterator[None]:
+    """Let what asks for more memory fail, and not the machine; the limit is on data, not on what is mapped."""
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory_mb << 20 if memory_mb else before
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
 def _die_with(parent: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import sys
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ class Engine:
         self._poll_seconds = poll_seconds
         self._stopping = False
         self._lost: set[str] = set()
+        self._due: dict[tuple[str, str, int], float] = {}  # pauses before attempts, by a clock that nobody sets
         self._process: Any = None
         self._deliver: Any = None
 
@@ -118,6 +120,8 @@ class Engine:
 
     def deliver(self, key: str, destination: str, attempt: int, delay_seconds: float = 0.0) -> None:
         """Put an attempt to send a result in; nothing happens when this attempt is known."""
+        if delay_seconds:
+            self._due[key, destination, attempt] = time.monotonic() + delay_seconds
         options = SetEnqueueOptions(queue_partition_key=destination, delay_seconds=delay_seconds or None)
         with SetWorkflowID(self._deliver_id(key, destination, attempt)), options:
             DBOS.enqueue_workflow(self._sends, self._deliver, key, destination, attempt)
@@ -135,6 +139,18 @@ class Engine:
     def deliver_now(self, key: str, destination: str, attempt: int) -> None:
         """End the pause before an attempt."""
         DBOS.set_workflow_delay(self._deliver_id(key, destination, attempt), delay_seconds=0.0)
+
+    def remember_pause(self, key: str, destination: str, attempt: int, delay_seconds: float) -> None:
+        """Know of a pause that an earlier process began."""
+        self._due.setdefault((key, destination, attempt), time.monotonic() + delay_seconds)
+
+    def end_pauses(self) -> None:
+        """End the pauses that are over: the database keeps the time of day, which may have been set back since."""
+        now = time.monotonic()
+        for one in [one for one, due in list(self._due.items()) if due <= now]:
+            del self._due[one]
+            if _state_of(self._deliver_id(*one)) == "DELAYED":
+                self.deliver_now(*one)
 
     def take_up_lost(self) -> None:
         """Start again what the database says is running and is not, because its end met a full disk.
@@ -219,10 +235,15 @@ def _running_here() -> set[str]:
 
 
 def _standing(workflow_id: str) -> Standing:
-    found = DBOS.get_workflow_status(workflow_id)
+    found = _state_of(workflow_id)
     if found is None:
         return Standing.UNKNOWN
-    return Standing.GOING if found.status in {"ENQUEUED", "PENDING", "DELAYED"} else Standing.OVER
+    return Standing.GOING if found in {"ENQUEUED", "PENDING", "DELAYED"} else Standing.OVER
+
+
+def _state_of(workflow_id: str) -> str | None:
+    found = DBOS.get_workflow_status(workflow_id)
+    return None if found is None else str(found.status)
 
 
 def _sqlalchemy_url(url: str) -> str:

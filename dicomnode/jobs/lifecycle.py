@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,7 @@ class JobStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REFUSED = "refused"  # values or a drawing that cannot be measured: nothing here is broken, and a person can cure it
+    OVERTAKEN = "overtaken"  # more of its series arrived before anything of it was sent: another result takes its place
 
     @property
     def is_end(self) -> bool:
@@ -39,7 +40,7 @@ class DeliveryStatus(StrEnum):
     SENDING = "sending"
     DELAYED = "delayed"
     DELIVERED = "delivered"
-    PARTLY_REFUSED = "partly refused"
+    PARTLY_REFUSED = "partly refused"  # no longer said: what is refused is tried again, for days
     DEAD_LETTER = "dead letter"  # tried for days
     NOT_CONFIGURED = "not configured"
 
@@ -54,10 +55,10 @@ class IllegalTransition(NodeError):
 
 
 _J, _D = JobStatus, DeliveryStatus
-_JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED})
+_JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED, _J.OVERTAKEN})
 _DELIVERY_ENDS = frozenset({_D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED})
 _STEPS = frozenset({_J.FITTING, _J.MEASURING, _J.REPORTING})
-_BAD_ENDS = frozenset({_J.FAILED, _J.REFUSED})
+_BAD_ENDS = frozenset({_J.FAILED, _J.REFUSED, _J.OVERTAKEN})
 
 # A state may always be said again. QUEUED from anywhere: by an operator, or because the queue's database was lost and
 # the files say what is left. A step or a delivery may come again where its end was not recorded before a crash, also
@@ -67,10 +68,11 @@ JOB_TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     _J.FITTING: frozenset({_J.QUEUED, _J.MEASURING, _J.DELIVERING}) | _BAD_ENDS,
     _J.MEASURING: frozenset({_J.QUEUED, _J.FITTING, _J.REPORTING, _J.DELIVERING}) | _BAD_ENDS,
     _J.REPORTING: frozenset({_J.QUEUED, _J.DELIVERING}) | _STEPS | _BAD_ENDS,
-    _J.DELIVERING: frozenset({_J.QUEUED, _J.REPORTING, _J.DONE, _J.FAILED}),
+    _J.DELIVERING: frozenset({_J.QUEUED, _J.REPORTING, _J.DONE, _J.FAILED, _J.OVERTAKEN}),
     _J.DONE: frozenset({_J.QUEUED, _J.REPORTING, _J.DELIVERING, _J.FAILED}),
     _J.FAILED: frozenset({_J.QUEUED, _J.DELIVERING, _J.DONE}) | _STEPS,
     _J.REFUSED: frozenset({_J.QUEUED}) | _STEPS,
+    _J.OVERTAKEN: frozenset({_J.QUEUED, _J.DELIVERING}),
 }
 # What is delivered stays delivered. The other ends begin again when an operator asks, or when a crash came before the
 # end was recorded in the queue.
@@ -104,20 +106,17 @@ class Delivery:
     status: DeliveryStatus = DeliveryStatus.WAITING
     attempt: int = 0
     delivered: tuple[str, ...] = ()  # SOP Instance UIDs that the destination has confirmed
-    refused: Mapping[str, str] = field(default_factory=dict)  # SOP Instance UID -> what the destination said
+    refused: Mapping[str, str] = field(default_factory=dict)  # SOP Instance UID -> what the destination said last
+    warnings: Mapping[str, str] = field(default_factory=dict)  # the same of objects that it has taken
     reason: str | None = None
-    first: float | None = None  # when the trying began, seconds
+    first: float | None = None  # when the trying began, seconds since the epoch, for people
     first_attempt: int = 0
-    next: float | None = None  # when it is tried again, seconds
-
-    @property
-    def settled(self) -> frozenset[str]:
-        """The objects that need not be sent again."""
-        return frozenset((*self.delivered, *self.refused))
+    next: float | None = None  # when it is tried again, the same
+    waited: float = 0.0  # seconds of pauses so far: what counts, for no clock is trusted over days
 
     def again(self) -> Delivery:
         """The same, to be tried anew: what is confirmed stays so, what was refused is offered again."""
-        return replace(self, status=DeliveryStatus.WAITING, refused={}, first=None, next=None, attempt=self.attempt + 1)
+        return Delivery(attempt=self.attempt + 1, delivered=self.delivered, warnings=self.warnings)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values by name, as they lie on the disk and as ``status --json`` prints them."""
@@ -126,10 +125,12 @@ class Delivery:
             "attempt": self.attempt,
             "delivered": list(self.delivered),
             "refused": dict(self.refused),
+            "warnings": dict(self.warnings),
             "reason": self.reason,
             "first": self.first,
             "first_attempt": self.first_attempt,
             "next": self.next,
+            "waited": self.waited,
         }
 
 
@@ -200,10 +201,12 @@ def _delivery(said: Mapping[str, Any], job: Job, destination: str) -> Delivery:
             attempt=int(said["attempt"]),
             delivered=tuple(said["delivered"]),
             refused=dict(said["refused"]),
+            warnings=dict(said.get("warnings", {})),
             reason=said.get("reason"),
             first=said.get("first"),
             first_attempt=int(said.get("first_attempt", 0)),
             next=said.get("next"),
+            waited=float(said.get("waited", 0.0)),
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise StorageError(f"{job.folder / _receipt(destination)} is damaged") from fault

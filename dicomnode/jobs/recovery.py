@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _ROUND_SECONDS = 300.0
+_LONGEST_PAUSE_SECONDS = 900.0  # taken for what is left of a pause that another process began
 
 
 class Queue(Protocol):
@@ -43,6 +45,12 @@ class Queue(Protocol):
 
     def next_attempt(self, key: str, destination: str, attempt: int) -> int:
         """The first attempt, from the given one on, that is not over."""
+
+    def remember_pause(self, key: str, destination: str, attempt: int, delay_seconds: float) -> None:
+        """Know of a pause that an earlier process began."""
+
+    def end_pauses(self) -> None:
+        """Let attempts begin whose pause is over."""
 
     def take_up_lost(self) -> None:
         """Start again what the queue believes is running and is not."""
@@ -88,9 +96,22 @@ class Recovery:
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
+        earlier = self._spool.job(manifest.supersedes) if manifest.supersedes and not manifest.drawing else None
+        if earlier is not None and self._overtake(earlier):
+            manifest = replace(manifest, supersedes=manifests.read(earlier).supersedes)
         job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings)
         self._queue.process(job.key, lifecycle.state(job).run)
         return job.key
+
+    def _overtake(self, job: Job) -> bool:
+        """End a job of which nothing was sent yet, so that the PACS gets one report; whether that was possible."""
+        if not manifests.exists(job) or lifecycle.state(job).status.is_end or _is_sent(job):
+            return False
+        lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
+        if _is_sent(job):  # an attempt began at the same moment; it looks at the state after it has said so
+            lifecycle.say(job, JobStatus.DELIVERING)
+            return False
+        return True
 
     def take_up(self, now: float) -> None:
         """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
@@ -104,6 +125,10 @@ class Recovery:
     def turn(self, now: float) -> None:
         """Answer requests; from time to time, queue again what ended without being finished, as on a full disk."""
         self._answer_requests()
+        try:
+            self._queue.end_pauses()
+        except Exception as fault:  # noqa: BLE001  the edge of a turn
+            self._say(events.RoundFailed(fault))
         if now >= self._next_round:
             self._next_round = now + _ROUND_SECONDS
             try:
@@ -151,6 +176,8 @@ class Recovery:
             delivery = lifecycle.delivery(job, name)
             attempt = self._queue.next_attempt(job.key, name, delivery.attempt)
             if not delivery.status.is_end:
+                if delivery.status is DeliveryStatus.DELAYED:
+                    self._queue.remember_pause(job.key, name, attempt, _LONGEST_PAUSE_SECONDS)
                 self._queue.deliver(job.key, name, attempt)  # nothing happens when it is on its way
         self._deliveries.settle(job)
 
@@ -176,3 +203,9 @@ class Recovery:
             elif delivery.status.is_end and delivery.status is not DeliveryStatus.DELIVERED:
                 lifecycle.say_delivery(job, name, delivery.again())
         self._deliver_what_is_left(job)
+
+
+def _is_sent(job: Job) -> bool:
+    """Whether a destination has, or may have, something of a result."""
+    sent = lifecycle.deliveries(job).values()
+    return any(one.delivered or one.status in (DeliveryStatus.SENDING, DeliveryStatus.DELIVERED) for one in sent)

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
-from dicomnode.errors import InputError, NodeError, Refused
+from dicomnode.errors import InputError, NodeError, Refused, StepError
 from dicomnode.jobs import lifecycle, pipeline
 from dicomnode.jobs import manifest as manifests
-from dicomnode.jobs.children import ChildDied
+from dicomnode.jobs.children import ChildDied, TooLarge, TooLong
 from dicomnode.jobs.lifecycle import JobStatus
 
 if TYPE_CHECKING:
@@ -23,11 +23,20 @@ if TYPE_CHECKING:
 _DOING = {"fit": JobStatus.FITTING, "measure": JobStatus.MEASURING, "report": JobStatus.REPORTING}
 
 
+class Overtaken(StepError):
+    """Another result has taken the place of the job."""
+
+
+def _go_on(job: Job) -> None:
+    if lifecycle.state(job).status is JobStatus.OVERTAKEN:
+        raise Overtaken
+
+
 class Runner(Protocol):
     """What runs a step elsewhere: ``Children``."""
 
-    def run(self, step: Callable[..., None], *arguments: object) -> None:
-        """Run a step and wait for it; raises what it raised, or ChildDied."""
+    def run(self, step: Callable[..., None], *arguments: object, alone: bool = False) -> None:
+        """Run a step and wait for it; raises what it raised, or ChildDied, TooLong, TooLarge."""
 
 
 class Steps:
@@ -58,6 +67,8 @@ class Steps:
         """Say that a step of a job came to a bad end."""
         reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         job = self._spool.job(key)
+        if isinstance(fault, Overtaken):
+            return
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
             code = fault.code if isinstance(fault, Refused) else None
             lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
@@ -68,9 +79,11 @@ class Steps:
     def _step(self, name: str) -> Callable[[str], None]:
         def step(key: str) -> None:
             job = self._spool.job(key)
+            _go_on(job)
             lifecycle.say(job, _DOING[name])
             begin = time.monotonic()
             self._run(key, name)
+            _go_on(job)
             self._say(events.StepDone(key, name, round(time.monotonic() - begin, 3)))
             if name == pipeline.STEPS[-1]:
                 lifecycle.say(job, JobStatus.DELIVERING)
@@ -79,12 +92,14 @@ class Steps:
         return step
 
     def _run(self, key: str, name: str) -> None:
-        """Run a step; a job that keeps killing its process is given up."""
+        """Run a step; one that breaks its limits or its process is run again alone, and given up in the end."""
+        last = ""
         for death in range(1, self._deaths_allowed + 1):
             try:
-                self._children.run(self._run_step, str(self._spool.folder), key, name)
-            except ChildDied:
-                self._say(events.StepDied(key, name, death))
+                self._children.run(self._run_step, str(self._spool.folder), key, name, alone=death > 1)
+            except (ChildDied, TooLong, TooLarge) as fault:
+                last = str(fault)
+                self._say(events.StepDied(key, name, death, last))
             else:
                 return
-        raise NodeError(f"the {name} step killed its process {self._deaths_allowed} times")
+        raise NodeError(f"given up after {self._deaths_allowed} trials, the last of them alone: {last}")

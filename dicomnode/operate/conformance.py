@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import dicomnode
-from dicomnode.intake.receive import STORED
+from dicomnode.intake.offered import STORED
 from dicomnode.report.instance import KINDS
 
 if TYPE_CHECKING:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from pathlib import Path
-from typing import Any
+import uuid
+from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def sync_folder(folder: Path) -> None:
@@ -26,28 +28,62 @@ def write_durably(path: Path, content: bytes | memoryview) -> None:
 
     Raises StorageError when the disk refuses; a half-written temporary file is removed.
     """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            _hand_over(file.fileno(), path.parent)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as fault:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path.parent} could not be written: {fault.strerror or fault}") from fault
+    with Partial(path.parent) as file:
+        file.hand_over()
+        file.write(content)
+        file.keep_as(path)
 
 
-def _hand_over(descriptor: int, folder: Path) -> None:
-    """Let the service and its group read what an operator writes, also as root."""
-    os.fchmod(descriptor, 0o640)
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+class Partial:
+    """A file that is being written under a name nobody looks at, until it is kept or discarded; raises StorageError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f".{uuid.uuid4().hex}.part"
+        self.size = 0
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        except OSError as fault:
+            raise StorageError(f"{folder} could not be written: {fault.strerror or fault}") from fault
+        self._kept = False
+
+    def hand_over(self) -> None:
+        """Let the service and its group read what an operator writes, also as root."""
+        os.fchmod(self._descriptor, 0o640)
+        if os.geteuid() == 0:
+            owner = self.path.parent.stat()
+            os.fchown(self._descriptor, owner.st_uid, owner.st_gid)
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append; what the disk has not taken is said at once."""
+        try:
+            while chunk:
+                taken = os.write(self._descriptor, chunk)
+                self.size += taken
+                chunk = chunk[taken:]
+        except OSError as fault:
+            raise StorageError(f"{self.path.parent} could not be written: {fault.strerror or fault}") from fault
+
+    def keep_as(self, path: Path) -> None:
+        """Give the file its name: afterwards it is whole and durable, or an error was raised."""
+        try:
+            os.fsync(self._descriptor)
+            self.path.replace(path)
+            self._kept = True
+            sync_folder(path.parent)
+        except OSError as fault:
+            raise StorageError(f"{path.parent} could not be written: {fault.strerror or fault}") from fault
+
+    def close(self) -> None:
+        """Remove what was not kept."""
+        os.close(self._descriptor)
+        if not self._kept:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Partial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -77,3 +113,9 @@ def make_folder(folder: Path) -> None:
 def digest(content: bytes) -> str:
     """Short SHA-256, for file names."""
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def file_digest(path: Path) -> str:
+    """The same of what a file holds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -6,6 +6,7 @@
     incoming/<study uid>/released-<id>.json         the instances of an association that ended well
     incoming/<study uid>/taken-<id>.json            the instances of files that were dropped whole
     incoming/<study uid>/conflict-<digest>.dcm      other bytes that came under a SOP Instance UID we hold
+    incoming/.arriving-<n>/                         bytes on their way, under names nobody looks at
     drop/                                           files put here are taken in
     refused/<digest>.dcm, .json                     what could not be taken in, and why
     studies/<study uid>.json                        what the watcher knows of a study
@@ -19,21 +20,29 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 import threading
+import time
 import uuid
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from dicomnode.errors import DiskLow, InputError, StorageError
 from dicomnode.header.envelope import is_uid
-from dicomnode.store.durable import digest, make_folder, read_json, write_durably, write_json
+from dicomnode.store.durable import Partial, file_digest, make_folder, read_json, write_json
 from dicomnode.store.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_CHUNK = 1 << 20
+_LEFT_OVER_SECONDS = 3600.0  # nothing is written for so long
+_LOOKED_AT_SECONDS = 0.25  # how old what is known of the free space may be
+_ALIGNMENT = 1 << 12  # of what tells threads apart
 
 
 @dataclass(frozen=True)
@@ -56,15 +65,20 @@ class Spool:
         self.studies = folder / "studies"
         self.jobs = folder / "jobs"
         self.requests = folder / "requests"
+        # Several folders, for a new name in a folder waits for whoever makes another there.
+        self._arriving = [self.incoming / f".arriving-{number}" for number in range(8)]
         self._minimum_free = minimum_free_mb * 1_000_000
+        self._free = (-math.inf, 0)  # when it was looked at, and bytes
         # Two associations may bring one instance at once; the second must find what the first has kept.
         self._one_at_a_time = [threading.Lock() for _ in range(64)]
 
     def create(self) -> None:
         """Make the folders; raises StorageError when that is not allowed."""
         try:
-            for folder in (self.incoming, self.drop, self.refused, self.studies, self.jobs, self.requests):
+            durable = (self.incoming, self.drop, self.refused, self.studies, self.jobs, self.requests)
+            for folder in (*durable, *self._arriving):
                 make_folder(folder)
+                _remove_leftovers(folder)
         except OSError as fault:
             raise StorageError(f"{self.folder} cannot be used: {fault.strerror or fault}") from fault
 
@@ -86,10 +100,13 @@ class Spool:
 
     def check_space(self) -> None:
         """Raise DiskLow before the disk is full."""
-        try:
-            free = shutil.disk_usage(self.incoming).free
-        except OSError as fault:
-            raise StorageError(f"{self.incoming} cannot be used: {fault.strerror or fault}") from fault
+        since, free = self._free
+        if time.monotonic() - since > _LOOKED_AT_SECONDS:
+            try:
+                free = shutil.disk_usage(self.incoming).free
+            except OSError as fault:
+                raise StorageError(f"{self.incoming} cannot be used: {fault.strerror or fault}") from fault
+            self._free = (time.monotonic(), free)
         if free < self._minimum_free:
             raise DiskLow(
                 f"{free // 1_000_000} MB free, [storage] minimum_free_mb is {self._minimum_free // 1_000_000}"
@@ -107,28 +124,43 @@ class Spool:
                     if is_uid(entry.name) and entry.is_dir():
                         yield entry.name, entry.stat().st_mtime_ns
 
-    def store(self, study_uid: str, sop_uid: str, content: bytes) -> Received:
-        """Keep the bytes of an instance durably under their final name.
+    def arriving(self) -> Partial:
+        """Where the bytes of an object go while they arrive; raises StorageError, before the disk is full."""
+        self.check_space()
+        return Partial(self._arriving[threading.get_ident() // _ALIGNMENT % len(self._arriving)])
+
+    def keep(self, study_uid: str, sop_uid: str, arrived: Partial) -> Received:
+        """Keep an instance that has arrived durably under its final name.
 
         The first bytes that came under a SOP Instance UID stay; others are put aside beside them.
         """
         folder = self.study_folder(study_uid)
         path = folder / f"{_checked(sop_uid, 'SOPInstanceUID')}.dcm"
-        self.check_space()
         try:
             make_folder(folder)
             with self._one_at_a_time[hash(sop_uid) % len(self._one_at_a_time)]:
-                return _keep(path, content)
+                return _keep(path, arrived)
         except OSError as fault:
             raise StorageError(f"{folder} cannot be used: {fault.strerror or fault}") from fault
 
-    def refuse(self, content: bytes, code: str, sentence: str) -> Path:
+    def set_aside(self, arrived: Partial, code: str, sentence: str) -> Path:
         """Keep what cannot be taken in, with the reason beside it."""
-        self.check_space()
-        path = self.refused / f"{digest(content)}.dcm"
-        write_durably(path, content)
+        path = self.refused / f"{file_digest(arrived.path)}.dcm"
+        arrived.keep_as(path)
         write_json(path.with_suffix(".json"), {"code": code, "reason": sentence})
         return path
+
+    def store(self, study_uid: str, sop_uid: str, content: bytes) -> Received:
+        """The same as ``keep`` for bytes that are in memory."""
+        with self.arriving() as arrived:
+            arrived.write(content)
+            return self.keep(study_uid, sop_uid, arrived)
+
+    def refuse(self, content: bytes, code: str, sentence: str) -> Path:
+        """The same as ``set_aside`` for bytes that are in memory."""
+        with self.arriving() as arrived:
+            arrived.write(content)
+            return self.set_aside(arrived, code, sentence)
 
     def release(self, study_uid: str, sop_uids: list[str], *, dropped: bool = False) -> None:
         """Record what an association brought to a study before it ended well, or what came as whole files."""
@@ -145,15 +177,23 @@ class Spool:
         yield from (Job(folder) for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime_ns))
 
 
-def _keep(path: Path, content: bytes) -> Received:
+def _remove_leftovers(folder: Path) -> None:
+    """What a killed node was writing; not what another one may be writing now."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LEFT_OVER_SECONDS:
+                path.unlink()
+
+
+def _keep(path: Path, arrived: Partial) -> Received:
     if not path.exists():
-        write_durably(path, content)
+        arrived.keep_as(path)
         return Received(path, new=True)
-    if _same_object(path.read_bytes(), content):
+    if _same_object(path, arrived.path):
         return Received(path, new=False)
-    aside = path.with_name(f"conflict-{digest(content)}.dcm")
+    aside = path.with_name(f"conflict-{file_digest(arrived.path)}.dcm")
     if not aside.exists():
-        write_durably(aside, content)
+        arrived.keep_as(aside)
     return Received(aside, new=False, conflict=True)
 
 
@@ -170,13 +210,23 @@ def _lock(file: IO[str], folder: Path) -> None:
         raise StorageError(f"another node already uses {folder}; give each its own [storage] folder") from fault
 
 
-def _same_object(held: bytes, offered: bytes) -> bool:
+def _same_object(held: Path, offered: Path) -> bool:
     """Compare data sets; the file meta information differs with the peer that wrote it."""
-    return held == offered or _data_set(held) == _data_set(offered)
+    with held.open("rb") as one, offered.open("rb") as other:
+        if _data_set_bytes(one) != _data_set_bytes(other):
+            return False
+        while chunk := one.read(_CHUNK):
+            if chunk != other.read(_CHUNK):
+                return False
+    return True
 
 
-def _data_set(content: bytes) -> bytes:
+def _data_set_bytes(file: BinaryIO) -> int:
     """Skip preamble and file meta group, whose length stands in (0002,0000) right behind DICM (PS3.10 7.1)."""
-    if content[128:132] != b"DICM" or content[132:138] != b"\x02\x00\x00\x00UL":
-        return content
-    return content[144 + int.from_bytes(content[140:144], "little") :]
+    size, head = file.seek(0, os.SEEK_END), b""
+    file.seek(0)
+    head = file.read(144)
+    known = head[128:132] == b"DICM" and head[132:138] == b"\x02\x00\x00\x00UL"
+    begin = 144 + int.from_bytes(head[140:144], "little") if known else 0
+    file.seek(begin)
+    return size - begin

@@ -68,7 +68,7 @@ def begin(spool):
             parameters=parameters,
             software_version="1",
             rules_of=lambda _: GroupingSettings(),
-            is_receiving=lambda _: False,
+            bringing=lambda _: frozenset(),
             start=start,
             clock=lambda: 0.0,
         )

@@ -23,6 +23,7 @@ class Peers:
         self.will = {}
         self.knocks = []
         self.got = []
+        self.warning = None
 
     def send(self, destination, files):
         self.knocks.append(destination.name)
@@ -32,7 +33,7 @@ class Peers:
             outcome = self.will.get(destination.name, lambda _: Outcome.DELIVERED)(file.stem)
             if outcome is Outcome.DELIVERED:
                 self.got.append((destination.name, file.stem))
-            yield Sent(file.stem, outcome, None if outcome is Outcome.DELIVERED else "said so")
+            yield Sent(file.stem, outcome, self.warning if outcome is Outcome.DELIVERED else "said so")
 
 
 class World:
@@ -109,21 +110,60 @@ def test_after_days_it_is_a_dead_letter_that_says_why(tmp_path):
     world = World(tmp_path, destination(give_up_after_hours=1.0))
     job = world.job()
     world.peers.will["pacs"] = "away"
-    world.deliveries.attempt("k", "pacs", 0)
-    world.now += 3601.0
-    assert world.deliveries.attempt("k", "pacs", 1) is None
+    waited, attempt = 0.0, 0
+    while (pause := world.deliveries.attempt("k", "pacs", attempt)) is not None:
+        waited, attempt = waited + pause, attempt + 1
+        world.now += pause
+    assert 3600.0 <= waited <= 3600.0 + 900.0
     assert lifecycle.delivery(job, "pacs").status == "dead letter"
     assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("failed", "pacs: pacs is away")
 
 
-def test_a_refused_object_is_named_and_the_rest_arrives(world):
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.LATER])
+def test_a_refused_object_is_named_the_rest_arrives_and_it_is_offered_again(world, outcome):
+    """A PACS in trouble says 0xC000 for a while: the study must be there in the end."""
+    job = world.job()
+    world.peers.will["pacs"] = lambda uid: outcome if uid == "1.2" else Outcome.DELIVERED
+    assert world.deliveries.attempt("k", "other", 0) is None
+    assert world.deliveries.attempt("k", "pacs", 0) > 0
+    assert sorted(lifecycle.delivery(job, "pacs").delivered) == ["1.1", "1.3"]
+    assert lifecycle.delivery(job, "pacs").refused == {"1.2": "said so"}
+    assert lifecycle.state(job).status == "delivering"
+    del world.peers.will["pacs"]
+    assert world.deliveries.attempt("k", "pacs", 1) is None
+    assert sorted(uid for name, uid in world.peers.got if name == "pacs") == ["1.1", "1.2", "1.3"]
+    assert lifecycle.delivery(job, "pacs").refused == {}
+    assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("done", None)
+
+
+def test_what_is_refused_for_days_is_a_dead_letter_and_the_job_is_not_done(tmp_path):
+    world = World(tmp_path, destination(give_up_after_hours=0.01))
     job = world.job()
     world.peers.will["pacs"] = lambda uid: Outcome.REFUSED if uid == "1.2" else Outcome.DELIVERED
+    attempt = 0
+    while world.deliveries.attempt("k", "pacs", attempt) is not None:
+        attempt += 1
+    assert lifecycle.delivery(job, "pacs").status == "dead letter"
+    assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("failed", "pacs: said so")
+
+
+def test_nothing_is_sent_while_more_of_the_series_arrives_and_nothing_ever_once_it_is_overtaken(tmp_path):
+    world = World(tmp_path, destination())
+    job, coming = world.job(), [True, True, False]
+    world.deliveries._more_is_coming = lambda _: coming.pop(0)
+    assert [world.deliveries.attempt("k", "pacs", attempt) for attempt in range(2)] == [1.0, 1.0]
+    assert world.peers.knocks == []
+    lifecycle.say(job, lifecycle.JobStatus.OVERTAKEN)
+    assert world.deliveries.attempt("k", "pacs", 2) is None
+    assert world.peers.knocks == []
+    assert world.deliveries.beginnings("k") == []
+
+
+def test_a_warning_is_kept(world):
+    job = world.job()
+    world.peers.warning = "with warning status 0xB000"
     world.deliveries.attempt("k", "pacs", 0)
-    world.deliveries.attempt("k", "other", 0)
-    assert lifecycle.delivery(job, "pacs").delivered == ("1.1", "1.3")
-    assert lifecycle.delivery(job, "pacs").refused == {"1.2": "said so"}
-    assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("done", "pacs: said so")
+    assert lifecycle.delivery(job, "pacs").warnings["1.1"] == "with warning status 0xB000"
 
 
 def test_what_is_short_of_space_is_asked_again_for_the_rest_only(world):

@@ -385,7 +385,7 @@ def test_a_dead_letter_is_said_and_retry_brings_it_back(world, pacs):
         port=1,
         retry_first_seconds=0.01,
         retry_longest_seconds=0.02,
-        give_up_after_hours=1.0 / 3600.0,
+        give_up_after_hours=0.1 / 3600.0,
     )
     node = world(destination=(quick,))
     job = put_in(node)

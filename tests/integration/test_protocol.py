@@ -103,7 +103,7 @@ def node(tmp_path):
             spool,
             parameters=settings.result_parameters(),
             software_version="1",
-            is_receiving=lambda _: False,
+            bringing=lambda _: frozenset(),
             start=recovery.start,
             rules_of=settings.grouping_of,
         )

@@ -1,6 +1,8 @@
 """The storage SCP against real associations, and against peers that misbehave."""
 
+import contextlib
 import copy
+import io
 import json
 import socket
 import time
@@ -8,7 +10,8 @@ from datetime import UTC, datetime
 
 import pydicom
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_MOVE
 from pynetdicom.sop_class import MRImageStorage, Verification
 
 from dicomnode import simulate
@@ -42,12 +45,12 @@ def arrivals():
 def start(tmp_path, arrivals):
     started = []
 
-    def begin(minimum_free_mb=0, address=None, **receive):
+    def begin(minimum_free_mb=0, address=None, scanners=("MR1",), **receive):
         spool = Spool(tmp_path / "store", minimum_free_mb)
         spool.create()
         settings = Settings(
             node=NodeSettings.model_construct(ae_title="NODE", host="127.0.0.1", port=0),
-            scanner=(ScannerSettings(ae_title="MR1", address=address),),
+            scanner=tuple(ScannerSettings(ae_title=title, address=address) for title in scanners),
             receive=ReceiveSettings(**receive),
         )
         receiver = Receiver(settings, spool, arrivals.append)
@@ -60,11 +63,21 @@ def start(tmp_path, arrivals):
         receiver.stop()
 
 
-def associate(receiver, calling="MR1"):
+def associate(receiver, calling="MR1", called="NODE"):
     entity = AE(calling)
     entity.add_requested_context(MRImageStorage)
     entity.add_requested_context(Verification)
-    return entity.associate("127.0.0.1", receiver.port, ae_title="NODE")
+    return entity.associate("127.0.0.1", receiver.port, ae_title=called)
+
+
+def is_heard(receiver, instance, calling="MR1"):
+    begin = time.monotonic()
+    association = associate(receiver, calling)
+    if not association.is_established:
+        return False
+    status = association.send_c_store(instance).Status
+    association.release()
+    return status == 0x0000 and time.monotonic() - begin < 5.0
 
 
 def test_an_instance_is_durable_when_success_is_answered(start, instances, arrivals):
@@ -93,10 +106,10 @@ def test_a_released_association_leaves_its_mark(start, instances):
     study = instances[0].StudyInstanceUID
     association = associate(receiver)
     association.send_c_store(instances[0])
-    assert receiver.is_receiving(study)
+    assert receiver.bringing(study) == {instances[0].SOPInstanceUID}
     association.release()
     wait_for(lambda: list(spool.incoming.rglob("released-*.json")))
-    assert not receiver.is_receiving(study)
+    assert not receiver.bringing(study)
 
 
 def test_an_association_that_breaks_off_leaves_no_mark(start, instances):
@@ -104,7 +117,7 @@ def test_an_association_that_breaks_off_leaves_no_mark(start, instances):
     association = associate(receiver)
     association.send_c_store(instances[0])
     association.abort()
-    wait_for(lambda: not receiver.is_receiving(instances[0].StudyInstanceUID))
+    wait_for(lambda: not receiver.bringing(instances[0].StudyInstanceUID))
     assert not list(spool.incoming.rglob("released-*.json"))
 
 
@@ -171,6 +184,153 @@ def test_half_a_pdu_frees_its_slot(start, instances):
     wait_for(accepted)
     for connection in silent:
         connection.close()
+
+
+def connect(receiver):
+    return socket.create_connection(("127.0.0.1", receiver.port))
+
+
+def ended_by_the_node(connection, within):
+    """The seconds until the node hangs up."""
+    begin = time.monotonic()
+    connection.settimeout(within)
+    try:
+        while connection.recv(1000):
+            pass
+    except ConnectionError:
+        pass
+    return time.monotonic() - begin
+
+
+def test_health_checks_that_connect_and_close_shut_nobody_out(start, instances):
+    receiver, _ = start(maximum_associations=2)
+    for _ in range(300):
+        connect(receiver).close()
+    assert is_heard(receiver, instances[0])
+    wait_for(lambda: receiver.connections == 0)
+
+
+def test_peers_that_say_nothing_are_sent_away_in_seconds_and_shut_nobody_out(start, instances):
+    receiver, _ = start(maximum_associations=2)
+    silent = [connect(receiver) for _ in range(200)]
+    assert is_heard(receiver, instances[0])
+    assert max(ended_by_the_node(one, 10.0) for one in silent) < 6.5  # setup_seconds is 5
+    for one in silent:
+        one.close()
+    wait_for(lambda: receiver.connections == 0)
+
+
+def test_a_request_for_an_association_that_trickles_is_cut_off_as_a_whole(start, instances):
+    receiver, _ = start(setup_seconds=1.0)
+    connection, begin = connect(receiver), time.monotonic()
+    with contextlib.suppress(OSError):
+        while time.monotonic() - begin < 10.0:
+            connection.sendall(b"\x01")
+            time.sleep(0.2)
+            connection.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                if connection.recv(100) == b"":
+                    break
+            connection.setblocking(True)
+    assert time.monotonic() - begin < 3.0
+    connection.close()
+    assert is_heard(receiver, instances[0])
+
+
+class Trickle:
+    """A scanner's association of which the test sends the bytes itself."""
+
+    def __init__(self, receiver, instance):
+        sent = []
+        entity = AE("MR1")
+        entity.add_requested_context(MRImageStorage)
+        keep = [(evt.EVT_DATA_SENT, lambda event: sent.append(bytes(event.data)))]
+        association = entity.associate("127.0.0.1", receiver.port, ae_title="NODE", evt_handlers=keep)
+        association.send_c_store(instance)
+        association.release()
+        self.request, self.store = sent[0], b"".join(sent[1:-1])
+        self.connection = connect(receiver)
+        self.connection.sendall(self.request)
+        self.connection.recv(10_000)
+
+
+def test_an_image_that_trickles_is_cut_off_as_a_whole(start, instances):
+    receiver, spool = start(request_seconds=1.5)
+    slow = Trickle(receiver, instances[1])
+    begin = time.monotonic()
+    with contextlib.suppress(OSError):
+        for byte in slow.store[:100]:
+            slow.connection.sendall(bytes([byte]))
+            time.sleep(0.1)
+            if time.monotonic() - begin > 8.0 or receiver.connections == 0:
+                break
+    assert time.monotonic() - begin < 4.0
+    slow.connection.close()
+    wait_for(lambda: not list(spool.incoming.glob(".arriving-*/.*")))
+
+
+def test_an_association_that_asks_for_nothing_is_ended(start, instances):
+    receiver, _ = start(idle_seconds=1.0)
+    idle = Trickle(receiver, instances[0])
+    assert ended_by_the_node(idle.connection, 10.0) < 3.0
+    idle.connection.close()
+
+
+def test_an_association_whose_peer_is_gone_frees_its_place_at_once(start, instances):
+    receiver, _ = start()
+    Trickle(receiver, instances[0]).connection.close()
+    wait_for(lambda: receiver.connections == 0, 1.0)
+
+
+def test_known_scanners_get_a_place_however_many_others_there_are(start, instances):
+    receiver, _ = start(maximum_associations=3, scanners=("MR1", "MR2"), accept_any_scanner=True)
+    crowd = [associate(receiver, "STRANGER") for _ in range(5)]
+    assert [one.is_established for one in crowd] == [True, True, True, False, False]
+    assert is_heard(receiver, instances[0], "MR1")
+    assert is_heard(receiver, instances[1], "MR2")
+    for one in crowd[:3]:
+        one.release()
+
+
+def test_whoever_calls_another_name_is_rejected_unless_that_is_allowed(start, instances):
+    receiver, _ = start()
+    association = associate(receiver, called="ELSEWHERE")
+    assert association.is_rejected
+    receiver, _ = start(require_called_ae_title=False)
+    association = associate(receiver, called="ELSEWHERE")
+    assert association.is_established
+    association.release()
+
+
+def test_an_object_that_is_too_large_is_refused_and_the_association_goes_on(start, instances):
+    receiver, spool = start(maximum_object_mb=1)
+    large = copy.deepcopy(instances[0])
+    large.PixelData = bytes(2_000_000)
+    association = associate(receiver)
+    status = association.send_c_store(large)
+    assert status.Status == 0xC000
+    assert "maximum_object_mb" in status.ErrorComment
+    assert association.send_c_store(instances[0]).Status == 0x0000
+    association.release()
+    assert len(list(spool.incoming.rglob("*.dcm"))) == 1
+    assert not list(spool.incoming.glob(".arriving-*/.*"))
+
+
+def test_a_request_that_is_not_for_us_is_answered_so(start):
+    receiver, _ = start()
+    association = associate(receiver)
+    request = C_MOVE()
+    request.MessageID, request.Priority, request.MoveDestination = 7, 2, "X"
+    request.AffectedSOPClassUID = MRImageStorage
+    request.Identifier = io.BytesIO(b"\x08\x00\x52\x00CS\x00\x00")
+    association._reactor_checkpoint.clear()
+    while not association._is_paused:
+        time.sleep(0.0001)
+    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    assert answer.Status == 0x0211
+    association.release()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import copy
 import io
 import random
+import resource
 import socket
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,8 +156,6 @@ def speak(port, stream):
             pass
 
 
-# pynetdicom's reactor thread dies of what its state table does not foresee; what counts is that nothing stays behind.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_spoilt_conversations_never_stop_the_next_scanner_or_leave_half_an_image(start, instances):
     receiver, spool = start(network_timeout_seconds=1.0, maximum_associations=100)
     pdus = recorded(receiver, instances[0])
@@ -171,7 +171,7 @@ def test_spoilt_conversations_never_stop_the_next_scanner_or_leave_half_an_image
     for path in spool.incoming.rglob("*.dcm"):
         assert len(pydicom.dcmread(path).PixelData) == len(instances[0].PixelData)
     deadline = time.monotonic() + 10.0
-    while receiver._server.active_associations or open_files() > handles:
+    while receiver.connections or open_files() > handles:
         assert time.monotonic() < deadline, "associations are left over"
         time.sleep(0.05)
     assert not list(spool.incoming.rglob("*.part"))
@@ -193,6 +193,23 @@ def test_a_data_set_that_is_cut_short_stays_with_its_sender(start, instances):
             path.unlink()
     assert send_bytes(association, instances[0].SOPInstanceUID, whole) == 0x0000
     association.release()
+
+
+def test_a_deflated_object_that_would_fill_the_memory_is_refused(start, instances):
+    """1.5 MB that inflate to 1.5 GB: the node must not hold them."""
+    receiver, spool = start()
+    whole = encoded(instances[0])
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(whole[:-6144])
+    for _ in range(600):
+        packed += packer.compress(bytes(1 << 20))
+    packed += packer.flush()
+    association = associate(receiver, DeflatedExplicitVRLittleEndian)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert send_bytes(association, instances[0].SOPInstanceUID, packed + bytes(len(packed) % 2)) == 0xC000
+    association.release()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+    assert "inflates to more" in next(spool.refused.glob("*.json")).read_text()
 
 
 def test_random_bytes_for_a_data_set_are_refused_and_kept(start, instances):
@@ -243,7 +260,7 @@ def test_a_fault_of_ours_leaves_the_image_with_its_sender_and_is_said(start, ins
     def crash(*_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(Spool, "store", crash)
+    monkeypatch.setattr(Spool, "keep", crash)
     assert store_one(receiver, instances[0]) == 0xC000
     said = capsys.readouterr()
     assert "store_crashed" in said.out + said.err
@@ -337,7 +354,7 @@ def test_stopping_waits_for_no_peer(start, instances):
     for connection in halves:
         connection.sendall(b"\x01\x00\x00\x00\x01")
     deadline = time.monotonic() + 10.0
-    while len(receiver._server.active_associations) < 6:
+    while receiver.connections < 6:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     begin = time.monotonic()

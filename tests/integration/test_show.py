@@ -46,7 +46,7 @@ def judged(shared_data: Path, folder: str, store: Path) -> set[str]:
         parameters={},
         software_version="0",
         rules_of=lambda _: GroupingSettings(),
-        is_receiving=lambda _: False,
+        bringing=lambda _: frozenset(),
         start=lambda *_: "0",
     )
     watcher.turn(time.time() + 120.0)

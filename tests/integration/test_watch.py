@@ -39,7 +39,7 @@ class World:
         self.spool = Spool(folder / "store")
         self.spool.create()
         self.rules = rules
-        self.receiving = False
+        self.bringing = frozenset()
         self.started = []
         self.now = time.time()
         self.watcher = self.restart()
@@ -51,7 +51,7 @@ class World:
             parameters={},
             software_version="1",
             rules_of=lambda _: GroupingSettings(),
-            is_receiving=lambda _: self.receiving,
+            bringing=lambda _: self.bringing,
             start=self.start,
             clock=lambda: self.now,
         )
@@ -64,8 +64,7 @@ class World:
     def store(self, instances, *, release=True, wake=True):
         for one in instances:
             received = self.spool.store(one.StudyInstanceUID, one.SOPInstanceUID, encoded(one, self.folder))
-            if received.new:
-                os.utime(received.path, (self.now, self.now))
+            assert received.path.exists()
         if release:
             self.spool.release(instances[0].StudyInstanceUID, [one.SOPInstanceUID for one in instances])
         if wake:
@@ -84,6 +83,7 @@ class World:
         """Look again when the last change to any folder was long ago."""
         for folder in self.spool.incoming.iterdir():
             os.utime(folder, (self.now - 1000.0, self.now - 1000.0))
+        self.turn(70.0)
         self.turn(70.0)
 
     def statuses(self):
@@ -235,6 +235,59 @@ def test_an_image_that_could_not_be_read_for_a_moment_is_read_again(world, image
     assert [entry["code"] for entry in overview(world.spool)] == ["unreadable"]
     monkeypatch.setattr(header, "read", real)
     world.turn(world.rules.rescan_seconds + 1)
+    assert len(world.started) == 1
+
+
+def test_one_open_association_with_an_image_now_and_then_is_one_series(world, images):
+    """It gave six reports when an image came every 6.5 s."""
+    for one in images:
+        world.store([one], release=False)
+        world.bringing |= {one.SOPInstanceUID}
+        world.turn(6.5)
+    world.turn(200.0)
+    assert world.started == []
+    world.bringing = frozenset()
+    world.spool.release(images[0].StudyInstanceUID, [one.SOPInstanceUID for one in images])
+    world.watcher.wake(images[0].StudyInstanceUID)
+    world.turn()
+    assert [len(manifest.sources) for manifest in world.started] == [4]
+
+
+def test_what_a_broken_association_brought_waits_for_its_sender_to_come_back(world, images):
+    world.store(images[:3], release=False)
+    world.turn(50.0)
+    world.restart()  # its waiting begins anew: nobody could be heard while the node was away
+    world.turn(50.0)
+    assert world.started == []
+    world.store(images)
+    world.turn(1.0)
+    assert [len(manifest.sources) for manifest in world.started] == [4]
+
+
+def test_a_result_that_is_overtaken_is_known_as_soon_as_the_image_is_there(world):
+    whole = sorted(series(9), key=lambda one: float(one.EchoTime))
+    world.store(whole[:3])
+    world.turn()
+    assert len(world.started) == 1
+    uid = whole[0].StudyInstanceUID
+    assert not world.watcher.expects_more(uid, "key1")
+    world.store(whole[3:])
+    assert world.watcher.expects_more(uid, "key1")
+    world.turn()
+    assert world.watcher.expects_more(uid, "key1")  # looked at, and waiting for quiet
+    world.turn(6.0)
+    assert not world.watcher.expects_more(uid, "key1")
+    assert [len(manifest.sources) for manifest in world.started] == [3, 4]
+
+
+def test_a_clock_that_is_set_changes_nothing(world, images, monkeypatch):
+    for jump in (-5 * 3600.0, 9 * 3600.0):
+        monkeypatch.setattr(time, "time", lambda jump=jump: 1e9 + jump)
+        world.store([images[0]])
+    world.store(images[1:], release=False)
+    world.turn(6.0)
+    assert world.started == []
+    world.turn(70.0)
     assert len(world.started) == 1
 
 

@@ -1,5 +1,7 @@
 """The rule of completeness, as a table of situations."""
 
+from dataclasses import replace
+
 import pytest
 
 from dicomnode.config import GroupingSettings
@@ -15,8 +17,13 @@ def candidate(status: GroupStatus, *, partial=None, missing=()) -> Group:
     return Group("g", "1.2", ("1.2.3",), status, reason, (1.0, 2.0, 3.0), 1, (), STACK, partial, missing)
 
 
-def arrival(*, receiving=False, whole=False, clean=True) -> Arrival:
-    return Arrival(newest=1000.0, receiving=receiving, whole=whole, clean=clean)
+def arrival(*, receiving=False, whole=False, clean=True, stays_open=False, went_before=False) -> Arrival:
+    return Arrival(1000.0, receiving, whole, clean, stays_open, went_before)
+
+
+def test_what_the_scanner_counted_need_not_wait_for_the_sender_that_broke_off():
+    full = replace(candidate(GroupStatus.COMPLETE), counted=True)
+    assert decide(full, arrival(clean=False), RULES, 1005.0).verdict is Verdict.READY
 
 
 @pytest.mark.parametrize(
@@ -26,7 +33,11 @@ def arrival(*, receiving=False, whole=False, clean=True) -> Arrival:
         (arrival(), 1.0, Verdict.WAIT),  # several associations, each released
         (arrival(), 5.0, Verdict.READY),
         (arrival(receiving=True, clean=False), 1.0, Verdict.WAIT),
-        (arrival(receiving=True, clean=False), 5.0, Verdict.READY),  # still open, but silent
+        (arrival(receiving=True, clean=False), 3000.0, Verdict.WAIT),  # open: one image every 6.5 s is one series
+        (arrival(receiving=True, clean=False, stays_open=True), 1.0, Verdict.WAIT),
+        (arrival(receiving=True, clean=False, stays_open=True), 5.0, Verdict.READY),  # as its scanner is known to do
+        (arrival(whole=True, went_before=True), 1.0, Verdict.WAIT),  # it seemed to be all there once, and was not
+        (arrival(whole=True, went_before=True), 5.0, Verdict.READY),
         (arrival(clean=False), 5.0, Verdict.WAIT),  # broken off: it will be sent again
         (arrival(clean=False), 60.0, Verdict.READY),
     ],

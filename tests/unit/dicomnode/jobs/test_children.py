@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode.errors import StepError, UndecodablePixels
-from dicomnode.jobs.children import ChildDied, Children, Stopped
+from dicomnode.jobs.children import ChildDied, Children, Limits, Stopped, TooLarge, TooLong
 
 
 class Stubborn(Exception):
@@ -153,3 +153,59 @@ def test_an_interrupt_while_a_child_starts_is_not_the_childs(tmp_path):
         wait_for((tmp_path / "ready").exists)
     finally:
         started.stop()
+
+
+def take_memory(mb):
+    import numpy as np
+
+    np.ones(mb << 17)
+
+
+def note_times(path, seconds):
+    begin = time.monotonic()
+    time.sleep(seconds)
+    Path(path).write_text(f"{begin} {time.monotonic()}")
+
+
+def test_a_step_that_hangs_is_ended_and_the_next_runs(tmp_path):
+    limited = Children(1, limits=Limits(seconds=1.5))
+    limited.run(name_process, str(tmp_path / "first"))
+    try:
+        with pytest.raises(TooLong, match=r"more than 1\.5 s"):
+            limited.run(wait_for_ever, str(tmp_path / "hung"))
+        limited.run(name_process, str(tmp_path / "next"))
+    finally:
+        limited.stop()
+    assert (tmp_path / "next").read_text() != (tmp_path / "hung").read_text()
+
+
+def test_a_step_that_wants_too_much_memory_fails_and_has_twice_as_much_alone(tmp_path):
+    limited = Children(1, limits=Limits(memory_mb=600))
+    try:
+        limited.run(take_memory, 100)
+        with pytest.raises(TooLarge, match="600 MB"):
+            limited.run(take_memory, 700)
+        limited.run(take_memory, 700, alone=True)
+    finally:
+        limited.stop()
+
+
+def test_alone_is_alone(tmp_path):
+    """What broke once must not break a neighbour, and must not be broken by one."""
+    several, files = Children(3), [tmp_path / str(number) for number in range(4)]
+    try:
+        calls = [(note_times, str(file), 1.0) for file in files]
+        threads = [
+            threading.Thread(target=several.run, args=call, kwargs={"alone": number == 1})
+            for number, call in enumerate(calls)
+        ]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+    finally:
+        several.stop()
+    spans = [tuple(map(float, file.read_text().split())) for file in files]
+    alone = spans.pop(1)
+    assert all(end <= alone[0] or begin >= alone[1] for begin, end in spans)

@@ -1,7 +1,6 @@
 """The states of a job: one table, and no way around it."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -66,15 +65,15 @@ def test_what_is_delivered_stays_delivered(job):
 
 
 def test_a_delivery_is_read_as_it_was_written(job):
-    said = Delivery(DeliveryStatus.DELAYED, 3, ("1.2",), {"1.3": "no"}, "away", 10.0, 1, 20.0)
+    said = Delivery(DeliveryStatus.DELAYED, 3, ("1.2",), {"1.3": "no"}, {"1.2": "B000"}, "away", 10.0, 1, 20.0, 30.0)
     lifecycle.say_delivery(job, "pacs", said)
     assert lifecycle.delivery(job, "pacs") == said
     assert lifecycle.deliveries(job) == {"pacs": said}
 
 
 def test_trying_again_keeps_what_is_confirmed_and_offers_what_was_refused():
-    said = Delivery(DeliveryStatus.PARTLY_REFUSED, 3, ("1.2",), {"1.3": "no"}, "no", 10.0, 1)
-    assert said.again() == replace(said, status=DeliveryStatus.WAITING, attempt=4, refused={}, first=None, next=None)
+    said = Delivery(DeliveryStatus.DEAD_LETTER, 3, ("1.2",), {"1.3": "no"}, {"1.2": "B000"}, "no", 10.0, 1, 20.0, 9e9)
+    assert said.again() == Delivery(attempt=4, delivered=("1.2",), warnings={"1.2": "B000"})
 
 
 def test_a_receipt_of_the_version_before_is_read(job):

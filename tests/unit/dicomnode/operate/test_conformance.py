@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dicomnode import config
-from dicomnode.intake.receive import STORED
+from dicomnode.intake.offered import STORED
 from dicomnode.measure.rois import READERS
 from dicomnode.operate.conformance import statement
 from dicomnode.report.instance import KINDS

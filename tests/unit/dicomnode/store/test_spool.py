@@ -58,7 +58,7 @@ def test_a_low_disk_is_refused_before_it_is_full(tmp_path):
 def test_a_full_disk_leaves_no_half_written_file(tmp_path):
     """A file size limit of the operating system stands in for the full disk: the write itself fails."""
     program = (
-        "import resource, signal, sys; from pathlib import Path; from dicomnode.store.spool import write_durably;"
+        "import resource, signal, sys; from pathlib import Path; from dicomnode.store.durable import write_durably;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_durably(Path(sys.argv[1]) / 'x.dcm', b'x' * 5000)\n"
         "except Exception as fault: print(type(fault).__name__)"
