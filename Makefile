@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms format lint types contracts bench bench-receive study study-liver sweep fuzz train gallery lock clean
+.PHONY: demo test fast coverage check rooms format lint types contracts bench bench-receive faults study study-liver sweep fuzz train gallery lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -69,6 +69,10 @@ bench: $(PEERS)
 	$(BIN)/python -m bench.study_time
 	$(BIN)/python -m bench.grouping
 	$(BIN)/python -m bench.solver
+
+# A node killed, starved, crowded and misled, again and again; half an hour.
+faults: $(READY)
+	$(BIN)/python -m bench.faults
 
 # Images a second beside other receivers: needs Debian's dcmtk and orthanc.
 bench-receive: $(READY)

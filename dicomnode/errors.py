@@ -12,6 +12,7 @@
     │       ├── Implausible        the values cannot be those of a decay
     │       └── NotWanted          it is not of the organ, or cannot measure its iron
     ├── StorageError           the disk refused                               the sender keeps the object and retries
+    │   ├── DiskFull             there is none left                           waits, and goes on by itself
     │   └── DiskLow              free space is under the configured limit
     ├── StepError              a processing step failed                       retried, then dead-lettered
     └── DeliveryError          a destination did not take an object
@@ -75,6 +76,10 @@ class StorageError(NodeError):
     """The disk refused; the sender keeps the object."""
 
     dimse_status = 0xA700
+
+
+class DiskFull(StorageError):
+    """There is no room left; what was being written is to be written again."""
 
 
 class DiskLow(StorageError):

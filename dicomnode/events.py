@@ -252,6 +252,23 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseSetAside(Event):
+    """The queue's database was damaged; a new one is filled from the files, the old one is kept under another name."""
+
+    usual_level = "error"
+    kept_as: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFull(Event):
+    """The disk is full; what met it waits, and goes on by itself."""
+
+    usual_level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepDied(Event):
     """A step broke its process or its limits; it is tried again, alone."""
 

@@ -18,6 +18,7 @@ from dicomnode.jobs import pipeline
 from dicomnode.jobs.children import Children, Limits
 from dicomnode.jobs.engine import Engine, Work
 from dicomnode.jobs.recovery import Recovery
+from dicomnode.jobs.space import Space
 from dicomnode.jobs.steps import Steps
 from dicomnode.store.spool import Spool
 
@@ -48,17 +49,19 @@ class Node:
         self._say = say = events.to_all(logs.write, *sinks)
         self._running = contextlib.ExitStack()
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb)
+        self._space = space = Space(self.spool.folder, say)
         limits = Limits(settings.fit.step_seconds, settings.fit.step_memory_mb)
         self._children = children or Children(settings.fit.workers, pipeline.prepare, limits)
         sender = sender or Sender(settings.node.ae_title, settings.tls, say)
         more = self._expects_more
-        deliveries = Deliveries(self.spool, settings.destination, sender, more_is_coming=more, say=say)
+        deliveries = Deliveries(self.spool, settings.destination, sender, more_is_coming=more, space=space, say=say)
         steps = Steps(
             self.spool,
             self._children,
             deaths_allowed=settings.fit.deaths_allowed,
             settle=deliveries.settle,
             run_step=run_step,
+            space=space,
             say=say,
         )
         self.engine = Engine(
@@ -75,6 +78,7 @@ class Node:
             settings.report,
             look_at=self._look_at,
             rules_of=settings.grouping_of,
+            space=space,
             say=say,
         )
         self._watcher = Watcher(
@@ -105,6 +109,7 @@ class Node:
             running.callback(self._children.stop)
             self.engine.start(self.spool.name())
             running.callback(self.engine.stop)
+            running.callback(self._space.stop)
             self.recovery.take_up(time.monotonic())
             self._watcher.start()
             running.callback(self._watcher.stop)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def spool(config_path: Path | None) -> Spool:
     """The data folder of a configuration; raises NodeError where there is none."""
-    held = Spool(node_settings(config_path).storage_folder())
+    settings = node_settings(config_path)
+    held = Spool(settings.storage_folder(), settings.storage.minimum_free_mb)
     if not held.studies.is_dir():
         raise NodeError(f"{held.folder} holds no node's data; is this the right --config?")
     return held

@@ -12,6 +12,7 @@ from dicomnode.delivery.send import Outcome
 from dicomnode.errors import DeliveryError
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
+from dicomnode.jobs.space import Space, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,10 +41,12 @@ class Deliveries:
         sender: Sender,
         *,
         more_is_coming: Callable[[Job], bool] = lambda _: False,
+        space: Space | None = None,
         clock: Callable[[], float] = time.monotonic,
         say: events.Sink = logs.write,
     ) -> None:
         self._spool = spool
+        self._space = space or Space(spool.folder, say)
         self._destinations = {destination.name: destination for destination in destinations}
         self._sender = sender
         self._more_is_coming = more_is_coming
@@ -64,6 +67,9 @@ class Deliveries:
 
     def attempt(self, key: str, name: str, attempt: int) -> float | None:
         """Send what one destination still lacks of a result; return seconds until the next attempt, None at the end."""
+        return self._space.patiently(lambda: self._attempt(key, name, attempt))
+
+    def _attempt(self, key: str, name: str, attempt: int) -> float | None:
         job = self._spool.job(key)
         before = lifecycle.delivery(job, name)
         if before.status is DeliveryStatus.DELIVERED:
@@ -118,7 +124,9 @@ class Deliveries:
         except DeliveryError as fault:
             problems.add(str(fault))
             self._not_before[destination.name] = (self._clock() + destination.retry_first_seconds, str(fault))
-        except Exception as fault:  # noqa: BLE001  the edge of an attempt: whatever it was, it is said and tried again
+        except Exception as fault:  # the edge of an attempt: whatever it was, it is said and tried again
+            if is_full(fault):
+                raise  # what was confirmed could not be written down
             problems.add(f"{type(fault).__name__}: {fault}")
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
         return state, "; ".join(sorted(problems)) or None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
+_AGAIN_SECONDS = 5.0  # after a look that failed
 _BETWEEN_LOOKS_SECONDS = 2.0  # at a study that is arriving
 _SAME_TICK_SECONDS = 2.0  # a folder touched this recently may change again without a new time stamp
 
@@ -181,7 +182,8 @@ class Watcher:
             self._look(study_uid, now)
         except Exception as fault:  # noqa: BLE001  the edge of a look
             self._say(events.LookFailed(study_uid, fault))
-            self._studies[study_uid] = studies.Study(look_at=now + self._rules.rescan_seconds)
+            again = min(_AGAIN_SECONDS, self._rules.rescan_seconds)
+            self._studies[study_uid] = studies.Study(look_at=now + again)
 
     def _look(self, study_uid: str, now: float) -> None:
         """Read what is new in a study, judge its groups, start what is ready, write down the rest."""

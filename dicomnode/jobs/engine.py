@@ -6,12 +6,14 @@ known already is not started twice.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
@@ -80,6 +82,8 @@ class Engine:
         and where several nodes share one database none touches what another's folder holds.
         """
         self._executor = executor
+        if self._url.startswith("sqlite"):
+            self._set_aside_if_damaged()
         self._register()
         config: DBOSConfig = {
             "name": "liver-iron-node",
@@ -102,6 +106,27 @@ class Engine:
         except Exception as fault:
             DBOS.destroy(destroy_registry=True)
             raise NodeError(f"[engine] url: the queue's database cannot be opened: {fault}") from fault
+
+    def _set_aside_if_damaged(self) -> None:
+        """Begin with an empty database where the old one cannot be read: the files say what is to be done."""
+        path = Path(str(make_url(self._url).database))
+        if not path.exists():
+            return
+        module = _sqlite_module()
+        try:
+            with contextlib.closing(module.connect(path, timeout=30.0)) as connection:
+                answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except module.OperationalError as fault:
+            raise NodeError(f"[engine] url: {path} cannot be opened: {fault}") from fault  # its folder, not its content
+        except module.DatabaseError as fault:
+            answer = str(fault)
+        if answer == "ok":
+            return
+        aside = f"{path.name}.damaged-{time.time_ns() // 1_000_000_000}"
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
+        self._say(events.DatabaseSetAside(aside, answer.splitlines()[0]))
 
     def stop(self, patience_seconds: int = 20) -> None:
         """Stop taking up work, wait for what is running; what is not done by then is taken up at the next start."""

@@ -12,6 +12,7 @@ from dicomnode.jobs import lifecycle, pipeline
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
+from dicomnode.jobs.space import Space
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _ROUND_SECONDS = 300.0
+_ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
 _LONGEST_PAUSE_SECONDS = 900.0  # taken for what is left of a pause that another process began
 
 
@@ -81,6 +83,7 @@ class Recovery:
         *,
         look_at: Callable[[str], None],
         rules_of: Callable[[str], GroupingSettings],
+        space: Space | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         say: events.Sink = logs.write,
     ) -> None:
@@ -92,6 +95,7 @@ class Recovery:
         self._rules_of = rules_of  # for what a sender sent
         self._clock = clock
         self._say = say
+        self._space = space or Space(spool.folder, say)
         self._next_round = 0.0
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
@@ -129,6 +133,8 @@ class Recovery:
             self._queue.end_pauses()
         except Exception as fault:  # noqa: BLE001  the edge of a turn
             self._say(events.RoundFailed(fault))
+        if self._space.was_short:
+            self._next_round = min(self._next_round, now + _ROUND_SECONDS_AFTER_A_FULL_DISK)
         if now >= self._next_round:
             self._next_round = now + _ROUND_SECONDS
             try:

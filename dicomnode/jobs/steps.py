@@ -11,6 +11,7 @@ from dicomnode.jobs import lifecycle, pipeline
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.children import ChildDied, TooLarge, TooLong
 from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.jobs.space import Space, Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +51,11 @@ class Steps:
         deaths_allowed: int,
         settle: Callable[[Job], None],
         run_step: RunStep = pipeline.run_step,
+        space: Space | None = None,
         say: events.Sink = logs.write,
     ) -> None:
         self._spool = spool
+        self._space = space or Space(spool.folder, say)
         self._children = children
         self._deaths_allowed = deaths_allowed
         self._settle = settle
@@ -67,8 +70,8 @@ class Steps:
         """Say that a step of a job came to a bad end."""
         reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         job = self._spool.job(key)
-        if isinstance(fault, Overtaken):
-            return
+        if isinstance(fault, (Overtaken, Stopping)):
+            return  # nothing is wrong with the job
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
             code = fault.code if isinstance(fault, Refused) else None
             lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
@@ -78,6 +81,9 @@ class Steps:
 
     def _step(self, name: str) -> Callable[[str], None]:
         def step(key: str) -> None:
+            self._space.patiently(lambda: whole(key))
+
+        def whole(key: str) -> None:
             job = self._spool.job(key)
             _go_on(job)
             lifecycle.say(job, _DOING[name])

@@ -45,7 +45,15 @@ _NOTHING: dict[str, Any] = {
 def overview(spool: Spool) -> list[dict[str, Any]]:
     """One entry a series, oldest study first: where it stands and why; then what could not be taken in."""
     paths = sorted(spool.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [*(entry for path in paths for entry in _study(spool, path)), *_not_taken_in(spool)]
+    return [*_disk(spool), *(entry for path in paths for entry in _study(spool, path)), *_not_taken_in(spool)]
+
+
+def _disk(spool: Spool) -> Iterator[dict[str, Any]]:
+    """Why nothing is taken in, where that is so; said from what the disk has free, not from what is written on it."""
+    try:
+        spool.check_space()
+    except StorageError as fault:
+        yield {**_NOTHING, "status": "disk low", "code": "disk-low", "reason": f"nothing is taken in: {fault}"}
 
 
 def find(spool: Spool, wanted: str) -> list[dict[str, Any]]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from dicomnode.errors import StorageError
+from dicomnode.errors import DiskFull, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def unwritten(folder: Path, fault: OSError) -> StorageError:
+    """What to raise where the disk refused."""
+    kind = DiskFull if fault.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+    return kind(f"{folder} could not be written: {fault.strerror or fault}")
 
 
 def sync_folder(folder: Path) -> None:
@@ -43,7 +50,7 @@ class Partial:
         try:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except OSError as fault:
-            raise StorageError(f"{folder} could not be written: {fault.strerror or fault}") from fault
+            raise unwritten(folder, fault) from fault
         self._kept = False
 
     def hand_over(self) -> None:
@@ -61,7 +68,7 @@ class Partial:
                 self.size += taken
                 chunk = chunk[taken:]
         except OSError as fault:
-            raise StorageError(f"{self.path.parent} could not be written: {fault.strerror or fault}") from fault
+            raise unwritten(self.path.parent, fault) from fault
 
     def keep_as(self, path: Path) -> None:
         """Give the file its name: afterwards it is whole and durable, or an error was raised."""
@@ -71,7 +78,7 @@ class Partial:
             self._kept = True
             sync_folder(path.parent)
         except OSError as fault:
-            raise StorageError(f"{path.parent} could not be written: {fault.strerror or fault}") from fault
+            raise unwritten(path.parent, fault) from fault
 
     def close(self) -> None:
         """Remove what was not kept."""

@@ -221,10 +221,28 @@ def test_a_database_that_cannot_be_opened_is_said_with_its_key(text):
         engine.start("here")
 
 
-def test_a_file_that_is_no_database_is_said(tmp_path):
-    (tmp_path / "engine.sqlite").write_text("no database at all, but long enough to be looked at\n" * 100)
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at\n" * 100, None])
+def test_a_damaged_database_is_set_aside_and_said_and_work_goes_on(url, tmp_path, content, capsys):
+    path = tmp_path / "engine.sqlite"
+    with running(url, Script()) as engine:
+        engine.process("before")
+        wait_for(over(engine, "before"))
+    before = path.read_bytes()
+    path.write_bytes(content or before[: len(before) // 2] + bytes(4096) + before[len(before) // 2 :])
+    script = Script()
+    with running(url, script) as engine:
+        engine.process("after")
+        wait_for(over(engine, "after"))
+    assert "fit" in script.names()
+    (kept,) = tmp_path.glob("engine.sqlite.damaged-*[0-9]")
+    assert kept.stat().st_size > 0
+    assert "database_set_aside" in capsys.readouterr().out
+
+
+def test_a_database_that_cannot_be_opened_is_said(tmp_path):
+    (tmp_path / "engine.sqlite").mkdir()
     engine = Engine(f"sqlite:///{tmp_path / 'engine.sqlite'}", Script().work, fits_at_once=1, poll_seconds=0.05)
-    with pytest.raises(NodeError, match="not a database"):
+    with pytest.raises(NodeError, match=r"\[engine\] url: .*cannot be opened"):
         engine.start("here")
 
 
@@ -247,7 +265,7 @@ class Inline:
     def stop(self):
         """There is nothing to stop."""
 
-    def run(self, step, *arguments):
+    def run(self, step, *arguments, alone=False):
         step(*arguments)
 
 
@@ -419,7 +437,7 @@ def test_a_job_that_keeps_killing_its_process_is_given_up_and_says_so(world):
     retry(node, job)
     wait_for(is_said(job, "failed"))
     assert lifecycle.state(job).reason in {
-        "fit: the fit step killed its process 2 times",
+        "fit: given up after 2 trials, the last of them alone: The process that ran the step died.",
         "measure: cannot be measured",
     }
     other = put_in(node, 2)

@@ -107,7 +107,9 @@ def node(tmp_path):
             start=recovery.start,
             rules_of=settings.grouping_of,
         )
-        watcher.turn(time.time() + 100.0)
+        now = time.monotonic()
+        watcher.turn(now)
+        watcher.turn(now + 100.0)
         (job,) = spool.all_jobs()
         return spool, recovery, job
 

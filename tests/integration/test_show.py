@@ -49,7 +49,9 @@ def judged(shared_data: Path, folder: str, store: Path) -> set[str]:
         bringing=lambda _: frozenset(),
         start=lambda *_: "0",
     )
-    watcher.turn(time.time() + 120.0)
+    now = time.monotonic()
+    watcher.turn(now)
+    watcher.turn(now + 120.0)
     return studies
 
 

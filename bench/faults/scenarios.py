@@ -1,0 +1,357 @@
+"""The scenarios: each takes a folder and a size, and gives what became of its studies."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from bench.faults.world import (
+    ECHOES,
+    LOOPBACK,
+    Failed,
+    Node,
+    Pacs,
+    Scanner,
+    Study,
+    Tally,
+    all_reported,
+    chance,
+    free_port,
+    tally,
+    template,
+    wait_for,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PATIENCE = 180.0
+_SHORT = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\nunreleased_quiet_seconds = 20.0\nrescan_seconds = 2.0\n'
+_SETTINGS = _SHORT + "[storage]\nminimum_free_mb = 1\n"
+
+
+def _world(folder: Path, more: str = "") -> tuple[Pacs, Node]:
+    pacs = Pacs()
+    return pacs, Node(folder, pacs=pacs.port, more=_SETTINGS + more)
+
+
+def killed_at_random(folder: Path, studies: int) -> Tally:
+    """Kill -9 the node and its children at random moments while a scanner sends and a PACS is sent to."""
+    dice, images, begin = chance(1), template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent = [Study(images) for _ in range(studies)]
+    scanner, kills, over = Scanner(node.port), 0, threading.Event()
+
+    def send() -> None:
+        for study in sent:
+            scanner.insist(study)
+        over.set()
+
+    with pacs, node:
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        while not over.is_set():
+            over.wait(dice.uniform(0.2, 4.0))
+            node.kill()
+            node.start()
+            kills += 1
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        time.sleep(2.0)
+        return tally(sent, scanner, pacs, begin, f"{kills} kills")
+
+
+def pacs_in_trouble(folder: Path, studies: int) -> Tally:
+    """Answer 0xC000, 0xA700, 0x0110, 0xA900 and 0x0122 for a while, then Success."""
+    statuses, images, begin = (0xC000, 0xA700, 0x0110, 0xA900, 0x0122), template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with pacs, node:
+        dice = chance(2)
+        pacs.mood = lambda _: dice.choice(statuses)
+        for study in sent:
+            scanner.send(study)
+        time.sleep(6.0)
+        early = [one["status"] for one in node.status() if one["status"] in ("done", "no_number")]
+        pacs.mood = lambda _: 0x0000
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        return tally(sent, scanner, pacs, begin, "said done too early" if early else "")
+
+
+def pacs_away(folder: Path, studies: int) -> Tally:
+    """Have no PACS at all at first, then one that hangs, then one that works."""
+    images, begin = template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with node:
+        for study in sent[: studies // 2]:
+            scanner.send(study)
+        time.sleep(3.0)
+        with socket.create_server((LOOPBACK, pacs.port)):  # takes connections and says nothing
+            for study in sent[studies // 2 :]:
+                scanner.send(study)
+            time.sleep(4.0)
+        with pacs:
+            with contextlib.suppress(Failed):
+                wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+            return tally(sent, scanner, pacs, begin)
+
+
+def crowd_at_the_door(folder: Path, studies: int) -> Tally:
+    """Health checks once a tenth of a second, silent peers, trickling peers, garbage; scanners must get in."""
+    images, begin = template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    over = threading.Event()
+
+    def check_health() -> None:
+        while not over.wait(0.1):
+            with contextlib.suppress(OSError):
+                socket.create_connection((LOOPBACK, node.port), timeout=1.0).close()
+
+    def trickle() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, node.port), timeout=5.0) as one:
+                while not over.wait(2.0):
+                    one.sendall(b"\x01")
+
+    slowest = 0.0
+    with pacs, node, contextlib.ExitStack() as crowd:
+        crowd.callback(over.set)
+        for work in (check_health, *[trickle] * 10):
+            threading.Thread(target=work, daemon=True).start()
+        for _ in range(150):
+            crowd.enter_context(socket.create_connection((LOOPBACK, node.port)))
+        for study in sent:
+            before = time.monotonic()
+            scanner.insist(study, 60.0)
+            slowest = max(slowest, time.monotonic() - before)
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        return tally(sent, scanner, pacs, begin, f"slowest study in {slowest:.1f} s")
+
+
+def odd_ways_of_sending(folder: Path, studies: int) -> Tally:
+    """Send on one slow association, in two halves, one image an association, broken off and sent again."""
+    images, begin = template(), time.monotonic()
+    pacs, node = _world(folder)
+    scanner = Scanner(node.port)
+    sent = [Study(images) for _ in range(max(studies, 4))]
+
+    def slowly(study: Study) -> None:
+        with scanner.association() as association:
+            for uid in study.images:
+                scanner.store(association, study, [uid])
+                time.sleep(1.6)  # longer than quiet_seconds
+
+    def in_halves(study: Study) -> None:
+        uids = list(study.images)
+        scanner.send(study, uids[: ECHOES // 2])
+        scanner.send(study, uids[ECHOES // 2 :])
+
+    def one_by_one(study: Study) -> None:
+        for uid in study.images:
+            scanner.send(study, [uid])
+
+    def broken_off(study: Study) -> None:
+        with scanner.association() as association:
+            scanner.store(association, study, list(study.images)[: ECHOES // 2 + 1])
+            association.abort()
+        time.sleep(6.0)
+        scanner.send(study)
+
+    ways = (slowly, in_halves, one_by_one, broken_off)
+    with pacs, node:
+        threads = [threading.Thread(target=ways[k % len(ways)], args=(study,)) for k, study in enumerate(sent)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.2)
+        for thread in threads:
+            thread.join()
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        time.sleep(3.0)
+        counts = [len(pacs.reports.get(study.uid, ())) for study in sent[: len(ways)]]
+        said = ", ".join(f"{way.__name__.replace('_', ' ')} {n}" for way, n in zip(ways, counts, strict=True))
+        return tally(sent, scanner, pacs, begin, f"reports: {said}")
+
+
+def killed_while_receiving(folder: Path, studies: int) -> Tally:
+    """Kill the node in the middle of an association; the scanner comes back later and sends all again."""
+    images, begin = template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with pacs, node:
+        for study in sent:
+            with contextlib.suppress(Failed), scanner.association() as association:
+                scanner.store(association, study, list(study.images)[: ECHOES // 2 + 1])
+                node.kill()
+            node.start()
+            time.sleep(2.0)
+            scanner.insist(study)
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        time.sleep(2.0)
+        return tally(sent, scanner, pacs, begin)
+
+
+def full_disk(folder: Path, studies: int) -> Tally:
+    """Fill the disk while studies are on their way, again and again; all goes on within 10 s of there being room."""
+    images, begin, slowest = template(), time.monotonic(), 0.0
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)]
+    if subprocess.run(mounted, check=False, capture_output=True).returncode:  # noqa: S603
+        return Tally(remarks="not run: mounting a small disk needs root")
+    try:
+        pacs, node = _world(folder)
+        sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+        dice, filler = chance(3), folder / "filler"
+        with pacs, node:
+            for number, study in enumerate(sent):
+                scanner.insist(study)
+                time.sleep(dice.uniform(0.0, 2.5))
+                with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                    while True:
+                        file.write(b"\0" * 4096)
+                time.sleep(3.0)
+                filler.unlink()
+                slowest = max(slowest, wait_for(all_reported(sent[: number + 1], pacs), 60.0, "the report"))
+            return tally(sent, scanner, pacs, begin, f"slowest {slowest:.1f} s after there was room")
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)  # noqa: S603, S607
+
+
+def damaged_database(folder: Path, studies: int) -> Tally:
+    """Delete, cut short and overwrite the queue's database between kills."""
+    images, begin = template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with pacs, node:
+        for number, study in enumerate(sent):
+            scanner.send(study)
+            time.sleep(0.4)
+            node.kill()
+            for path in node.data.glob("engine.sqlite*"):
+                if number % 3 == 0:
+                    path.unlink()
+                elif number % 3 == 1:
+                    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+                else:
+                    path.write_bytes(b"this is no database " * 1000)
+            node.start()
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        aside = len(list(node.data.glob("engine.sqlite.damaged-*")))
+        return tally(sent, scanner, pacs, begin, f"{aside} set aside")
+
+
+def stopped_at_any_moment(folder: Path, studies: int) -> Tally:
+    """Stop the node (SIGTERM) while peers connect, stay silent, send and are sent to."""
+    images, begin, slowest = template(), time.monotonic(), 0.0
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with pacs, node:
+        for study in sent:
+            with contextlib.ExitStack() as silent:
+                for _ in range(5):
+                    silent.enter_context(socket.create_connection((LOOPBACK, node.port)))
+                scanner.send(study)
+                knocking = threading.Thread(target=_knock, args=(node.port, 1.0), daemon=True)
+                knocking.start()
+                slowest = max(slowest, node.stop())
+                knocking.join()
+            node.start()
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        return tally(sent, scanner, pacs, begin, f"slowest stop {slowest:.1f} s")
+
+
+def _knock(port: int, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=0.5) as one:
+            one.sendall(b"\x01\x00")
+            time.sleep(0.05)
+
+
+_CLOCK = """
+import datetime, os, time
+real, real_ns = time.time, time.time_ns
+def offset():
+    try:
+        return float(open(os.environ["CLOCK_OFFSET"]).read() or 0)
+    except (OSError, ValueError):
+        return 0.0
+time.time = lambda: real() + offset()
+time.time_ns = lambda: real_ns() + int(offset() * 1e9)
+"""
+
+
+def set_clock(folder: Path, studies: int) -> Tally:
+    """Set the clock hours forward and back while studies are on their way and the PACS is away.
+
+    The clock is that of all Python code of the node and its libraries: libfaketime breaks the sleep of Python itself.
+    """
+    images, begin = template(), time.monotonic()
+    shim, moment = folder / "shim", folder / "offset"
+    shim.mkdir(parents=True)
+    (shim / "sitecustomize.py").write_text(_CLOCK)
+    pacs, node = _world(folder)
+    node.environment = {"PYTHONPATH": str(shim), "CLOCK_OFFSET": str(moment)}
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with node:
+        for number, study in enumerate(sent):
+            scanner.send(study)
+            moment.write_text(str((5, -7, 0, -2, 9)[number % 5] * 3600.0))
+            time.sleep(1.0)
+        time.sleep(3.0)
+        moment.write_text(str(-9 * 3600.0))
+        with pacs:
+            taken = 0.0
+            with contextlib.suppress(Failed):
+                taken = wait_for(all_reported(sent, pacs), 60.0, "every report")
+            return tally(sent, scanner, pacs, begin, f"all sent {taken:.1f} s after the PACS was back")
+
+
+def many_finished(folder: Path, studies: int) -> Tally:
+    """Finish studies, stop, start: nothing is done again, and the node is there at once."""
+    images, begin = template(), time.monotonic()
+    pacs, node = _world(folder)
+    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    with pacs, node:
+        for study in sent:
+            scanner.send(study)
+        wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+        before = sum(pacs.got.values())
+        node.stop()
+        shutil.rmtree(node.data / "nothing", ignore_errors=True)
+        node.start()
+        for study in sent:
+            scanner.send(study)  # again: the same images give no second result
+        time.sleep(5.0)
+        again = sum(pacs.got.values()) - before
+        return tally(sent, scanner, pacs, begin, f"{again} objects sent again")
+
+
+SCENARIOS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
+    # name: what, studies in `make faults`, studies in the tests
+    "killed at random": (killed_at_random, 320, 6),
+    "killed while receiving": (killed_while_receiving, 20, 2),
+    "PACS in trouble": (pacs_in_trouble, 10, 3),
+    "PACS away": (pacs_away, 10, 4),
+    "crowd at the door": (crowd_at_the_door, 10, 3),
+    "odd ways of sending": (odd_ways_of_sending, 12, 4),
+    "full disk": (full_disk, 10, 3),
+    "damaged database": (damaged_database, 9, 3),
+    "stopped at any moment": (stopped_at_any_moment, 10, 2),
+    "set clock": (set_clock, 6, 3),
+    "sent again": (many_finished, 10, 3),
+}
+__all__ = ["SCENARIOS", "free_port"]
