@@ -246,6 +246,10 @@ class Settings(Section):
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()
 
+    def is_shared(self) -> bool:
+        """Whether several processes may share the data folder: their queue is a server's."""
+        return self.engine_url().startswith("postgresql")
+
     def storage_folder(self) -> Path:
         """Where everything is kept; load() always sets it."""
         if self.storage.folder is None:

@@ -252,6 +252,21 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Leading(Event):
+    """Of the processes that share a folder, this one decides from now on what is complete."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueUnreachable(Event):
+    """The queue's database does not answer; images are taken in, and their work begins when it does."""
+
+    usual_level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseSetAside(Event):
     """The queue's database was damaged; a new one is filled from the files, the old one is kept under another name."""
 

@@ -12,11 +12,13 @@ from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import NodeError
 from dicomnode.intake.receive import Receiver
+from dicomnode.intake.study import is_overtaken
 from dicomnode.intake.watch import Watcher
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs import pipeline
 from dicomnode.jobs.children import Children, Limits
 from dicomnode.jobs.engine import Engine, Work
+from dicomnode.jobs.members import Alone, QueueAway, Several
 from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.space import Space
 from dicomnode.jobs.steps import Steps
@@ -26,13 +28,19 @@ if TYPE_CHECKING:
     import threading
 
     from dicomnode.config import Settings
+    from dicomnode.jobs.members import Members
     from dicomnode.jobs.steps import RunStep
     from dicomnode.store.job import Job
 
+_TRY_AGAIN_SECONDS = 5.0  # to reach a database that is away
+_LOOK_SECONDS = 30.0  # between looks for what this process has lost
+_LOOK_ELSEWHERE_SECONDS = 2.0  # between looks for what other machines have received
+
 
 class Node:
-    """A running node: receiver, watcher, engine, sender.
+    """A running node: receiver, watcher, engine, sender; or one of several that share a folder and a database.
 
+    One that does not receive is a worker. Of all, one decides what is complete, and another when that one is gone.
     ``sender``, ``children`` and ``run_step`` stand in for the real ones; ``sinks`` are told of every event, beside the
     log.
     """
@@ -44,11 +52,15 @@ class Node:
         sender: Sender | None = None,
         children: Children | None = None,
         run_step: RunStep = pipeline.run_step,
+        receives: bool = True,
         sinks: tuple[events.Sink, ...] = (),
     ) -> None:
         self._say = say = events.to_all(logs.write, *sinks)
+        self._settings = settings
         self._running = contextlib.ExitStack()
-        self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb)
+        shared = settings.is_shared()
+        self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb, shared=shared)
+        self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
         self._space = space = Space(self.spool.folder, say)
         limits = Limits(settings.fit.step_seconds, settings.fit.step_memory_mb)
         self._children = children or Children(settings.fit.workers, pipeline.prepare, limits)
@@ -79,21 +91,14 @@ class Node:
             look_at=self._look_at,
             rules_of=settings.grouping_of,
             space=space,
+            is_dead=self._members.is_dead,
             say=say,
         )
-        self._watcher = Watcher(
-            settings.grouping,
-            self.spool,
-            parameters=settings.result_parameters(),
-            software_version=dicomnode.__version__,
-            bringing=self._bringing,
-            stays_open=lambda sender: any(one.ae_title == sender and one.keeps_association for one in settings.scanner),
-            start=self.recovery.start,
-            drawing_replaces=settings.report.drawing_replaces_result,
-            rules_of=settings.grouping_of,
-            say=say,
-        )
-        self._receiver = Receiver(settings, self.spool, self._watcher.wake, say)
+        self._receiver = Receiver(settings, self.spool, self._look_at, say, member=self._members.own)
+        self._receives = receives
+        self._watcher: Watcher | None = None  # of the one process that decides
+        self._connected = False
+        self._next_try = self._next_look = 0.0
 
     @property
     def port(self) -> int:
@@ -101,20 +106,23 @@ class Node:
         return self._receiver.port
 
     def start(self) -> None:
-        """Start every part, the receiver last: nothing is accepted before it can be kept and followed up."""
+        """Start every part, the receiver last: nothing is accepted before it can be kept.
+
+        Where the queue is a server that does not answer, images are taken in all the same: the files say what is to do.
+        """
         self.spool.create()
         with contextlib.ExitStack() as running:
             running.enter_context(self.spool.lock())
             self._children.start()
             running.callback(self._children.stop)
-            self.engine.start(self.spool.name())
+            running.callback(self._members.leave)
             running.callback(self.engine.stop)
             running.callback(self._space.stop)
-            self.recovery.take_up(time.monotonic())
-            self._watcher.start()
-            running.callback(self._watcher.stop)
-            self._receiver.start()
-            running.callback(self._receiver.stop)
+            running.callback(self._follow)
+            self.turn(time.monotonic())
+            if self._receives:
+                self._receiver.start()
+                running.callback(self._receiver.stop)
             self._running = running.pop_all()
         self._say(events.Started(dicomnode.__version__, str(self.spool.folder)))
 
@@ -128,21 +136,89 @@ class Node:
         self.start()
         try:
             while not stop.wait(1.0):
-                self.recovery.turn(time.monotonic())
+                self.turn(time.monotonic())
         finally:
             self.stop()
 
-    # The receiver and the watcher know of each other, and the watcher and the recovery: these are called later.
+    def turn(self, now: float) -> None:
+        """What is to be done from time to time: reach the queue, decide if this process does, end pauses."""
+        if not self._connected and now >= self._next_try:
+            self._connect(now)
+        if not self._connected:
+            return
+        if self._members.leads():
+            self._lead(now)
+            self.recovery.turn(now)
+            return
+        self._follow()
+        try:
+            self.engine.end_pauses()
+            if now >= self._next_look:
+                self._next_look = now + _LOOK_SECONDS
+                self.engine.take_up_lost()
+        except Exception as fault:  # noqa: BLE001  the edge of a turn; the database may be away
+            self._say(events.RoundFailed(fault))
 
-    def _bringing(self, study_uid: str) -> frozenset[str]:
-        return self._receiver.bringing(study_uid)
+    def _connect(self, now: float) -> None:
+        self._next_try = now + _TRY_AGAIN_SECONDS
+        try:
+            self._members.join(self.spool.name())
+            self.engine.start(self.spool.name(), self._members.own)
+            self._connected = True
+        except QueueAway as fault:
+            self._say(events.QueueUnreachable(str(fault)))
+
+    def _lead(self, now: float) -> None:
+        """Decide what is complete, and put into the queue what the files say is not finished."""
+        if self._watcher is not None:
+            return
+        settings, rules = self._settings, self._settings.grouping
+        if settings.is_shared():  # what arrives at another machine is not said here
+            rules = rules.model_copy(update={"rescan_seconds": min(rules.rescan_seconds, _LOOK_ELSEWHERE_SECONDS)})
+        self.recovery.take_up(now)
+        self._watcher = Watcher(
+            rules,
+            self.spool,
+            parameters=settings.result_parameters(),
+            software_version=dicomnode.__version__,
+            bringing=self._receiver.bringing,
+            stays_open=lambda sender: any(one.ae_title == sender and one.keeps_association for one in settings.scanner),
+            open_elsewhere=self._open_elsewhere,
+            start=self.recovery.start,
+            drawing_replaces=settings.report.drawing_replaces_result,
+            rules_of=settings.grouping_of,
+            say=self._say,
+        )
+        self._watcher.start()
+
+    def _follow(self) -> None:
+        """Leave the deciding to another process, or to nobody."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    def _open_elsewhere(self, study_uid: str) -> bool:
+        """Whether an association at another machine brings something of a study; the marks of dead ones go."""
+        found = self.spool.open_elsewhere(study_uid, self._members.own)
+        dead = {member for member in found if self._members.is_dead(member)}
+        for mark in (mark for member in dead for mark in found[member]):
+            mark.unlink(missing_ok=True)
+        return bool(found.keys() - dead)
+
+    # These are called by parts that are made before what they ask for.
 
     def _expects_more(self, job: Job) -> bool:
         try:
             made_from = manifests.read(job)
         except NodeError:
             return False  # what is made already is not held back
-        return not made_from.drawing and self._watcher.expects_more(made_from.study_instance_uid, job.key)
+        if made_from.drawing:
+            return False
+        study_uid, watcher = made_from.study_instance_uid, self._watcher
+        if watcher is not None:
+            return watcher.expects_more(study_uid, job.key)
+        return is_overtaken(self.spool, study_uid, job.key)
 
     def _look_at(self, study_uid: str) -> None:
-        self._watcher.wake(study_uid)
+        if self._watcher is not None:
+            self._watcher.wake(study_uid)

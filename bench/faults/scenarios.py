@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from bench.faults.database import postgresql, programs
 from bench.faults.world import (
     ECHOES,
     LOOPBACK,
@@ -340,6 +341,93 @@ def many_finished(folder: Path, studies: int) -> Tally:
         return tally(sent, scanner, pacs, begin, f"{again} objects sent again")
 
 
+def many_machines(folder: Path, studies: int, workers: int = 4) -> Tally:
+    """Two receivers and workers share a folder and a PostgreSQL server; one of each is killed again and again.
+
+    A third of the studies come half over one receiver, half over the other.
+    """
+    if programs() is None:
+        return Tally(remarks="not run: PostgreSQL is missing (Debian: postgresql)")
+    images, begin, kills, over = template(), time.monotonic(), 0, threading.Event()
+    dice = chance(4)
+    sent = [Study(images) for _ in range(studies)]
+    with postgresql() as server, Pacs() as pacs, contextlib.ExitStack() as running:
+        more = f'{_SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
+        shared = folder / "shared"
+        receivers = [Node(folder / f"receiver{k}", pacs=pacs.port, more=more, shared=shared) for k in range(2)]
+        helpers = [
+            Node(folder / f"worker{k}", pacs=pacs.port, more=more, shared=shared, role="worker") for k in range(workers)
+        ]
+        for node in (*receivers, *helpers):
+            running.enter_context(node)
+        scanners = [Scanner(node.port) for node in receivers]
+
+        def send() -> None:
+            for number, study in enumerate(sent):
+                uids = list(study.images)
+                if number % 3 == 0:
+                    _insist_in_halves(scanners, study, uids)
+                else:
+                    scanners[number % 2].insist(study)
+            over.set()
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        while not over.is_set():
+            over.wait(dice.uniform(4.0, 12.0))
+            for node in (dice.choice(receivers), dice.choice(helpers)):
+                node.kill()
+                node.start()
+                kills += 1
+        slowest = 0.0
+        with contextlib.suppress(Failed):
+            slowest = wait_for(all_reported(sent, pacs), _PATIENCE + studies, "every report")
+        time.sleep(3.0)
+        scanners[0].taken |= scanners[1].taken
+        remark = f"{len(receivers)} receivers, {workers} workers, {kills} kills, last report after {slowest:.0f} s"
+        return tally(sent, scanners[0], pacs, begin, remark)
+
+
+def _insist_in_halves(scanners: list[Scanner], study: Study, uids: list[str]) -> None:
+    """Send each half over a receiver of its own until it is taken."""
+    for scanner, half in zip(scanners, (uids[: ECHOES // 2], uids[ECHOES // 2 :]), strict=True):
+        end = time.monotonic() + 120.0
+        while True:
+            try:
+                scanner.send(study, half)
+            except Failed:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.3)
+            else:
+                break
+
+
+def database_away(folder: Path, studies: int) -> Tally:
+    """Start while PostgreSQL is away, receive, let it come; then let it go and come back with studies on their way."""
+    if programs() is None:
+        return Tally(remarks="not run: PostgreSQL is missing (Debian: postgresql)")
+    images, begin = template(), time.monotonic()
+    sent = [Study(images) for _ in range(studies)]
+    with postgresql() as server, Pacs() as pacs:
+        more = f'{_SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
+        server.down()
+        with Node(folder / "node", pacs=pacs.port, more=more, shared=folder / "shared") as node:
+            scanner = Scanner(node.port)
+            for study in sent[: studies // 2]:
+                scanner.send(study)
+            server.up()
+            took = wait_for(all_reported(sent[: studies // 2], pacs), 60.0, "the reports of what came before the queue")
+            for study in sent[studies // 2 :]:
+                scanner.send(study)
+            server.down()
+            time.sleep(5.0)
+            server.up()
+            with contextlib.suppress(Failed):
+                wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
+            return tally(sent, scanner, pacs, begin, f"{took:.1f} s after the database came")
+
+
 SCENARIOS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     # name: what, studies in `make faults`, studies in the tests
     "killed at random": (killed_at_random, 320, 6),
@@ -353,5 +441,7 @@ SCENARIOS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     "stopped at any moment": (stopped_at_any_moment, 10, 2),
     "set clock": (set_clock, 6, 3),
     "sent again": (many_finished, 10, 3),
+    "database away": (database_away, 8, 4),
+    "many machines": (many_machines, 500, 6),
 }
 __all__ = ["SCENARIOS", "free_port"]

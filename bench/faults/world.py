@@ -104,12 +104,14 @@ class Node:
     pacs: int = 0
     more: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    shared: Path | None = None  # the data folder of several nodes
+    role: str = "serve"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def data(self) -> Path:
         """The data folder."""
-        return self.folder / "dicomnode-data"
+        return self.shared or self.folder / "dicomnode-data"
 
     @property
     def log(self) -> str:
@@ -125,7 +127,7 @@ class Node:
             f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "{LOOPBACK}"\nport = {self.pacs}\n'
             'products = ["structured_report", "mr_maps"]\ntimeout_seconds = 5.0\n'
             "retry_first_seconds = 0.5\nretry_longest_seconds = 2.0\n"
-            f"{self.more}"
+            f"{self.more}" + (f'folder = "{self.shared}"\n' if self.shared else "")
         )
 
     def start(self) -> None:
@@ -133,21 +135,14 @@ class Node:
         self.configure()
         with (self.folder / "log.jsonl").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603
-                [
-                    sys.executable,
-                    "-m",
-                    "dicomnode",
-                    "--log-json",
-                    "serve",
-                    "--config",
-                    str(self.folder / "config.toml"),
-                ],
+                [sys.executable, "-m", "dicomnode", "--log-json", self.role, "--config", self.folder / "config.toml"],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, **self.environment},
             )
-        wait_for(self.listens, 60.0, "the node listens")
+        if self.role == "serve":
+            wait_for(self.listens, 60.0, "the node listens")
 
     def listens(self) -> bool:
         """Whether it takes connections; raises Failed when it has ended."""

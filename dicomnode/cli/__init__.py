@@ -23,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What each does, so that ``dicomnode --help`` need not load them all. Each has a file of its name here.
 COMMANDS = {
     "serve": "Run the node: receive, process, send.",
+    "worker": "Process and send what the nodes that share this data folder and queue receive.",
     "process": "Process files or folders without a network.",
     "demo": "Run scanner, node and PACS on loopback, end to end.",
     "compare": "Set ADMM beside LM beside the scanner's own map.",

@@ -25,6 +25,7 @@ from dicomnode.store.durable import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dicomnode.config import ReceiveSettings, Settings
     from dicomnode.store.durable import Partial
@@ -45,18 +46,27 @@ class _Association:
 
     calling: str
     studies: dict[str, list[str]] = field(default_factory=dict)  # study -> SOP Instance UIDs
+    marks: dict[str, Path | None] = field(default_factory=dict)  # study -> what tells other machines
 
 
 class Receiver:
     """The storage SCP of the node.
 
     ``arrived(study_uid)`` is called after an instance became durable and after an association ended: a hint to look.
+    ``member`` is the name of this process among those that share the spool.
     """
 
     def __init__(
-        self, settings: Settings, spool: Spool, arrived: Callable[[str], None], say: events.Sink = logs.write
+        self,
+        settings: Settings,
+        spool: Spool,
+        arrived: Callable[[str], None],
+        say: events.Sink = logs.write,
+        *,
+        member: str = "",
     ) -> None:
         self._settings = settings
+        self._member = member
         self._spool = spool
         self._arrived = arrived
         self._say = say
@@ -230,6 +240,8 @@ class Receiver:
             self._say(events.InstanceConflict(study_uid, sop_uid, received.path.name))
         with self._lock:
             association.studies.setdefault(study_uid, []).append(sop_uid)
+        if study_uid not in association.marks:
+            association.marks[study_uid] = self._spool.mark_open(study_uid, self._member)
         self._arrived(study_uid)
         return Status.SUCCESS, ""
 
@@ -259,6 +271,9 @@ class Receiver:
                 self._say(events.AssociationReleased(study_uid, len(sop_uids)))
             else:
                 self._say(events.AssociationLost(study_uid, len(sop_uids), association.calling, why))
+            mark = association.marks.get(study_uid)
+            if mark is not None:
+                mark.unlink(missing_ok=True)
             self._arrived(study_uid)
         if not association.studies and not released:
             self._say(events.AssociationLost("", 0, association.calling, why))

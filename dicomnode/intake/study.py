@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import protocol
+from dicomnode.errors import StorageError
 from dicomnode.intake.complete import Arrival, Verdict
 from dicomnode.store.durable import read_json, write_json
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dicomnode.header import Header
     from dicomnode.intake.complete import Decision
     from dicomnode.model import EchoImage, Group
+    from dicomnode.store.spool import Spool
 
 
 _ALL = "all"  # of the marker that stands for all
@@ -84,6 +86,15 @@ def arrival(
 def was_waited_for(candidate: Group, before: dict[str, Any]) -> bool:
     """Whether the same images were judged for good already: their time does not begin anew with this process."""
     return before.get("sources") == sources(candidate) and before.get("status") != Verdict.WAIT
+
+
+def is_overtaken(spool: Spool, study_uid: str, key: str) -> bool:
+    """Whether the study's record says that more has come of what a result was made from."""
+    try:
+        record = read_json(spool.studies / f"{study_uid}.json") or {"groups": {}}
+    except StorageError:
+        return False
+    return any(one["key"] == key and one["sources"] != one["started"] for one in record["groups"].values())
 
 
 def sources(candidate: Group) -> str:

@@ -47,8 +47,9 @@ class Watcher:
 
     ``start`` makes the job durable before it returns; starting a job that exists does nothing. ``rules_of`` gives the
     rules for what a sender, by its AE title, sent, ``stays_open`` whether it keeps an association for many series, and
-    ``bringing`` what of a study open associations have brought. ``clock`` is one that nobody sets: time passes only
-    while the node listens, and images that were there before it are as new as it is.
+    ``bringing`` what of a study open associations have brought, and ``open_elsewhere`` whether one brings something of
+    it to another machine. ``clock`` is one that nobody sets: time passes only while the node listens, and images that
+    were there before it are as new as it is.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Watcher:
         drawing_replaces: bool = False,
         rules_of: Callable[[str], GroupingSettings],
         stays_open: Callable[[str], bool] = lambda _: False,
+        open_elsewhere: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         say: events.Sink = logs.write,
     ) -> None:
@@ -73,6 +75,7 @@ class Watcher:
         self._version = software_version
         self._bringing = bringing
         self._stays_open = stays_open
+        self._open_elsewhere = open_elsewhere
         self._start = start
         self._drawing_replaces = drawing_replaces
         self._clock = clock
@@ -117,8 +120,7 @@ class Watcher:
         with self._due_lock:
             if study_uid in self._due:
                 return True
-        entries = self._record(study_uid)["groups"].values()
-        return any(one["key"] == key and one["sources"] != one["started"] for one in entries)
+        return studies.is_overtaken(self._spool, study_uid, key)
 
     def look_at_drop(self) -> None:
         """Ask for a look at the drop folder."""
@@ -199,6 +201,8 @@ class Watcher:
         self._read_new(folder, study, now)
         markers = studies.Markers.read(folder)
         bringing = self._bringing(study_uid)
+        if self._open_elsewhere(study_uid):
+            bringing |= frozenset(study.times)
         old = self._record(study_uid)
         groups: dict[str, Any] = {}
         deadlines = []

@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 
 from dicomnode import events, logs
 from dicomnode.errors import NodeError
+from dicomnode.jobs.members import QueueAway, own_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,30 +66,31 @@ class Engine:
     ) -> None:
         self._say = say
         self._url = url
-        self._executor = ""
+        self._folder = self._executor = ""
         self._work = work
         self._fits_at_once = fits_at_once
         self._poll_seconds = poll_seconds
-        self._stopping = False
+        self._stopping = self._running = False
         self._lost: set[str] = set()
         self._due: dict[tuple[str, str, int], float] = {}  # pauses before attempts, by a clock that nobody sets
         self._process: Any = None
         self._deliver: Any = None
 
-    def start(self, executor: str) -> None:
-        """Open the database, take up what was in flight, listen to the queues.
+    def start(self, folder: str, executor: str | None = None) -> None:
+        """Open the database and listen to the queues; raises QueueAway where a server does not answer, NodeError.
 
-        ``executor`` names the folder of files this engine drives: what the same folder left in flight is taken up,
-        and where several nodes share one database none touches what another's folder holds.
+        ``folder`` names the folder of files that this engine drives: where several nodes share one database none
+        touches what another's folder holds. ``executor`` is a name that no other process has.
         """
-        self._executor = executor
+        self._folder = folder
+        self._executor = executor or own_name()
         if self._url.startswith("sqlite"):
             self._set_aside_if_damaged()
         self._register()
         config: DBOSConfig = {
             "name": "liver-iron-node",
             "system_database_url": _sqlalchemy_url(self._url),
-            "executor_id": executor,
+            "executor_id": self._executor,
             "application_version": _PROTOCOL,
             "log_level": "ERROR",
             "run_admin_server": False,
@@ -102,10 +104,12 @@ class Engine:
         try:
             DBOS.launch()
             DBOS.register_queue(self._fits, worker_concurrency=self._fits_at_once, polling_interval_sec=poll)
-            DBOS.register_queue(self._sends, partition_worker_concurrency=_SENDS_AT_ONCE, polling_interval_sec=poll)
+            DBOS.register_queue(self._sends, partition_concurrency=_SENDS_AT_ONCE, polling_interval_sec=poll)
         except Exception as fault:
             DBOS.destroy(destroy_registry=True)
-            raise NodeError(f"[engine] url: the queue's database cannot be opened: {fault}") from fault
+            kind = NodeError if self._url.startswith("sqlite") else QueueAway
+            raise kind(f"[engine] url: the queue's database cannot be opened: {fault}") from fault
+        self._running = True
 
     def _set_aside_if_damaged(self) -> None:
         """Begin with an empty database where the old one cannot be read: the files say what is to be done."""
@@ -131,6 +135,8 @@ class Engine:
     def stop(self, patience_seconds: int = 20) -> None:
         """Stop taking up work, wait for what is running; what is not done by then is taken up at the next start."""
         self._stopping = True
+        if not self._running:
+            return
         patience = patience_seconds if _running_here() else 0  # DBOS waits a whole second even for nothing
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
 
@@ -182,26 +188,41 @@ class Engine:
 
         To be called from time to time: what is found so twice is lost, what is found so once may just be starting.
         """
-        listed = DBOS.list_workflows(status="PENDING", executor_id=self._executor, load_input=False, load_output=False)
-        lost = {one.workflow_id for one in listed} - _running_here()
+        pending = {one.workflow_id: one.queue_name for one in self._pending() if one.executor_id == self._executor}
+        lost = pending.keys() - _running_here()
         for workflow_id in lost & self._lost:
-            self._say(events.WorkflowTakenUp(workflow_id))
-            DBOS.resume_workflow(workflow_id)
+            self._take_up(workflow_id, pending[workflow_id])
         self._lost = lost - self._lost
+
+    def take_over(self, is_dead: Callable[[str], bool]) -> None:
+        """Put back into their queues what processes have begun that are gone; for one process of a folder at a time."""
+        pending = self._pending()
+        dead = {name for name in {one.executor_id for one in pending} if name != self._executor and is_dead(name)}
+        for one in pending:
+            if one.executor_id in dead:
+                self._take_up(one.workflow_id, one.queue_name)
+
+    def _pending(self) -> list[Any]:
+        queues = [self._fits, self._sends]
+        return DBOS.list_workflows(status="PENDING", queue_name=queues, load_input=False, load_output=False)
+
+    def _take_up(self, workflow_id: str, queue: str) -> None:
+        self._say(events.WorkflowTakenUp(workflow_id))
+        DBOS.resume_workflow(workflow_id, queue_name=queue)
 
     @property
     def _fits(self) -> str:
-        return f"fits:{self._executor}"
+        return f"fits:{self._folder}"
 
     @property
     def _sends(self) -> str:
-        return f"sends:{self._executor}"
+        return f"sends:{self._folder}"
 
     def _process_id(self, key: str, run: int) -> str:
-        return f"process:{self._executor}:{key}:{run}"
+        return f"process:{self._folder}:{key}:{run}"
 
     def _deliver_id(self, key: str, destination: str, attempt: int) -> str:
-        return f"deliver:{self._executor}:{key}:{destination}:{attempt}"
+        return f"deliver:{self._folder}:{key}:{destination}:{attempt}"
 
     def _register(self) -> None:
         """Tell DBOS the workflows: it takes functions, not methods."""

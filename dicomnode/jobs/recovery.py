@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _ROUND_SECONDS = 300.0
+_LOOK_FOR_DEAD_SECONDS = 10.0
 _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
 _LONGEST_PAUSE_SECONDS = 900.0  # taken for what is left of a pause that another process began
 
@@ -53,6 +54,9 @@ class Queue(Protocol):
 
     def end_pauses(self) -> None:
         """Let attempts begin whose pause is over."""
+
+    def take_over(self, is_dead: Callable[[str], bool]) -> None:
+        """Put back what processes have begun that are gone."""
 
     def take_up_lost(self) -> None:
         """Start again what the queue believes is running and is not."""
@@ -84,6 +88,7 @@ class Recovery:
         look_at: Callable[[str], None],
         rules_of: Callable[[str], GroupingSettings],
         space: Space | None = None,
+        is_dead: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         say: events.Sink = logs.write,
     ) -> None:
@@ -96,6 +101,8 @@ class Recovery:
         self._clock = clock
         self._say = say
         self._space = space or Space(spool.folder, say)
+        self._is_dead = is_dead
+        self._next_look_for_dead = 0.0
         self._next_round = 0.0
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
@@ -120,6 +127,7 @@ class Recovery:
     def take_up(self, now: float) -> None:
         """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
         self._next_round = now + _ROUND_SECONDS
+        self._take_over(now)
         for job in self._spool.all_jobs():
             try:
                 self._go_on(job)
@@ -133,6 +141,8 @@ class Recovery:
             self._queue.end_pauses()
         except Exception as fault:  # noqa: BLE001  the edge of a turn
             self._say(events.RoundFailed(fault))
+        if now >= self._next_look_for_dead:
+            self._take_over(now)
         if self._space.was_short:
             self._next_round = min(self._next_round, now + _ROUND_SECONDS_AFTER_A_FULL_DISK)
         if now >= self._next_round:
@@ -142,6 +152,13 @@ class Recovery:
                 self.take_up(now)
             except Exception as fault:  # noqa: BLE001  the edge of a turn; the queue's disk may still be full
                 self._say(events.RoundFailed(fault))
+
+    def _take_over(self, now: float) -> None:
+        self._next_look_for_dead = now + _LOOK_FOR_DEAD_SECONDS
+        try:
+            self._queue.take_over(self._is_dead)
+        except Exception as fault:  # noqa: BLE001  the edge of a turn
+            self._say(events.RoundFailed(fault))
 
     def _answer_requests(self) -> None:
         """Do what operators asked for by ``dicomnode retry``; what cannot be done holds up nothing."""

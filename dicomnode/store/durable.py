@@ -70,15 +70,25 @@ class Partial:
         except OSError as fault:
             raise unwritten(self.path.parent, fault) from fault
 
-    def keep_as(self, path: Path) -> None:
-        """Give the file its name: afterwards it is whole and durable, or an error was raised."""
+    def keep_as(self, path: Path, *, replace: bool = True) -> bool:
+        """Give the file its name: afterwards it is whole and durable, or an error was raised.
+
+        Without ``replace`` a file that has the name already stays, also where another machine gave it at this moment:
+        False is returned then.
+        """
         try:
             os.fsync(self._descriptor)
-            self.path.replace(path)
-            self._kept = True
+            if replace:
+                self.path.replace(path)
+                self._kept = True
+            else:
+                os.link(self.path, path)
             sync_folder(path.parent)
+        except FileExistsError:
+            return False
         except OSError as fault:
             raise unwritten(path.parent, fault) from fault
+        return True
 
     def close(self) -> None:
         """Remove what was not kept."""

@@ -5,6 +5,7 @@
     incoming/<study uid>/<sop instance uid>.dcm     an instance, as it was received
     incoming/<study uid>/released-<id>.json         the instances of an association that ended well
     incoming/<study uid>/taken-<id>.json            the instances of files that were dropped whole
+    incoming/<study uid>/open-<member>-<id>         an association on that machine that brings images is open
     incoming/<study uid>/conflict-<digest>.dcm      other bytes that came under a SOP Instance UID we hold
     incoming/.arriving-<n>/                         bytes on their way, under names nobody looks at
     drop/                                           files put here are taken in
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import math
 import os
 import shutil
@@ -57,8 +59,9 @@ class Received:
 class Spool:
     """The storage folder."""
 
-    def __init__(self, folder: Path, minimum_free_mb: int = 0) -> None:
+    def __init__(self, folder: Path, minimum_free_mb: int = 0, *, shared: bool = False) -> None:
         self.folder = folder
+        self._shared = shared  # other machines write here, too
         self.incoming = folder / "incoming"
         self.drop = folder / "drop"
         self.refused = folder / "refused"
@@ -84,7 +87,10 @@ class Spool:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Own the folder; raises StorageError when another node does."""
+        """Own the folder; raises StorageError when another node does. One that is shared has many owners."""
+        if self._shared:
+            yield
+            return
         with (self.folder / "node.lock").open("a") as file:
             _lock(file, self.folder)
             yield
@@ -92,11 +98,11 @@ class Spool:
     def name(self) -> str:
         """A name for this folder that no other has, and that it keeps on another machine."""
         path = self.folder / "node.json"
-        known = read_json(path)
-        if known is None:
-            known = {"name": uuid.uuid4().hex}
-            write_json(path, known)
-        return str(known["name"])
+        if not path.exists():
+            with Partial(self.folder) as file:
+                file.write(json.dumps({"name": uuid.uuid4().hex}).encode())
+                file.keep_as(path, replace=False)  # another machine may name it at this moment
+        return str(read_json(path)["name"])
 
     def check_space(self) -> None:
         """Raise DiskLow before the disk is full."""
@@ -139,7 +145,7 @@ class Spool:
         try:
             make_folder(folder)
             with self._one_at_a_time[hash(sop_uid) % len(self._one_at_a_time)]:
-                return _keep(path, arrived)
+                return _keep(path, arrived, replace=not self._shared)
         except OSError as fault:
             raise StorageError(f"{folder} cannot be used: {fault.strerror or fault}") from fault
 
@@ -167,6 +173,23 @@ class Spool:
         name = f"{'taken' if dropped else 'released'}-{uuid.uuid4().hex}.json"
         write_json(self.study_folder(study_uid) / name, sop_uids)
 
+    def mark_open(self, study_uid: str, member: str) -> Path | None:
+        """Tell the other machines that an association which brings images of a study is open; None where none is."""
+        if not self._shared:
+            return None
+        path = self.study_folder(study_uid) / f"open-{member}-{uuid.uuid4().hex}"
+        path.touch()
+        return path
+
+    def open_elsewhere(self, study_uid: str, member: str) -> dict[str, list[Path]]:
+        """The marks that other members made of open associations, by member."""
+        found: dict[str, list[Path]] = {}
+        for path in self.study_folder(study_uid).glob("open-*") if self._shared else ():
+            name = path.name.removeprefix("open-").rpartition("-")[0]
+            if name != member:
+                found.setdefault(name, []).append(path)
+        return found
+
     def job(self, key: str) -> Job:
         """The folder of a result."""
         return Job(self.jobs / key)
@@ -185,9 +208,8 @@ def _remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def _keep(path: Path, arrived: Partial) -> Received:
-    if not path.exists():
-        arrived.keep_as(path)
+def _keep(path: Path, arrived: Partial, *, replace: bool) -> Received:
+    if not path.exists() and arrived.keep_as(path, replace=replace):
         return Received(path, new=True)
     if _same_object(path, arrived.path):
         return Received(path, new=False)

@@ -1,7 +1,6 @@
 """The durable queue and the node around it: nothing stuck, nothing twice, nothing falsely failed."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.faults import database
 from dicomnode.config import (
     DestinationSettings,
     FitSettings,
@@ -79,9 +79,10 @@ class Script:
 
 
 @contextlib.contextmanager
-def running(url, script, executor="here"):
+def running(url, script, folder="here"):
     engine = Engine(url, script.work, fits_at_once=1, poll_seconds=0.05)
-    engine.start(executor)
+    engine.start(folder)
+    engine.take_over(lambda _: True)  # as a node does that owns its folder alone
     try:
         yield engine
     finally:
@@ -615,32 +616,8 @@ def test_the_same_node_runs_on_postgresql(world, pacs, postgresql):
 
 
 @pytest.fixture
-def postgresql(peer, tmp_path_factory):
-    """A cluster of its own, run by an unprivileged user."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
+def postgresql(peer):
+    if database.programs() is None:
         peer("pg_ctl")
-    import pwd
-    import shutil
-    import socket
-    import tempfile
-
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    run = ["runuser", "-u", user, "--"] if os.geteuid() == 0 else []
-    if run:
-        shutil.chown(folder, user)
-    control = [*run, str(programs[-1] / "pg_ctl"), "-D", str(folder / "data"), "-w"]
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-
-    def do(*command):
-        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=60)
-
-    do(*run, str(programs[-1] / "initdb"), "-D", str(folder / "data"), "-A", "trust")
-    do(*control, "-l", str(folder / "log"), "-o", options, "start")
-    yield f"postgresql://{user}@127.0.0.1:{port}/postgres"
-    do(*control, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    with database.postgresql() as server:
+        yield server.url
