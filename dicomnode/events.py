@@ -49,6 +49,35 @@ def to_all(*sinks: Sink) -> Sink:
     return pass_on
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateEnds(Event):
+    """A certificate ends within a month, or has."""
+
+    usual_level = "warning"
+    path: str
+    days: int
+
+    @property
+    def level(self) -> Level:
+        """One that has ended shuts peers out."""
+        return "error" if self.days < 0 else "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRenewed(Event):
+    """A certificate was put in another's place, and is used from now on."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNotTaken(Event):
+    """What was put in a certificate's place cannot be used; the one before is used on."""
+
+    usual_level = "error"
+    reason: str
+
+
 # ---- receive
 
 
@@ -272,6 +301,15 @@ class DatabaseSetAside(Event):
 
     usual_level = "error"
     kept_as: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotTidied(Event):
+    """What a result need not keep could not be removed; it stays, and is tried again at the next start."""
+
+    usual_level = "warning"
+    key: str
     reason: str
 
 

@@ -23,6 +23,7 @@ from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.space import Space
 from dicomnode.jobs.steps import Steps
 from dicomnode.store.spool import Spool
+from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
     import threading
@@ -62,8 +63,9 @@ class Node:
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb, shared=shared)
         self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
         self._space = space = Space(self.spool.folder, say)
+        workers = settings.fit.workers  # and one for small series, which none of the large ones holds up
         limits = Limits(settings.fit.step_seconds, settings.fit.step_memory_mb)
-        self._children = children or Children(settings.fit.workers, pipeline.prepare, limits)
+        self._children = children or Children(workers + 1, pipeline.prepare, limits, warm=workers)
         sender = sender or Sender(settings.node.ae_title, settings.tls, say)
         more = self._expects_more
         deliveries = Deliveries(self.spool, settings.destination, sender, more_is_coming=more, space=space, say=say)
@@ -94,7 +96,10 @@ class Node:
             is_dead=self._members.is_dead,
             say=say,
         )
-        self._receiver = Receiver(settings, self.spool, self._look_at, say, member=self._members.own)
+        self._certificates = Certificates(settings.tls, say)
+        self._receiver = Receiver(
+            settings, self.spool, self._look_at, say, member=self._members.own, certificates=self._certificates
+        )
         self._receives = receives
         self._watcher: Watcher | None = None  # of the one process that decides
         self._connected = False
@@ -142,6 +147,7 @@ class Node:
 
     def turn(self, now: float) -> None:
         """What is to be done from time to time: reach the queue, decide if this process does, end pauses."""
+        self._certificates.remind(now)
         if not self._connected and now >= self._next_try:
             self._connect(now)
         if not self._connected:

@@ -12,7 +12,7 @@ from bench.faults.scenarios import SCENARIOS
 from bench.faults.world import Failed, Tally
 from dicomnode.compare.tables import Table
 
-COLUMNS = ("scenario", "studies", "answered", "lost", "double", "sent twice", "seconds", "")
+COLUMNS = ("scenario", "studies", "answered", "lost", "double", "superseded", "sent twice", "seconds", "")
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
                 except Failed as fault:
                     found = Tally(lost=1, seconds=time.monotonic() - begin, remarks=str(fault))
                 good &= found.good
-                counts = (found.studies, found.answered, found.lost, found.double, found.duplicates)
+                counts = (found.studies, found.answered, found.lost, found.double, found.superseded, found.duplicates)
                 rows.append((title, *map(str, counts), f"{found.seconds:.0f}", found.remarks))
                 sys.stdout.write(f"{title}: {found}\n")
                 sys.stdout.flush()

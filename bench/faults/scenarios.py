@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE = 180.0
-_SHORT = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\nunreleased_quiet_seconds = 20.0\nrescan_seconds = 2.0\n'
-_SETTINGS = _SHORT + "[storage]\nminimum_free_mb = 1\n"
+SHORT = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\nunreleased_quiet_seconds = 20.0\nrescan_seconds = 2.0\n'
+_SETTINGS = SHORT + "[storage]\nminimum_free_mb = 1\n"
 
 
 def _world(folder: Path, more: str = "") -> tuple[Pacs, Node]:
@@ -50,7 +50,9 @@ def killed_at_random(folder: Path, studies: int) -> Tally:
     scanner, kills, over = Scanner(node.port), 0, threading.Event()
 
     def send() -> None:
-        for study in sent:
+        for number, study in enumerate(sent):
+            while kills * 1.5 < number - 2:  # so that two kills come on three studies
+                time.sleep(0.1)
             scanner.insist(study)
         over.set()
 
@@ -58,7 +60,7 @@ def killed_at_random(folder: Path, studies: int) -> Tally:
         sending = threading.Thread(target=send, daemon=True)
         sending.start()
         while not over.is_set():
-            over.wait(dice.uniform(0.2, 4.0))
+            over.wait(dice.uniform(0.1, 2.5))
             node.kill()
             node.start()
             kills += 1
@@ -352,7 +354,7 @@ def many_machines(folder: Path, studies: int, workers: int = 4) -> Tally:
     dice = chance(4)
     sent = [Study(images) for _ in range(studies)]
     with postgresql() as server, Pacs() as pacs, contextlib.ExitStack() as running:
-        more = f'{_SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
+        more = f'{SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
         shared = folder / "shared"
         receivers = [Node(folder / f"receiver{k}", pacs=pacs.port, more=more, shared=shared) for k in range(2)]
         helpers = [
@@ -410,7 +412,7 @@ def database_away(folder: Path, studies: int) -> Tally:
     images, begin = template(), time.monotonic()
     sent = [Study(images) for _ in range(studies)]
     with postgresql() as server, Pacs() as pacs:
-        more = f'{_SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
+        more = f'{SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
         server.down()
         with Node(folder / "node", pacs=pacs.port, more=more, shared=folder / "shared") as node:
             scanner = Scanner(node.port)

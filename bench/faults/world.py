@@ -67,6 +67,7 @@ class Pacs:
         self.mood: Callable[[str], int] = lambda _: 0x0000
         self.got: Counter[str] = Counter()  # SOP Instance UID -> how often it was taken
         self.reports: dict[str, set[str]] = {}  # study -> SOP Instance UIDs of its reports
+        self.superseding: set[str] = set()  # of those, the ones that name an earlier report they replace
         self._server: Any = None
         self._lock = threading.Lock()
 
@@ -92,6 +93,8 @@ class Pacs:
                 self.got[uid] += 1
                 if header.Modality == "SR":
                     self.reports.setdefault(str(header.StudyInstanceUID), set()).add(uid)
+                    if "PredecessorDocumentsSequence" in header:
+                        self.superseding.add(uid)
         return status
 
 
@@ -272,7 +275,8 @@ class Tally:
     studies: int = 0
     answered: int = 0  # studies of which every image was answered with Success
     lost: int = 0  # of those, without a report in the PACS in the end
-    double: int = 0  # studies with more than one report
+    double: int = 0  # studies with more than one report, of which none says that it replaces the other
+    superseded: int = 0  # reports that a later one says it replaces
     duplicates: int = 0  # objects that the PACS was sent more than once: allowed, for they are the same
     seconds: float = 0.0
     remarks: str = ""
@@ -290,7 +294,8 @@ def tally(studies: Sequence[Study], scanner: Scanner, pacs: Pacs, begin: float, 
         len(studies),
         len(answered),
         sum(study.uid not in pacs.reports for study in answered),
-        sum(len(pacs.reports.get(study.uid, ())) > 1 for study in studies),
+        sum(len(pacs.reports.get(study.uid, set()) - pacs.superseding) > 1 for study in studies),
+        sum(len(pacs.reports.get(study.uid, set()) & pacs.superseding) for study in studies),
         sum(count - 1 for count in pacs.got.values()),
         time.monotonic() - begin,
         remarks,

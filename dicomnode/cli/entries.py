@@ -12,6 +12,7 @@ from dicomnode.operate.status import find
 from dicomnode.store.spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -37,25 +38,25 @@ def print_entries(entries: list[dict[str, Any]], *, as_json: bool, in_full: bool
     if as_json:
         print_json(entries)
         return
-    for entry in entries:
-        _print_entry(entry, in_full=in_full)
-    if not entries:
-        click.echo("nothing yet")
+    lines = [line for entry in entries for line in _lines(entry, in_full=in_full)]
+    click.echo("\n".join(lines) if lines else "nothing yet")
 
 
-def _print_entry(entry: dict[str, Any], *, in_full: bool) -> None:
+def _lines(entry: dict[str, Any], *, in_full: bool) -> Iterator[str]:
     name = entry["series_instance_uids"][0] if entry["series_instance_uids"] else entry["study_instance_uid"]
-    click.echo(f"{name or '-'}  {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else ""))
+    yield f"{name or '-'}  {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else "")
     for destination, delivery in entry["deliveries"].items():
         reason = f": {delivery['reason']}" if delivery["reason"] else ""
-        click.echo(f"  {destination}: {delivery['status']}, {len(delivery['delivered'])} objects{reason}")
+        yield f"  {destination}: {delivery['status']}, {len(delivery['delivered'])} objects{reason}"
+        for uid, warning in delivery.get("warnings", {}).items() if in_full else ():
+            yield f"    {uid} {warning}"
     if in_full:
-        click.echo(f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices")
-        click.echo(f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}")
+        yield f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices"
+        yield f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}"
         if entry.get("supersedes"):
-            click.echo(f"  replaces result {entry['supersedes']}")
+            yield f"  replaces result {entry['supersedes']}"
         if entry.get("advice"):
-            click.echo(f"  {entry['advice']}")
+            yield f"  {entry['advice']}"
         for listed in ("missing", "left_out"):
             for what in entry.get(listed, ()):
-                click.echo(f"  {listed.replace('_', ' ')}: {what}")
+                yield f"  {listed.replace('_', ' ')}: {what}"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from dicomnode import events, logs
 from dicomnode.delivery.send import Outcome
-from dicomnode.errors import DeliveryError
-from dicomnode.jobs import lifecycle
+from dicomnode.errors import DeliveryError, NodeError
+from dicomnode.jobs import lifecycle, tidy
+from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
 from dicomnode.jobs.space import Space, is_full
 
@@ -99,16 +100,29 @@ class Deliveries:
             gone = all(end.status is DeliveryStatus.NOT_CONFIGURED for end in bad.values())
             reason = "; ".join(f"{name}: {end.reason}" for name, end in bad.items())
             lifecycle.say(job, JobStatus.DONE if gone else JobStatus.FAILED, reason or None)
+            if not bad:
+                self._tidy(job)
 
     def forget_absence(self, name: str) -> None:
         """Let the next attempt knock even if the destination could not be reached a moment ago."""
         self._not_before.pop(name, None)
+
+    def _tidy(self, job: Job) -> None:
+        """Keep of a result that is everywhere only what cannot be made again; whatever happens, it stays done."""
+        try:
+            made_from = manifests.read(job)
+            tidy.tidy(self._spool, job)
+            if made_from.measured_on:
+                tidy.tidy(self._spool, self._spool.job(made_from.measured_on))
+        except (NodeError, OSError) as fault:
+            self._say(events.NotTidied(job.key, str(fault)))
 
     def _try(self, job: Job, destination: DestinationSettings, begun: Delivery) -> tuple[Delivery, str | None]:
         """Send what is missing; return what was confirmed, and why something must be tried again, if so."""
         missing = _missing(job, destination, begun)
         if not missing:
             return begun, None
+        tidy.unpack(job)  # where a result that was done goes to one more destination
         until, why = self._not_before.get(destination.name, (-math.inf, ""))
         if self._clock() < until:
             return begun, why  # it could not be reached a moment ago; do not knock for every waiting result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import socket
-import ssl
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,9 +25,11 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicomnode import events, logs
-from dicomnode.errors import NoAnswer, Unreachable
+from dicomnode.errors import ConfigError, NoAnswer, Unreachable
+from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -76,7 +77,7 @@ class Sender:
 
     def __init__(self, calling_ae_title: str, tls: TlsSettings, say: events.Sink = logs.write) -> None:
         self._calling = calling_ae_title
-        self._tls = tls
+        self._certificates = Certificates(tls, say)
         self._say = say
         _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
 
@@ -133,7 +134,7 @@ class Sender:
                 contexts=proposals,
                 ae_title=destination.ae_title,
                 max_pdu=0,
-                tls_args=(self._tls_context(), destination.host) if destination.tls else None,
+                tls_args=(self._tls(), destination.host) if destination.tls else None,
             )
         except OSError as fault:  # its host name has no address
             raise Unreachable(f"{_peer(destination)} cannot be found: {fault.strerror or fault}") from fault
@@ -141,6 +142,12 @@ class Sender:
             raise Unreachable(_why_not(association, destination))
         _set_up_connection(association, destination.timeout_seconds)
         return association
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            return self._certificates.sending()
+        except ConfigError as fault:
+            raise Unreachable(str(fault)) from fault
 
     def _store(
         self, association: Association, destination: DestinationSettings, file: Path, packing: str | None
@@ -177,18 +184,6 @@ class Sender:
             self._say(events.PagesGoUncompressed(destination.name, destination.compress_pages, str(fault)))
             return data_set
         return packed
-
-    def _tls_context(self) -> ssl.SSLContext:
-        tls = self._tls
-        try:
-            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.authority)
-            if tls.certificate:
-                context.load_cert_chain(tls.certificate, tls.key)
-        except OSError as fault:
-            named = f"authority {tls.authority}, certificate {tls.certificate}, key {tls.key}"
-            raise Unreachable(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
 
 
 def _takes(association: Association, syntax: str) -> bool:

@@ -14,7 +14,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicomnode import events, logs
-from dicomnode.errors import ConfigError, InputError, NodeError
+from dicomnode.errors import InputError, NodeError
 from dicomnode.header.envelope import glance, prefix, read_envelope
 from dicomnode.intake import wire
 from dicomnode.intake.commands import ANSWER, C_ECHO, C_STORE, Command, Status
@@ -22,6 +22,7 @@ from dicomnode.intake.offered import STORED
 from dicomnode.intake.places import Held, Places
 from dicomnode.intake.wire import Lost, Patience, Released, Wire
 from dicomnode.store.durable import file_digest
+from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,9 +65,11 @@ class Receiver:
         say: events.Sink = logs.write,
         *,
         member: str = "",
+        certificates: Certificates | None = None,
     ) -> None:
         self._settings = settings
         self._member = member
+        self._certificates = certificates or Certificates(settings.tls, say)
         self._spool = spool
         self._arrived = arrived
         self._say = say
@@ -78,7 +81,6 @@ class Receiver:
         self._open: set[_Association] = set()
         self._wires: set[Wire] = set()
         self._threads: set[threading.Thread] = set()
-        self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._stopping = threading.Event()
         self._accepting: threading.Thread | None = None
@@ -98,7 +100,7 @@ class Receiver:
     def start(self) -> None:
         """Listen; raises NodeError with the address when that is not possible."""
         node = self._settings.node
-        self._tls = _tls_context(self._settings)
+        self._certificates.receiving()  # what is wrong with them is said before anybody calls
         try:
             self._listener = socket.create_server((node.host, node.port), backlog=_WAITING_TO_BE_ACCEPTED)
         except OSError as fault:
@@ -175,8 +177,9 @@ class Receiver:
         held.connection.settimeout(receive.setup_seconds)
         held.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         held.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # answers are small, and waited for
-        if self._tls is not None:
-            held.connection = self._tls.wrap_socket(held.connection, server_side=True, do_handshake_on_connect=False)
+        tls = self._certificates.receiving()
+        if tls is not None:
+            held.connection = tls.wrap_socket(held.connection, server_side=True, do_handshake_on_connect=False)
             held.connection.do_handshake()
         spoken = Wire(held.connection, self._patience, receive.setup_seconds)
         asked = spoken.asked()
@@ -355,22 +358,6 @@ class _Arrival:
         if self.file is None:
             raise InputError("the request came without a data set")
         return self.file
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    tls = settings.tls
-    if not tls.receive or tls.certificate is None:
-        return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.authority)
-        context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as fault:
-        named = f"certificate {tls.certificate}, key {tls.key}, authority {tls.authority}"
-        raise ConfigError(f"[tls] {named}: cannot be used: {fault.strerror or fault}") from fault
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.authority:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 def _identify(arrived: Partial, head: bytes) -> tuple[str, str]:

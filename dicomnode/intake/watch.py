@@ -317,6 +317,7 @@ class Watcher:
             partial=decision.partial,
             grouping=self._rules_of(sender).model_dump(mode="json"),
             sender=sender,
+            samples=math.prod(stack.shape),
             supersedes=earlier_key,
         )
 

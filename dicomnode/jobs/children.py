@@ -56,15 +56,24 @@ class Stopped(StepError):
 class Children:
     """A fixed number of child processes; each runs one step at a time, so a death names its step.
 
-    ``prepare`` is what a child does before its first step; it imports what steps need, which takes seconds.
+    ``prepare`` is what a child does before its first step; it imports what steps need, which takes seconds. ``warm`` of
+    them are started with the node, the others when they are needed.
     """
 
-    def __init__(self, count: int, prepare: Callable[[], None] | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        prepare: Callable[[], None] | None = None,
+        limits: Limits | None = None,
+        *,
+        warm: int | None = None,
+    ) -> None:
         self._count = count
+        self._warm = count if warm is None else warm
         self._prepare = prepare
         self._limits = limits or Limits()
         self._gathering = threading.Lock()
-        self._idle: queue.Queue[_Child | None] = queue.Queue()
+        self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()  # one that is warm goes first
         self._alive: set[_Child] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -72,9 +81,10 @@ class Children:
             self._idle.put(None)  # started when it is first needed
 
     def start(self) -> None:
-        """Start every child now, so that the first study finds them ready; does not wait for them."""
-        for _ in range(self._count):
-            self._idle.put(self._idle.get() or self._started())
+        """Start children now, so that the first study finds them ready; does not wait for them."""
+        started = [self._idle.get() or self._started() for _ in range(self._warm)]
+        for child in started:
+            self._idle.put(child)
 
     def run(self, step: Callable[..., None], *arguments: object, alone: bool = False) -> None:
         """Run a step in a child and wait for it, ``alone`` while no other runs.

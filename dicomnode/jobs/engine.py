@@ -99,11 +99,12 @@ class Engine:
             config["db_engine_kwargs"] = _durable_sqlite(self._url)
         logging.getLogger("dbos").setLevel(logging.ERROR)
         DBOS(config=config)
-        DBOS.listen_queues([self._fits, self._sends])
+        DBOS.listen_queues([self._fits, self._quick, self._sends])
         poll = self._poll_seconds
         try:
             DBOS.launch()
             DBOS.register_queue(self._fits, worker_concurrency=self._fits_at_once, polling_interval_sec=poll)
+            DBOS.register_queue(self._quick, worker_concurrency=1, polling_interval_sec=poll)
             DBOS.register_queue(self._sends, partition_concurrency=_SENDS_AT_ONCE, polling_interval_sec=poll)
         except Exception as fault:
             DBOS.destroy(destroy_registry=True)
@@ -140,10 +141,10 @@ class Engine:
         patience = patience_seconds if _running_here() else 0  # DBOS waits a whole second even for nothing
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
 
-    def process(self, key: str, run: int = 0) -> None:
-        """Put a job in; nothing happens when this run of it is known."""
+    def process(self, key: str, run: int = 0, *, quick: bool = False) -> None:
+        """Put a job in; nothing happens when this run of it is known. One that is ``quick`` waits for no long one."""
         with SetWorkflowID(self._process_id(key, run)):
-            DBOS.enqueue_workflow(self._fits, self._process, key)
+            DBOS.enqueue_workflow(self._quick if quick else self._fits, self._process, key)
 
     def process_standing(self, key: str, run: int) -> Standing:
         """Where a run of a job stands."""
@@ -203,7 +204,7 @@ class Engine:
                 self._take_up(one.workflow_id, one.queue_name)
 
     def _pending(self) -> list[Any]:
-        queues = [self._fits, self._sends]
+        queues = [self._fits, self._quick, self._sends]
         return DBOS.list_workflows(status="PENDING", queue_name=queues, load_input=False, load_output=False)
 
     def _take_up(self, workflow_id: str, queue: str) -> None:
@@ -213,6 +214,10 @@ class Engine:
     @property
     def _fits(self) -> str:
         return f"fits:{self._folder}"
+
+    @property
+    def _quick(self) -> str:
+        return f"quick:{self._folder}"
 
     @property
     def _sends(self) -> str:

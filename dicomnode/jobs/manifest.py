@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VERSION = 2  # 1 had no version, and no checkpoint of the stack beside it
 _KNOWN_VERSIONS = (1, VERSION)
 _FILE = "manifest.json"
+_SMALL_SAMPLES = 4_000_000  # five slices of 256 × 256 with twelve echoes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class Manifest:
     report: Mapping[str, Any] = field(default_factory=dict)  # JSON values: [report] at that time
     version: int = VERSION
     sender: str = ""  # AE title of what sent the first image
+    samples: int = 0  # voxels times echoes: what the work grows with
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its work takes a few seconds, so that it should not wait for one that takes minutes."""
+        return self.samples <= _SMALL_SAMPLES
 
     @property
     def key(self) -> str:

@@ -22,7 +22,7 @@ from dicomnode import analyse, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
-from dicomnode.jobs import checkpoint, drawings, lifecycle
+from dicomnode.jobs import checkpoint, drawings, lifecycle, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Result, Roi, RoiMeasurement
 from dicomnode.report import summary
@@ -103,8 +103,11 @@ class _Work:
 
 
 def _fit(work: _Work) -> None:
-    if work.has(_MAPS) or work.manifest.measured_on:
-        return  # a drawing is measured on maps that exist
+    if work.manifest.measured_on:  # a drawing is measured on the maps of another result, which may have been tidied
+        tidy.unpack(work.origin)
+        work = _Work.on(work.spool, work.origin)
+    if work.has(_MAPS):
+        return
     settings = _settings(FitSettings, work.manifest.parameters["fit"])
     taken = work.checkpoint()
     if work.judged:
@@ -120,6 +123,7 @@ def _measure(work: _Work) -> None:
     if work.has(_MEASUREMENT):
         return
     settings = _settings(MeasureSettings, work.manifest.parameters["measure"])
+    _fit(work)  # where the maps were tidied since
     taken, maps = work.checkpoint(), _load_maps(work.origin)
     stack, signal = taken.stack, taken.signal
     drawn: Drawn | None = None
@@ -152,6 +156,7 @@ def _report(work: _Work) -> None:
     settings = _settings(ReportSettings, manifest.report)
     shown_on: dict[str, list[Dataset]] = defaultdict(list)
     if manifest.drawing:
+        tidy.unpack(work.origin)
         settings = settings.model_copy(update={"products": drawings.PRODUCTS})
         for kind, image in drawings.maps(work.origin):
             shown_on[kind].append(image)

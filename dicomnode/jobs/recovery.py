@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
-from dicomnode.jobs import lifecycle, pipeline
+from dicomnode.jobs import lifecycle, pipeline, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
@@ -34,7 +34,7 @@ _LONGEST_PAUSE_SECONDS = 900.0  # taken for what is left of a pause that another
 class Queue(Protocol):
     """What drives the jobs: ``Engine``."""
 
-    def process(self, key: str, run: int = 0) -> None:
+    def process(self, key: str, run: int = 0, *, quick: bool = False) -> None:
         """Put a job in; nothing happens when this run of it is known."""
 
     def process_standing(self, key: str, run: int) -> Standing:
@@ -104,6 +104,7 @@ class Recovery:
         self._is_dead = is_dead
         self._next_look_for_dead = 0.0
         self._next_round = 0.0
+        self._seen_done: set[str] = set()
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
@@ -111,7 +112,7 @@ class Recovery:
         if earlier is not None and self._overtake(earlier):
             manifest = replace(manifest, supersedes=manifests.read(earlier).supersedes)
         job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings)
-        self._queue.process(job.key, lifecycle.state(job).run)
+        self._queue.process(job.key, lifecycle.state(job).run, quick=manifest.is_small)
         return job.key
 
     def _overtake(self, job: Job) -> bool:
@@ -179,6 +180,10 @@ class Recovery:
 
     def _go_on(self, job: Job) -> None:
         state = lifecycle.state(job)
+        if state.status is JobStatus.DONE and job.key not in self._seen_done:
+            self._seen_done.add(job.key)
+            if tidy.is_untidy(job):
+                self._deliveries.settle(job)  # it ended between two writes
         if state.status.is_end:
             return
         run = state.run
@@ -189,7 +194,7 @@ class Recovery:
             return
         if job.outputs is None:
             lifecycle.say(job, JobStatus.QUEUED, run=run)
-            self._queue.process(job.key, run)
+            self._queue.process(job.key, run, quick=manifests.read(job).is_small)
         else:
             self._deliver_what_is_left(job)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import uuid
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dicomnode
 from dicomnode.errors import StorageError
 from dicomnode.intake.complete import Verdict
 from dicomnode.jobs import lifecycle
@@ -14,7 +19,6 @@ from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
@@ -44,8 +48,74 @@ _NOTHING: dict[str, Any] = {
 
 def overview(spool: Spool) -> list[dict[str, Any]]:
     """One entry a series, oldest study first: where it stands and why; then what could not be taken in."""
-    paths = sorted(spool.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [*_disk(spool), *(entry for path in paths for entry in _study(spool, path)), *_not_taken_in(spool)]
+    index = _Index.read(spool)
+    entries = [entry for stamp, path in sorted(_records(spool)) for entry in index.entries(path, stamp)]
+    index.write()
+    return [*_disk(spool), *entries, *_not_taken_in(spool)]
+
+
+def _records(spool: Spool) -> Iterator[tuple[int, str]]:
+    """Time stamp and path of the record of every study."""
+    with os.scandir(spool.studies) as found:
+        for one in found:
+            if one.name.endswith(".json"):
+                with contextlib.suppress(FileNotFoundError):
+                    yield one.stat().st_mtime_ns, one.path
+
+
+class _Index:
+    """The entries of studies of which nothing changes any more, so that ten thousand need not be read for each look.
+
+    What is in it counts as long as the study's record and the state of its jobs bear the time stamps they had.
+    """
+
+    def __init__(self, spool: Spool, known: dict[str, Any]) -> None:
+        self._spool = spool
+        self._known = known
+        self._now: dict[str, Any] = {}
+
+    @classmethod
+    def read(cls, spool: Spool) -> _Index:
+        """What an earlier look has written down; nothing where that cannot be read."""
+        try:
+            said = read_json(spool.folder / _INDEX) or {}
+        except StorageError:
+            said = {}
+        return cls(spool, said.get("studies", {}) if said.get("version") == dicomnode.__version__ else {})
+
+    def entries(self, path: str, stamp: int) -> list[dict[str, Any]]:
+        """The entries of a study, from the index where nothing has changed."""
+        name = path.rpartition("/")[2]
+        known = self._known.get(name)
+        if known is None or known["stamp"] != stamp or any(_stamp(job) != then for job, then in known["jobs"].items()):
+            entries = _study(self._spool, Path(path))
+            jobs = {entry["key"] for entry in entries if entry["key"]}
+            known = {"stamp": stamp, "jobs": {}, "entries": entries}
+            if any(entry["status"] not in _SETTLED for entry in entries):
+                return entries
+            known["jobs"] = {state: _stamp(state) for state in (f"{self._spool.jobs}/{key}/state.json" for key in jobs)}
+        self._now[name] = known
+        found: list[dict[str, Any]] = known["entries"]
+        return found
+
+    def write(self) -> None:
+        """Write down what may be of use next time; where that is not allowed, it is read again next time."""
+        if self._now.keys() == self._known.keys() and all(self._known[name] is one for name, one in self._now.items()):
+            return
+        target = self._spool.folder / _INDEX
+        part = target.with_name(f".{_INDEX}-{uuid.uuid4().hex}.part")
+        try:
+            part.write_text(json.dumps({"version": dicomnode.__version__, "studies": self._now}))
+            part.replace(target)
+        except OSError:
+            part.unlink(missing_ok=True)
+
+
+def _stamp(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116  ten thousand times
+    except OSError:
+        return 0
 
 
 def _disk(spool: Spool) -> Iterator[dict[str, Any]]:
@@ -64,6 +134,10 @@ def find(spool: Spool, wanted: str) -> list[dict[str, Any]]:
 def _names(entry: dict[str, Any]) -> set[str]:
     names = {entry["study_instance_uid"], entry["accession_number"], entry["key"], *entry["series_instance_uids"]}
     return {name for name in names if name}
+
+
+_INDEX = "status-index.json"
+_SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo"}
 
 
 def _study(spool: Spool, path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@
     studies/<study uid>.json                        what the watcher knows of a study
     jobs/<key>/...                                  one result: see Job
     requests/<id>.json                              what an operator asked for (retry)
+    status-index.json                               what ``status`` has read already; can be deleted
     node.lock                                       held by the one node that owns this folder
     node.json                                       the name this folder's work goes by in the queue's database
 """
@@ -32,7 +33,6 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from dicomnode.errors import DiskLow, InputError, StorageError
-from dicomnode.header.envelope import is_uid
 from dicomnode.store.durable import Partial, file_digest, make_folder, read_json, write_json
 from dicomnode.store.job import Job
 
@@ -124,6 +124,8 @@ class Spool:
 
     def study_changes(self) -> Iterator[tuple[str, int]]:
         """Every study with the time stamp of its folder, ns: one stat a study."""
+        from dicomnode.header.envelope import is_uid  # noqa: PLC0415  as below
+
         with os.scandir(self.incoming) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
@@ -220,6 +222,9 @@ def _keep(path: Path, arrived: Partial, *, replace: bool) -> Received:
 
 
 def _checked(uid: str, name: str) -> str:
+    # Loaded late: it brings pydicom, and whoever asks for a status should not wait for that.
+    from dicomnode.header.envelope import is_uid  # noqa: PLC0415
+
     if not is_uid(uid):
         raise InputError(f"{name} is not a UID")
     return uid

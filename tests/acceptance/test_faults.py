@@ -3,6 +3,7 @@
 import pytest
 
 from bench.faults.scenarios import SCENARIOS
+from bench.faults.world import Node, Pacs, Scanner, Study, all_reported, template, wait_for
 
 pytestmark = [pytest.mark.timeout(400)]
 
@@ -15,3 +16,20 @@ def test_no_study_is_lost_and_none_reported_twice(title, tmp_path):
         pytest.skip(found.remarks)
     assert found.good, found
     assert "too early" not in found.remarks, found
+
+
+@pytest.mark.parametrize("plan", [{}, {"rows": 160, "columns": 192, "slices": 3}], ids=["tiny", "small"])
+def test_what_is_kept_of_a_study_that_is_done_is_little_more_than_what_came(tmp_path, plan):
+    study = Study(template(**plan))
+    received = sum(map(len, study.images.values()))
+    with Pacs() as pacs, Node(tmp_path / "node", pacs=pacs.port, more='[grouping]\nanatomy = "any"\n') as node:
+        Scanner(node.port).send(study)
+        wait_for(all_reported([study], pacs), 60.0, "the report")
+
+        def settled():
+            return any(one["status"] in ("done", "no_number") for one in node.status())
+
+        wait_for(settled, 30.0, "done")
+        wait_for(lambda: not list(node.data.glob("jobs/*/maps.npz")), 30.0, "tidied")
+        kept = sum(path.stat().st_size for path in node.data.rglob("*") if path.is_file() and "engine" not in path.name)
+    assert kept <= 1.5 * received + 1_000_000

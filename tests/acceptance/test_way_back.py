@@ -1,7 +1,6 @@
 """A radiologist draws a region on the derived map and sends it to the node."""
 
 import io
-import shutil
 from datetime import UTC, datetime
 
 import highdicom as hd
@@ -203,8 +202,11 @@ def test_our_own_objects_sent_back_by_the_pacs_start_nothing(orthanc, serve, sto
     node = serve({"pacs": orthanc.dicom_port})
     storescu(node, study)
     (entry,) = wait_for(lambda: entries(node, "done"), 120, "the first result")
-    outputs = node.config.parent / "dicomnode-data/jobs" / entry["key"] / "outputs"
-    copies = [shutil.copy(path, tmp_path) for path in outputs.glob("s*-001.dcm")]
+    assert entry["key"]
+    copies = []
+    for number, tags in enumerate(orthanc.instances()):
+        copies.append(tmp_path / f"{number}.dcm")
+        copies[-1].write_bytes(orthanc.file(tags["ID"]))
     before = orthanc.get("/statistics")["CountInstances"]
     storescu(node, copies)
     wait_for(lambda: entries(node, "not an echo"), 60, "the record")

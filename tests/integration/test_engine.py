@@ -621,3 +621,15 @@ def postgresql(peer):
         peer("pg_ctl")
     with database.postgresql() as server:
         yield server.url
+
+
+def test_a_small_series_overtakes_the_large_ones_that_wait(url):
+    script = Script()
+    script.gate.clear()
+    with running(url, script) as engine:
+        for number in range(3):
+            engine.process(f"large{number}")
+        wait_for(lambda: script.said)
+        engine.process("small", quick=True)
+        wait_for(lambda: ("fit", "small") in script.said)
+        assert [one[1] for one in script.said if one[0] == "fit"] == ["large0", "small"]

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import os
 import socket
 import ssl
 import subprocess
@@ -19,6 +20,7 @@ from dicomnode.delivery.send import Outcome, Sender
 from dicomnode.errors import ConfigError, Unreachable
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
+from dicomnode.tls import Certificates, days_left
 
 pytestmark = [
     pytest.mark.peer,
@@ -145,6 +147,65 @@ def test_garbage_for_a_handshake_disturbs_nobody(receiver, keys, instance):
 def test_a_certificate_that_cannot_be_used_is_named(receiver, keys, tmp_path):
     with pytest.raises(ConfigError, match=r"\[tls\] certificate .*gone\.pem"):
         receiver(certificate=tmp_path / "gone.pem")
+
+
+def shown(receiver, keys):
+    """The certificate that the receiver shows now."""
+    plain = socket.create_connection(("127.0.0.1", receiver.port), timeout=5.0)
+    with client(keys, "scanner").wrap_socket(plain, server_hostname="127.0.0.1") as spoken:
+        return spoken.getpeercert(binary_form=True)
+
+
+def test_a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not(
+    receiver, keys, instance, tmp_path, capsys
+):
+    own, key = tmp_path / "own.pem", tmp_path / "own.key"
+
+    def put(name):
+        for path, suffix in ((own, ".pem"), (key, ".key")):
+            path.write_bytes((keys / f"{name}{suffix}").read_bytes())
+            os.utime(path, ns=(time.time_ns(), time.time_ns()))
+
+    put("node")
+    one = receiver(certificate=own, key=key)
+    first = shown(one, keys)
+    put("scanner")
+    renewed = shown(one, keys)
+    assert renewed != first
+    own.write_text("half of a certif")
+    assert shown(one, keys) == renewed
+    assert stores(one, keys, instance)
+    said = capsys.readouterr().out
+    assert "certificate_renewed" in said
+    assert "certificate_not_taken" in said
+
+
+@pytest.mark.parametrize(("days", "events"), [(40, 0), (20, 1)])
+def test_a_certificate_that_ends_within_a_month_is_said_once_a_day(peer, tmp_path, days, events):
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=node"]
+    files = ["-keyout", str(tmp_path / "own.key"), "-out", str(tmp_path / "own.pem"), "-days", str(days)]
+    subprocess.run([peer("openssl"), "req", "-x509", *new, *files], check=True, capture_output=True)
+    said = []
+    certificates = Certificates(TlsSettings(certificate=tmp_path / "own.pem", key=tmp_path / "own.key"), said.append)
+    for hour in range(20):
+        certificates.remind(hour * 3600.0)
+    assert [one.days for one in said] == [days - 1] * events or [one.days for one in said] == [days] * events
+    assert days_left(tmp_path / "own.key") is None
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_only_what_bcp_195_recommends_is_spoken(receiver, keys, version):
+    one, context = receiver(), client(keys, "scanner")
+    context.minimum_version = context.maximum_version = version
+    plain = socket.create_connection(("127.0.0.1", one.port), timeout=5.0)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as spoken:
+        name = spoken.cipher()[0]
+    assert "GCM" in name or "CHACHA20" in name
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA256")  # no authenticated encryption
+    with socket.create_connection(("127.0.0.1", one.port), timeout=5.0) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
+from dicomnode.operate import status
 from dicomnode.operate.status import find, overview, request_retry
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
@@ -134,3 +135,31 @@ def test_a_result_that_replaces_another_says_which(spool):
     spool.job("k").write("summary.json", {"status": "done", "supersedes": "before"})
     (entry,) = overview(spool)
     assert (entry["status"], entry["supersedes"]) == ("done", "before")
+
+
+def test_what_has_settled_is_not_read_again_until_it_changes(spool, monkeypatch):
+    """Ten thousand finished studies are to be told of in half a second."""
+    for number in range(20):
+        record(spool, f"1.2.{number}", groups={"g": group(key=f"k{number}")})
+        job(spool, f"k{number}", "done", pacs=Delivery(DeliveryStatus.DELIVERED, delivered=("1.9",)))
+    record(spool, "1.3", groups={"g": group("waiting")})
+    first = overview(spool)
+    read = []
+    real = status.read_json
+    monkeypatch.setattr(status, "read_json", lambda path: (read.append(path.name), real(path))[1])
+    assert overview(spool) == first
+    assert sorted(read) == ["1.3.json", "status-index.json"]
+    lifecycle.say(spool.job("k7"), lifecycle.JobStatus.FAILED, "the disk is gone")
+    (entry,) = find(spool, "1.2.7")
+    assert (entry["status"], entry["reason"]) == ("failed", "the disk is gone")
+    record(spool, "1.2.8", groups={"g": group("waiting", key="k8")})
+    assert [entry["status"] for entry in find(spool, "1.2.8")] == ["waiting"]
+
+
+def test_an_index_that_is_damaged_or_of_another_version_is_made_again(spool):
+    record(spool, groups={"g": group(key="k")})
+    job(spool, "k", "done")
+    whole = overview(spool)
+    for content in ("{", "[]", '{"version": "0", "studies": {"1.2.3.json": 7}}'):
+        (spool.folder / "status-index.json").write_text(content)
+        assert overview(spool) == whole

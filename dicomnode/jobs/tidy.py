@@ -1,0 +1,56 @@
+"""Of a job that is done, keeps what cannot be made again; and makes the rest again when a person draws on its maps.
+
+The received images stay as they are. Decoded pixels, maps and masks follow from them; objects are in the PACS and are
+kept here packed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from typing import TYPE_CHECKING
+
+from dicomnode.jobs import manifest as manifests
+from dicomnode.store.durable import write_durably
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicomnode.store.job import Job
+    from dicomnode.store.spool import Spool
+
+MADE_AGAIN = ("signal.npy", "headers.npz", "maps.npz", "measurement.npz")
+_PACKED = ".gz"
+
+
+def tidy(spool: Spool, job: Job) -> None:
+    """Pack the objects and remove what the received images give again, as long as those are there."""
+    for path in _objects(job):
+        if path.exists():
+            write_durably(_packed(path), gzip.compress(path.read_bytes(), 6, mtime=0))
+            path.unlink()
+    sources = manifests.read(job).instances.values()
+    if sources and all((spool.folder / path).exists() for path in sources):
+        for name in MADE_AGAIN:
+            (job.folder / name).unlink(missing_ok=True)
+
+
+def unpack(job: Job) -> None:
+    """Give the objects of a job their files again."""
+    for path in _objects(job):
+        if not path.exists() and _packed(path).exists():
+            with gzip.open(_packed(path)) as packed, path.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+
+
+def is_untidy(job: Job) -> bool:
+    """Whether a job holds what it need not."""
+    return any((job.folder / name).exists() for name in MADE_AGAIN)
+
+
+def _objects(job: Job) -> list[Path]:
+    return [job.folder / one["path"] for one in job.outputs or ()]
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + _PACKED)
