@@ -1,6 +1,6 @@
 """Studies a minute of one, two and four workers on one machine: ``python -m bench.faults.machines``.
 
-Every process is a machine's but for the cores, which they share here: where those are used up, more workers add nothing.
+Each process stands for a machine, but they share the cores: where those are used up, more workers add nothing.
 """
 
 from __future__ import annotations
