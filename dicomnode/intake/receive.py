@@ -196,7 +196,8 @@ class Receiver:
             spoken.accept(asked, self._offered)
             self._answer(spoken, association)
         except Released:
-            self._ended(association, released=True)
+            self._ended(association, released=True)  # written down before it is answered
+            spoken.release()
         except Lost as fault:
             self._ended(association, released=False, why=str(fault))
         finally:

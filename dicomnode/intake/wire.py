@@ -48,7 +48,7 @@ class Lost(NodeError):
 
 
 class Released(NodeError):
-    """The peer has ended the association in good order."""
+    """The peer asks to end the association in good order; ``release`` is the answer."""
 
 
 class Sink(Protocol):
@@ -154,6 +154,11 @@ class Wire:
         self._send(_encoded(A_ASSOCIATE_RJ(), answer))
         self._wait_for_close()
 
+    def release(self) -> None:
+        """Agree to the end of the association that the peer has asked for."""
+        self._send(_RELEASE_RP)
+        self._wait_for_close()
+
     def abort(self, source: int = _BY_USER, reason: int = _NO_REASON) -> None:
         """Break the association off; the peer may not hear it."""
         try:
@@ -225,8 +230,6 @@ class Wire:
             self._left_of_pdu = length
         elif kind == _RELEASE_RQ:
             self._whole(min(length, _LONGEST_REQUEST))
-            self._send(_RELEASE_RP)
-            self._wait_for_close()
             raise Released
         elif kind == _ABORT:
             raise Lost("it broke the association off")

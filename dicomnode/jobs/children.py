@@ -15,6 +15,7 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomnode.errors import StepError
@@ -184,6 +185,8 @@ def _serve(pipe: Connection, parent: int, prepare: Callable[[], None] | None) ->
     if prepare is not None:
         _fault_of(prepare, ())  # what is wrong here is met again, and said, by the first step
     os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # where memory runs out, a step goes and not what receives
+        Path("/proc/self/oom_score_adj").write_text("500")
     with contextlib.suppress(EOFError):
         while True:
             memory_mb, step, arguments = pipe.recv()

@@ -168,10 +168,10 @@ def note_times(path, seconds):
 
 
 def test_a_step_that_hangs_is_ended_and_the_next_runs(tmp_path):
-    limited = Children(1, limits=Limits(seconds=1.5))
+    limited = Children(1, limits=Limits(seconds=8.0))
     limited.run(name_process, str(tmp_path / "first"))
     try:
-        with pytest.raises(TooLong, match=r"more than 1\.5 s"):
+        with pytest.raises(TooLong, match=r"more than 8 s"):
             limited.run(wait_for_ever, str(tmp_path / "hung"))
         limited.run(name_process, str(tmp_path / "next"))
     finally:
