@@ -5,7 +5,11 @@ import pytest
 from bench.faults.scenarios import SCENARIOS
 from bench.faults.world import Node, Pacs, Scanner, Study, all_reported, template, wait_for
 
-pytestmark = [pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.timeout(400),
+    # pynetdicom, which is the scanner here, leaves the socket of a connection that broke to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.mark.parametrize("title", SCENARIOS)
