@@ -17,7 +17,7 @@ from dicomnode.config import GroupingSettings
 from dicomnode.errors import StepError
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import EchoStack
-from dicomnode.store.durable import write_durably
+from dicomnode.store.durable import Partial, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -72,12 +72,24 @@ def take(spool: Spool, job: Job) -> Checkpoint:
 
 def _keep(spool: Spool, job: Job, loaded: pixels.Loaded) -> None:
     """Write the pixels, then the headers, whose presence means that both are there."""
-    _write(job.folder / _SIGNAL, lambda file: np.save(file, loaded.signal))
+    _write_array(job.folder / _SIGNAL, loaded.signal)
     entries = {f"header{i}": content for i, content in enumerate(loaded.headers.values())}
     names = {f"header{i}": str(path.relative_to(spool.folder)) for i, path in enumerate(loaded.headers)}
     arrays: dict[str, Any] = {name: np.frombuffer(content, np.uint8) for name, content in entries.items()}
     arrays["names"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
     _write(job.folder / _HEADERS, lambda file: np.savez(file, **arrays))
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    """The same as ``numpy.save``, durably and without a copy in memory."""
+    head = io.BytesIO()
+    whole = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(whole))
+    with Partial(path.parent) as file:
+        file.hand_over()
+        file.write(head.getvalue())
+        file.write(whole.data.cast("B"))
+        file.keep_as(path)
 
 
 def _write(path: Path, save: Callable[[Any], None]) -> None:
