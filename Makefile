@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms format lint types contracts bench bench-receive faults study study-liver sweep fuzz train gallery lock clean
+.PHONY: demo test fast coverage check rooms format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -57,6 +57,12 @@ fuzz: $(READY)
 
 sweep: $(READY)
 	$(BIN)/python -m bench.sweep
+
+# Known faults of what a hospital installs; asks PyPI's public database, so it needs the internet.
+audit: $(READY)
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 # The weights of the liver finder, from this repository alone; the product never imports torch.
 train: $(TORCH)
