@@ -111,9 +111,11 @@ class Deliveries:
         """Keep of a result that is everywhere only what cannot be made again; whatever happens, it stays done."""
         try:
             made_from = manifests.read(job)
-            tidy.tidy(self._spool, job)
-            if made_from.measured_on:
-                tidy.tidy(self._spool, self._spool.job(made_from.measured_on))
+            if made_from.measured_on:  # what it was measured on stays, for the next drawing; a start tidies it
+                tidy.pack(job)
+                (job.folder / "measurement.npz").unlink(missing_ok=True)
+            else:
+                tidy.tidy(self._spool, job)
         except (NodeError, OSError) as fault:
             self._say(events.NotTidied(job.key, str(fault)))
 

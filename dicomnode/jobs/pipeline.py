@@ -156,7 +156,7 @@ def _report(work: _Work) -> None:
     settings = _settings(ReportSettings, manifest.report)
     shown_on: dict[str, list[Dataset]] = defaultdict(list)
     if manifest.drawing:
-        tidy.unpack(work.origin)
+        _fit(work)  # where what it was drawn on was tidied since
         settings = settings.model_copy(update={"products": drawings.PRODUCTS})
         for kind, image in drawings.maps(work.origin):
             shown_on[kind].append(image)

@@ -7,7 +7,6 @@ kept here packed.
 from __future__ import annotations
 
 import gzip
-import shutil
 from typing import TYPE_CHECKING
 
 from dicomnode.jobs import manifest as manifests
@@ -25,22 +24,26 @@ _PACKED = ".gz"
 
 def tidy(spool: Spool, job: Job) -> None:
     """Pack the objects and remove what the received images give again, as long as those are there."""
-    for path in _objects(job):
-        if path.exists():
-            write_durably(_packed(path), gzip.compress(path.read_bytes(), 6, mtime=0))
-            path.unlink()
+    pack(job)
     sources = manifests.read(job).instances.values()
     if sources and all((spool.folder / path).exists() for path in sources):
         for name in MADE_AGAIN:
             (job.folder / name).unlink(missing_ok=True)
 
 
+def pack(job: Job) -> None:
+    """Keep the objects of a job in fewer bytes."""
+    for path in _objects(job):
+        if path.exists():
+            write_durably(_packed(path), gzip.compress(path.read_bytes(), 6, mtime=0))
+            path.unlink()
+
+
 def unpack(job: Job) -> None:
     """Give the objects of a job their files again."""
     for path in _objects(job):
         if not path.exists() and _packed(path).exists():
-            with gzip.open(_packed(path)) as packed, path.open("wb") as file:
-                shutil.copyfileobj(packed, file)
+            write_durably(path, gzip.decompress(_packed(path).read_bytes()))  # another may read it at this moment
 
 
 def is_untidy(job: Job) -> bool:
