@@ -11,7 +11,6 @@ from dicomnode import events, logs
 from dicomnode.delivery.send import Outcome
 from dicomnode.errors import DeliveryError, NodeError
 from dicomnode.jobs import lifecycle, tidy
-from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
 from dicomnode.jobs.space import Space, is_full
 
@@ -85,7 +84,8 @@ class Deliveries:
             self._end(job, name, begun, DeliveryStatus.NOT_CONFIGURED, why)
             return None
         if not begun.delivered and self._more_is_coming(job):
-            return self._wait(job, name, begun, "more of its series is arriving", _ARRIVING_SECONDS)
+            waiting = replace(begun, first=None)  # no trial: pauses between those begin small
+            return self._wait(job, name, waiting, "more of its series is arriving", _ARRIVING_SECONDS)
         lifecycle.say_delivery(job, name, replace(begun, status=DeliveryStatus.SENDING))
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
             return None
@@ -107,15 +107,15 @@ class Deliveries:
         """Let the next attempt knock even if the destination could not be reached a moment ago."""
         self._not_before.pop(name, None)
 
+    def longest_pause(self, name: str) -> float:
+        """The longest pause before an attempt at a destination, seconds."""
+        destination = self._destinations.get(name)
+        return 0.0 if destination is None else destination.retry_longest_seconds
+
     def _tidy(self, job: Job) -> None:
         """Keep of a result that is everywhere only what cannot be made again; whatever happens, it stays done."""
         try:
-            made_from = manifests.read(job)
-            if made_from.measured_on:  # what it was measured on stays, for the next drawing; a start tidies it
-                tidy.pack(job)
-                (job.folder / "measurement.npz").unlink(missing_ok=True)
-            else:
-                tidy.tidy(self._spool, job)
+            tidy.tidy(self._spool, job)
         except (NodeError, OSError) as fault:
             self._say(events.NotTidied(job.key, str(fault)))
 

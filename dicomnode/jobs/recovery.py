@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _ROUND_SECONDS = 300.0
 _LOOK_FOR_DEAD_SECONDS = 10.0
 _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
-_LONGEST_PAUSE_SECONDS = 900.0  # taken for what is left of a pause that another process began
 
 
 class Queue(Protocol):
@@ -70,6 +69,9 @@ class Destinations(Protocol):
 
     def settle(self, job: Job) -> None:
         """Say that a job whose deliveries have all ended is done, or failed."""
+
+    def longest_pause(self, name: str) -> float:
+        """The longest pause before an attempt at a destination, seconds."""
 
     def forget_absence(self, name: str) -> None:
         """Let the next attempt knock even if the destination could not be reached a moment ago."""
@@ -205,7 +207,7 @@ class Recovery:
             attempt = self._queue.next_attempt(job.key, name, delivery.attempt)
             if not delivery.status.is_end:
                 if delivery.status is DeliveryStatus.DELAYED:
-                    self._queue.remember_pause(job.key, name, attempt, _LONGEST_PAUSE_SECONDS)
+                    self._queue.remember_pause(job.key, name, attempt, self._deliveries.longest_pause(name))
                 self._queue.deliver(job.key, name, attempt)  # nothing happens when it is on its way
         self._deliveries.settle(job)
 

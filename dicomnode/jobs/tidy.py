@@ -23,20 +23,18 @@ _PACKED = ".gz"
 
 
 def tidy(spool: Spool, job: Job) -> None:
-    """Pack the objects and remove what the received images give again, as long as those are there."""
-    pack(job)
-    sources = manifests.read(job).instances.values()
-    if sources and all((spool.folder / path).exists() for path in sources):
-        for name in MADE_AGAIN:
-            (job.folder / name).unlink(missing_ok=True)
+    """Pack the objects and remove what the received images give again, as long as those are there.
 
-
-def pack(job: Job) -> None:
-    """Keep the objects of a job in fewer bytes."""
+    What a drawing was measured on stays for the next drawing; it is tidied at a start.
+    """
     for path in _objects(job):
         if path.exists():
             write_durably(_packed(path), gzip.compress(path.read_bytes(), 6, mtime=0))
             path.unlink()
+    sources = manifests.read(job).instances.values()
+    if sources and all((spool.folder / path).exists() for path in sources):
+        for name in MADE_AGAIN:
+            (job.folder / name).unlink(missing_ok=True)
 
 
 def unpack(job: Job) -> None:

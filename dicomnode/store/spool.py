@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _LEFT_OVER_SECONDS = 3600.0  # nothing is written for so long
 _LOOKED_AT_SECONDS = 0.25  # how old what is known of the free space may be
-_ALIGNMENT = 1 << 12  # of what tells threads apart
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Spool:
         self.requests = folder / "requests"
         # Several folders, for a new name in a folder waits for whoever makes another there.
         self._arriving = [self.incoming / f".arriving-{number}" for number in range(8)]
+        self._next_arriving = itertools.cycle(self._arriving)
         self._minimum_free = minimum_free_mb * 1_000_000
         self._free = (-math.inf, 0)  # when it was looked at, and bytes
         # Two associations may bring one instance at once; the second must find what the first has kept.
@@ -135,7 +136,7 @@ class Spool:
     def arriving(self) -> Partial:
         """Where the bytes of an object go while they arrive; raises StorageError, before the disk is full."""
         self.check_space()
-        return Partial(self._arriving[threading.get_ident() // _ALIGNMENT % len(self._arriving)])
+        return Partial(next(self._next_arriving))
 
     def keep(self, study_uid: str, sop_uid: str, arrived: Partial) -> Received:
         """Keep an instance that has arrived durably under its final name.

@@ -149,14 +149,19 @@ def test_what_is_refused_for_days_is_a_dead_letter_and_the_job_is_not_done(tmp_p
 
 def test_nothing_is_sent_while_more_of_the_series_arrives_and_nothing_ever_once_it_is_overtaken(tmp_path):
     world = World(tmp_path, destination())
-    job, coming = world.job(), [True, True, False]
-    world.deliveries._more_is_coming = lambda _: coming.pop(0)
+    world.job()
+    world.deliveries._more_is_coming = lambda _: True
     assert [world.deliveries.attempt("k", "pacs", attempt) for attempt in range(2)] == [1.0, 1.0]
     assert world.peers.knocks == []
+    world.peers.will["pacs"] = "away"
+    world.deliveries._more_is_coming = lambda _: False
+    assert world.deliveries.attempt("k", "pacs", 2) == 5.0  # the first trial: its pause has not grown by the waiting
+    world.peers.knocks.clear()
+    job = world.job("other")
     lifecycle.say(job, lifecycle.JobStatus.OVERTAKEN)
-    assert world.deliveries.attempt("k", "pacs", 2) is None
+    assert world.deliveries.attempt("other", "pacs", 0) is None
     assert world.peers.knocks == []
-    assert world.deliveries.beginnings("k") == []
+    assert world.deliveries.beginnings("other") == []
 
 
 def test_a_warning_is_kept(world):
