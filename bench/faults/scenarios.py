@@ -37,17 +37,17 @@ SHORT = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\nunreleased_quiet_seco
 _SETTINGS = SHORT + "[storage]\nminimum_free_mb = 1\n"
 
 
-def _world(folder: Path, more: str = "") -> tuple[Pacs, Node]:
-    pacs = Pacs()
-    return pacs, Node(folder, pacs=pacs.port, more=_SETTINGS + more)
+def _world(folder: Path, studies: int) -> tuple[Pacs, Node, list[Study], Scanner]:
+    """A PACS, a node, the studies to be sent to it, and who sends them; nothing is started."""
+    pacs, images = Pacs(), template()
+    node = Node(folder, pacs=pacs.port, more=_SETTINGS)
+    return pacs, node, [Study(images) for _ in range(studies)], Scanner(node.port)
 
 
 def killed_at_random(folder: Path, studies: int) -> Tally:
     """Kill -9 the node and its children at random moments while a scanner sends and a PACS is sent to."""
-    dice, images, begin = chance(1), template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent = [Study(images) for _ in range(studies)]
-    scanner, kills, over = Scanner(node.port), 0, threading.Event()
+    dice, begin, kills, over = chance(1), time.monotonic(), 0, threading.Event()
+    pacs, node, sent, scanner = _world(folder, studies)
 
     def send() -> None:
         for number, study in enumerate(sent):
@@ -72,9 +72,8 @@ def killed_at_random(folder: Path, studies: int) -> Tally:
 
 def pacs_in_trouble(folder: Path, studies: int) -> Tally:
     """Answer 0xC000, 0xA700, 0x0110, 0xA900 and 0x0122 for a while, then Success."""
-    statuses, images, begin = (0xC000, 0xA700, 0x0110, 0xA900, 0x0122), template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    statuses, begin = (0xC000, 0xA700, 0x0110, 0xA900, 0x0122), time.monotonic()
+    pacs, node, sent, scanner = _world(folder, studies)
     with pacs, node:
         dice = chance(2)
         pacs.mood = lambda _: dice.choice(statuses)
@@ -90,9 +89,8 @@ def pacs_in_trouble(folder: Path, studies: int) -> Tally:
 
 def pacs_away(folder: Path, studies: int) -> Tally:
     """Have no PACS at all at first, then one that hangs, then one that works."""
-    images, begin = template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    begin = time.monotonic()
+    pacs, node, sent, scanner = _world(folder, studies)
     with node:
         for study in sent[: studies // 2]:
             scanner.send(study)
@@ -109,9 +107,8 @@ def pacs_away(folder: Path, studies: int) -> Tally:
 
 def crowd_at_the_door(folder: Path, studies: int) -> Tally:
     """Health checks once a tenth of a second, silent peers, trickling peers, garbage; scanners must get in."""
-    images, begin = template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    begin = time.monotonic()
+    pacs, node, sent, scanner = _world(folder, studies)
     over = threading.Event()
 
     def check_health() -> None:
@@ -143,10 +140,8 @@ def crowd_at_the_door(folder: Path, studies: int) -> Tally:
 
 def odd_ways_of_sending(folder: Path, studies: int) -> Tally:
     """Send on one slow association, in two halves, one image an association, broken off and sent again."""
-    images, begin = template(), time.monotonic()
-    pacs, node = _world(folder)
-    scanner = Scanner(node.port)
-    sent = [Study(images) for _ in range(max(studies, 4))]
+    begin = time.monotonic()
+    pacs, node, sent, scanner = _world(folder, max(studies, 4))
 
     def slowly(study: Study) -> None:
         with scanner.association() as association:
@@ -188,9 +183,8 @@ def odd_ways_of_sending(folder: Path, studies: int) -> Tally:
 
 def killed_while_receiving(folder: Path, studies: int) -> Tally:
     """Kill the node in the middle of an association; the scanner comes back later and sends all again."""
-    images, begin = template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    begin = time.monotonic()
+    pacs, node, sent, scanner = _world(folder, studies)
     with pacs, node:
         for study in sent:
             with contextlib.suppress(Failed), scanner.association() as association:
@@ -207,14 +201,13 @@ def killed_while_receiving(folder: Path, studies: int) -> Tally:
 
 def full_disk(folder: Path, studies: int) -> Tally:
     """Fill the disk while studies are on their way, again and again; all goes on within 10 s of there being room."""
-    images, begin, slowest = template(), time.monotonic(), 0.0
+    begin, slowest = time.monotonic(), 0.0
     folder.mkdir(parents=True, exist_ok=True)
     mounted = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)]
     if subprocess.run(mounted, check=False, capture_output=True).returncode:  # noqa: S603
         return Tally(remarks="not run: mounting a small disk needs root")
     try:
-        pacs, node = _world(folder)
-        sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+        pacs, node, sent, scanner = _world(folder, studies)
         dice, filler = chance(3), folder / "filler"
         with pacs, node:
             for number, study in enumerate(sent):
@@ -233,9 +226,8 @@ def full_disk(folder: Path, studies: int) -> Tally:
 
 def damaged_database(folder: Path, studies: int) -> Tally:
     """Delete, cut short and overwrite the queue's database between kills."""
-    images, begin = template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    begin = time.monotonic()
+    pacs, node, sent, scanner = _world(folder, studies)
     with pacs, node:
         for number, study in enumerate(sent):
             scanner.send(study)
@@ -257,9 +249,8 @@ def damaged_database(folder: Path, studies: int) -> Tally:
 
 def stopped_at_any_moment(folder: Path, studies: int) -> Tally:
     """Stop the node (SIGTERM) while peers connect, stay silent, send and are sent to."""
-    images, begin, slowest = template(), time.monotonic(), 0.0
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    begin, slowest = time.monotonic(), 0.0
+    pacs, node, sent, scanner = _world(folder, studies)
     with pacs, node:
         for study in sent:
             with contextlib.ExitStack() as silent:
@@ -302,13 +293,12 @@ def set_clock(folder: Path, studies: int) -> Tally:
 
     The clock is that of all Python code of the node and its libraries: libfaketime breaks the sleep of Python itself.
     """
-    images, begin = template(), time.monotonic()
+    begin = time.monotonic()
     shim, moment = folder / "shim", folder / "offset"
     shim.mkdir(parents=True)
     (shim / "sitecustomize.py").write_text(_CLOCK)
-    pacs, node = _world(folder)
+    pacs, node, sent, scanner = _world(folder, studies)
     node.environment = {"PYTHONPATH": str(shim), "CLOCK_OFFSET": str(moment)}
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
     with node:
         for number, study in enumerate(sent):
             scanner.send(study)
@@ -325,9 +315,8 @@ def set_clock(folder: Path, studies: int) -> Tally:
 
 def many_finished(folder: Path, studies: int) -> Tally:
     """Finish studies, stop, start: nothing is done again, and the node is there at once."""
-    images, begin = template(), time.monotonic()
-    pacs, node = _world(folder)
-    sent, scanner = [Study(images) for _ in range(studies)], Scanner(node.port)
+    begin = time.monotonic()
+    pacs, node, sent, scanner = _world(folder, studies)
     with pacs, node:
         for study in sent:
             scanner.send(study)

@@ -42,7 +42,6 @@ _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: identifiers are odd numbers up to 255
 _LOSSLESS = {"rle": str(RLELossless), "jpeg-ls": str(JPEGLSLossless), "jpeg-2000": str(JPEG2000Lossless)}
 _PAGE = str(SecondaryCaptureImageStorage)
 _WARNINGS = (0x0001, 0x0107, 0x0116)  # PS3.7 C.4
-_OF_THE_OBJECT = (0x0117, 0x0118, 0x0119, 0x0122, 0x0124, 0x0211)  # PS3.7 C.5: what it is, not how the peer does
 # Its timers measure by a clock that can be set, and would break off an association when that is put forward.
 pynetdicom.timer.time = SimpleNamespace(time=time.monotonic)  # type: ignore[attr-defined,assignment]
 
@@ -51,8 +50,7 @@ class Outcome(StrEnum):
     """What became of one object."""
 
     DELIVERED = "delivered"
-    REFUSED = "refused"  # by what is set there, or by what the object is: people may change that
-    LATER = "later"  # the destination is short of something, or in trouble
+    REFUSED = "refused"  # whatever the reason, people may cure it: it is offered again
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ def _judge(status: int, comment: str) -> tuple[Outcome, str | None]:
         return Outcome.DELIVERED, None
     if 0xB000 <= status <= 0xBFFF or status in _WARNINGS:
         return Outcome.DELIVERED, f"with warning {said}"
-    return Outcome.REFUSED if status in _OF_THE_OBJECT or 0xA900 <= status <= 0xA9FF else Outcome.LATER, said
+    return Outcome.REFUSED, said
 
 
 def _peer(destination: DestinationSettings) -> str:

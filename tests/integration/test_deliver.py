@@ -119,11 +119,10 @@ def test_after_days_it_is_a_dead_letter_that_says_why(tmp_path):
     assert (lifecycle.state(job).status, lifecycle.state(job).reason) == ("failed", "pacs: pacs is away")
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.LATER])
-def test_a_refused_object_is_named_the_rest_arrives_and_it_is_offered_again(world, outcome):
+def test_a_refused_object_is_named_the_rest_arrives_and_it_is_offered_again(world):
     """A PACS in trouble says 0xC000 for a while: the study must be there in the end."""
     job = world.job()
-    world.peers.will["pacs"] = lambda uid: outcome if uid == "1.2" else Outcome.DELIVERED
+    world.peers.will["pacs"] = lambda uid: Outcome.REFUSED if uid == "1.2" else Outcome.DELIVERED
     assert world.deliveries.attempt("k", "other", 0) is None
     assert world.deliveries.attempt("k", "pacs", 0) > 0
     assert sorted(lifecycle.delivery(job, "pacs").delivered) == ["1.1", "1.3"]
@@ -173,7 +172,7 @@ def test_a_warning_is_kept(world):
 
 def test_what_is_short_of_space_is_asked_again_for_the_rest_only(world):
     world.job()
-    world.peers.will["pacs"] = lambda uid: Outcome.LATER if uid == "1.2" else Outcome.DELIVERED
+    world.peers.will["pacs"] = lambda uid: Outcome.REFUSED if uid == "1.2" else Outcome.DELIVERED
     assert world.deliveries.attempt("k", "pacs", 0) > 0
     del world.peers.will["pacs"]
     assert world.deliveries.attempt("k", "pacs", 1) is None

@@ -19,6 +19,7 @@ from dicomnode.config import NodeSettings, ReceiveSettings, ScannerSettings, Set
 from dicomnode.errors import NodeError
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
+from tests.integration.dimse import ask
 
 DEADLINE = 10.0
 
@@ -323,13 +324,7 @@ def test_a_request_that_is_not_for_us_is_answered_so(start):
     request.MessageID, request.Priority, request.MoveDestination = 7, 2, "X"
     request.AffectedSOPClassUID = MRImageStorage
     request.Identifier = io.BytesIO(b"\x08\x00\x52\x00CS\x00\x00")
-    association._reactor_checkpoint.clear()
-    while not association._is_paused:
-        time.sleep(0.0001)
-    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
-    _, answer = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
-    assert answer.Status == 0x0211
+    assert ask(association, request).Status == 0x0211
     association.release()
 
 

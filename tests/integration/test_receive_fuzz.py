@@ -29,6 +29,7 @@ from dicomnode import simulate
 from dicomnode.config import NodeSettings, ReceiveSettings, ScannerSettings, Settings
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
+from tests.integration.dimse import ask
 
 SEED = 20260101
 FUZZ_SECONDS = 8.0
@@ -85,12 +86,7 @@ def send_bytes(association, sop_uid, data_set):
     request.AffectedSOPClassUID = MRImageStorage
     request.AffectedSOPInstanceUID = sop_uid
     request.DataSet = io.BytesIO(data_set)
-    association._reactor_checkpoint.clear()
-    while not association._is_paused:
-        time.sleep(0.0001)
-    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
-    _, answer = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
+    answer = ask(association, request)
     return None if answer is None else answer.Status
 
 

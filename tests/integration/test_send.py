@@ -214,7 +214,7 @@ def test_a_refused_object_does_not_hold_back_the_rest(pacs, files):
 def test_a_pacs_short_of_space_is_asked_again_later(pacs, files):
     server = pacs(answer=lambda number, _: 0xA700 if number == 2 else 0x0000)
     said = outcomes(to(server.port), files)
-    assert said == [Outcome.DELIVERED, Outcome.LATER, *[Outcome.DELIVERED] * 3]
+    assert said == [Outcome.DELIVERED, Outcome.REFUSED, *[Outcome.DELIVERED] * 3]
 
 
 def test_a_warning_is_a_delivery(pacs, files):
