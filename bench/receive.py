@@ -33,6 +33,7 @@ from pydicom.uid import UID
 from bench.solver import machine
 from dicomnode import simulate
 from dicomnode.compare.tables import Table
+from dicomnode.jobs.children import NICENESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -221,7 +222,7 @@ def _fits() -> Iterator[subprocess.Popen[bytes]]:
     """Fits on every core, as the children of a node run them; stopped until they are wanted."""
     code = (
         "import numpy as np, os, solver\n"
-        "os.nice(19)\n"
+        f"os.nice({NICENESS})\n"
         "signal = np.random.default_rng(1).normal(300, 20, (320, 320, 20, 12)).astype('f4')\n"
         "while True:\n"
         "    solver.fit_t2star(signal, [1.1 * (k + 1) for k in range(12)])\n"

@@ -70,6 +70,18 @@ def test_a_step_runs_in_another_process(children, tmp_path):
     assert int((tmp_path / "pid").read_text()) != os.getpid()
 
 
+def write_niceness(path):
+    path.write_text(str(os.nice(0)))
+
+
+def test_a_step_stands_back_but_is_never_starved_by_what_else_runs(children, tmp_path):
+    children.run(write_niceness, tmp_path / "niceness")
+    above_ours = int((tmp_path / "niceness").read_text()) - os.nice(0)
+    share_beside_one_busy_program = 1.25**-above_ours / (1.25**-above_ours + 1)  # Linux weighs each level 1.25 times
+    assert above_ours > 0
+    assert share_beside_one_busy_program >= 0.2
+
+
 def test_what_a_step_raises_is_raised_with_its_place(children):
     with pytest.raises(UndecodablePixels, match="not today") as caught:
         children.run(raise_ours)
