@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +28,7 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.uid import UID
 
+from bench.peers import LOOPBACK, free_port, orthanc, running
 from bench.solver import machine
 from dicomnode import simulate
 from dicomnode.compare.tables import Table
@@ -38,7 +37,6 @@ from dicomnode.jobs.children import NICENESS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LOOPBACK = "127.0.0.1"
 ASSOCIATIONS = (1, 4, 8)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _UID_LENGTH = 44
@@ -157,64 +155,41 @@ def _uid() -> bytes:
 
 @contextlib.contextmanager
 def _node(folder: Path) -> Iterator[Peer]:
-    port = _free_port()
+    port = free_port()
     config = folder / "node.toml"
     config.write_text(
         f'[node]\nae_title = "NODE"\nhost = "{LOOPBACK}"\nport = {port}\n'
         f'[storage]\nfolder = "{folder / "node"}"\nminimum_free_mb = 1\n'
         '[[scanner]]\nae_title = "BENCH"\n'
-        f'[[destination]]\nname = "nobody"\nae_title = "NOBODY"\nhost = "{LOOPBACK}"\nport = {_free_port()}\n'
+        f'[[destination]]\nname = "nobody"\nae_title = "NOBODY"\nhost = "{LOOPBACK}"\nport = {free_port()}\n'
     )
     command = [sys.executable, "-m", "dicomnode", "serve", "--config", str(config)]
-    with _running("this node", "NODE", port, command, folder) as peer:
-        yield peer
+    with running(command, port, folder) as process:
+        yield Peer("this node", "NODE", port, process)
 
 
 @contextlib.contextmanager
 def _pynetdicom(folder: Path) -> Iterator[Peer]:
-    port, kept = _free_port(), folder / "pynetdicom"
+    port, kept = free_port(), folder / "pynetdicom"
     kept.mkdir()
     command = [sys.executable, "-m", "pynetdicom", "storescp", "-q", "-od", str(kept), str(port)]
-    with _running("pynetdicom storescp", "STORESCP", port, command, folder) as peer:
-        yield peer
+    with running(command, port, folder) as process:
+        yield Peer("pynetdicom storescp", "STORESCP", port, process)
 
 
 @contextlib.contextmanager
 def _orthanc(folder: Path) -> Iterator[Peer]:
-    port = _free_port()
-    settings = {
-        "StorageDirectory": str(folder / "orthanc"),
-        "IndexDirectory": str(folder / "orthanc"),
-        "DicomAet": "ORTHANC",
-        "DicomPort": port,
-        "HttpPort": _free_port(),
-        "DicomAlwaysAllowStore": True,
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with _running("Orthanc", "ORTHANC", port, ["Orthanc", str(folder / "orthanc.json")], folder) as peer:
-        yield peer
+    port = free_port()
+    with orthanc(folder, port) as process:
+        yield Peer("Orthanc", "ORTHANC", port, process)
 
 
 @contextlib.contextmanager
 def _storescp(folder: Path) -> Iterator[Peer]:
-    port, kept = _free_port(), folder / "storescp"
+    port, kept = free_port(), folder / "storescp"
     kept.mkdir()
-    command = ["storescp", "--fork", "-q", "-od", str(kept), str(port)]
-    with _running("dcmtk storescp (nothing is made durable)", "STORESCP", port, command, folder) as peer:
-        yield peer
-
-
-@contextlib.contextmanager
-def _running(name: str, ae_title: str, port: int, command: list[str], folder: Path) -> Iterator[Peer]:
-    environment = {**os.environ, "TCP_NODELAY": "1"}
-    with (folder / f"{port}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603
-        try:
-            _wait_for(port, process)
-            yield Peer(name, ae_title, port, process)
-        finally:
-            process.terminate()
-            process.wait(30)
+    with running(["storescp", "--fork", "-q", "-od", str(kept), str(port)], port, folder) as process:
+        yield Peer("dcmtk storescp (nothing is made durable)", "STORESCP", port, process)
 
 
 @contextlib.contextmanager
@@ -237,22 +212,6 @@ def _fits() -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60.0
-    while True:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{process.args!r} does not listen")
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1.0):
-            return
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _cpu_seconds(pid: int) -> float:

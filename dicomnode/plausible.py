@@ -109,14 +109,20 @@ def _blank(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]
         yield "blank", "no image holds more than one value"
 
 
+def _tissue(signal: Signal, bright: Signal) -> Signal | None:
+    """Values (M, n) of voxels that are bright in an image (slices, K, L), of so many as tell; None of too few."""
+    places = np.flatnonzero(bright > TISSUE * np.percentile(bright, 99))
+    if places.size < FEWEST_TISSUE:
+        return None
+    some = places[:: max(1, places.size // ENOUGH_TISSUE)]
+    return np.ascontiguousarray(signal.reshape(-1, signal.shape[-1])[some].T)
+
+
 def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
     first = signal[..., 0]
-    tissue = first > TISSUE * np.percentile(first, 99)
-    if tissue.sum() < FEWEST_TISSUE:
+    values = _tissue(signal, first)
+    if values is None:
         return
-    places = np.flatnonzero(tissue)
-    some = places[:: max(1, places.size // ENOUGH_TISSUE)]
-    values = np.ascontiguousarray(signal.reshape(-1, signal.shape[-1])[some].T)
     for echo in range(1, len(values)):
         before = np.maximum(values[max(echo - 2, 0)], values[echo - 1])
         least, ratio = np.percentile(values[echo] / np.maximum(before, 1e-9), [10, 50])
@@ -131,10 +137,10 @@ def _brighter(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, s
 def _rising(signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
     first, last = signal[..., 0], signal[..., -1]
     bright = np.maximum(first, last)
-    tissue = bright > TISSUE * np.percentile(bright, 99)
-    if tissue.sum() < FEWEST_TISSUE:
+    values = _tissue(signal, bright)
+    if values is None:
         return
-    medians = np.median(signal[tissue], axis=0)
+    medians = np.median(values, axis=1)
     if np.all(np.diff(medians) > 0) and medians[-1] > BRIGHTER * medians[0]:
         yield (
             "rising",

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pynetdicom.timer
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -30,9 +32,10 @@ from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from pydicom.dataset import FileMetaDataset
     from pynetdicom.association import Association
 
     from dicomnode.config import DestinationSettings, TlsSettings
@@ -78,6 +81,7 @@ class Sender:
         self._certificates = Certificates(tls, say)
         self._say = say
         _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
+        _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies there, without decoding it
 
     def send(self, destination: DestinationSettings, files: list[Path]) -> Iterator[Sent]:
         """Send files on one association, yielding after each; a refused object does not hold back the next.
@@ -85,8 +89,8 @@ class Sender:
         Raises Unreachable when no association can be opened, NoAnswer when it was lost on the way: the peer may or
         may not have the object then, so it is sent again with the same UIDs.
         """
-        headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]) for file in files]
-        contexts = {(str(h.file_meta.MediaStorageSOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers}
+        headers = [read_file_meta_info(file) for file in files]
+        contexts = {(str(one.MediaStorageSOPClassUID), str(one.TransferSyntaxUID)) for one in headers}
         syntax = _LOSSLESS.get(destination.compress_pages)
         if syntax and any(sop_class == _PAGE for sop_class, _ in contexts):
             contexts.add((_PAGE, syntax))
@@ -96,8 +100,8 @@ class Sender:
             self._say(events.PagesGoUncompressed(destination.name, destination.compress_pages, "not accepted"))
             packing = None
         try:
-            for file in files:
-                yield self._store(association, destination, file, packing)
+            for file, header in zip(files, headers, strict=True):
+                yield self._store(association, destination, file, header, packing)
         finally:
             if association.is_established:
                 association.release()
@@ -148,25 +152,34 @@ class Sender:
             raise Unreachable(str(fault)) from fault
 
     def _store(
-        self, association: Association, destination: DestinationSettings, file: Path, packing: str | None
+        self,
+        association: Association,
+        destination: DestinationSettings,
+        file: Path,
+        header: FileMetaDataset,
+        packing: str | None,
     ) -> Sent:
-        data_set: pydicom.Dataset = pydicom.dcmread(file)
-        if packing is not None and _is_page(data_set):
-            data_set = self._compressed(data_set, packing, destination)
-        uid = str(data_set.SOPInstanceUID)
+        uid, sop_class = str(header.MediaStorageSOPInstanceUID), UID(header.MediaStorageSOPClassUID)
+        packs = packing is not None and sop_class == _PAGE
+        taken_as_it_is = not packs and _has_context(association, sop_class, [header.TransferSyntaxUID])
         try:
-            status = association.send_c_store(data_set)
+            status = association.send_c_store(file if taken_as_it_is else self._recoded(file, packing, destination))
         except ValueError as fault:  # pynetdicom: no accepted presentation context, or it cannot be encoded
             if not association.is_established:
                 raise NoAnswer(f"{destination.name} closed the association") from fault
-            if _has_context(association, data_set):
+            if _has_context(association, sop_class, _offered(str(header.TransferSyntaxUID))):
                 return Sent(uid, Outcome.REFUSED, "this object cannot be encoded")
-            return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {data_set.SOPClassUID.name}")
+            return Sent(uid, Outcome.REFUSED, f"presentation context not accepted: {sop_class.name}")
         except RuntimeError as fault:  # pynetdicom: the association is gone
             raise NoAnswer(f"{destination.name} closed the association") from fault
         if "Status" not in status:
             raise NoAnswer(f"{destination.name} did not answer within {destination.timeout_seconds:g} s")
         return Sent(uid, *_judge(int(status.Status), status.get("ErrorComment", "")))
+
+    def _recoded(self, file: Path, packing: str | None, destination: DestinationSettings) -> pydicom.Dataset:
+        """Return an object that pynetdicom encodes as the peer takes it, packed where it is a page."""
+        data_set: pydicom.Dataset = pydicom.dcmread(file)
+        return self._compressed(data_set, packing, destination) if packing and _is_page(data_set) else data_set
 
     def _compressed(self, data_set: pydicom.Dataset, syntax: str, destination: DestinationSettings) -> pydicom.Dataset:
         """Return a page with the same pixels in fewer bytes; it stays the same instance, for nothing of it is lost.
@@ -190,11 +203,10 @@ def _takes(association: Association, syntax: str) -> bool:
     return (_PAGE, syntax) in taken
 
 
-def _has_context(association: Association, data_set: pydicom.Dataset) -> bool:
-    """Whether the peer takes objects of this kind as this one is encoded."""
-    offered = _offered(str(data_set.file_meta.TransferSyntaxUID))
+def _has_context(association: Association, sop_class: str, syntaxes: Collection[str]) -> bool:
+    """Whether the peer takes objects of a kind in one of these transfer syntaxes."""
     return any(
-        one.abstract_syntax == data_set.SOPClassUID and str(one.transfer_syntax[0]) in offered
+        one.abstract_syntax == sop_class and str(one.transfer_syntax[0]) in syntaxes
         for one in association.accepted_contexts
     )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Ctrl-C and systemd's stop reach every process of the service; when a step ends is the parent's to say.
 _NOT_ITS_OWN = (signal.SIGINT, signal.SIGTERM)
 NICENESS = 5  # an image that arrives goes before a fit; yet a fit beside other busy programs gets a quarter of a core
+_LATER_SECONDS = 15.0  # until the machine has started, and all that is started with it
 
 
 class ChildDied(StepError):
@@ -58,7 +59,7 @@ class Children:
     """A fixed number of child processes; each runs one step at a time, so a death names its step.
 
     ``prepare`` is what a child does before its first step; it imports what steps need, which takes seconds. ``warm`` of
-    them are started with the node, the others when they are needed.
+    them are started with the node, the others a little later, or when they are needed.
     """
 
     def __init__(
@@ -79,12 +80,27 @@ class Children:
         self._lock = threading.Lock()
         self._stopped = False
         for _ in range(count):
-            self._idle.put(None)  # started when it is first needed
+            self._idle.put(None)  # not started yet
+        self._later = threading.Timer(_LATER_SECONDS, self._start_idle, (count,))
+        self._later.daemon = True
 
     def start(self) -> None:
         """Start children now, so that the first study finds them ready; does not wait for them."""
-        started = [self._idle.get() or self._started() for _ in range(self._warm)]
-        for child in started:
+        self._start_idle(self._warm)
+        self._later.start()
+
+    def ready(self) -> int:
+        """How many could begin at once: not at work, and started."""
+        with self._idle.mutex:
+            return sum(child is not None for child in self._idle.queue)
+
+    def _start_idle(self, count: int) -> None:
+        taken = []
+        with contextlib.suppress(queue.Empty, Stopped):
+            for _ in range(count):
+                taken.append(self._idle.get_nowait())
+                taken[-1] = taken[-1] or self._started()
+        for child in reversed(taken):
             self._idle.put(child)
 
     def run(self, step: Callable[..., None], *arguments: object, alone: bool = False) -> None:
@@ -103,6 +119,7 @@ class Children:
 
     def stop(self) -> None:
         """End every child, also one that is at work."""
+        self._later.cancel()
         with self._lock:
             self._stopped = True
             for child in self._alive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
@@ -14,7 +15,7 @@ from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.jobs.space import Space, Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
@@ -38,6 +39,9 @@ class Runner(Protocol):
 
     def run(self, step: Callable[..., None], *arguments: object, alone: bool = False) -> None:
         """Run a step and wait for it; raises what it raised, or ChildDied, TooLong, TooLarge."""
+
+    def ready(self) -> int:
+        """How many steps could begin at once."""
 
 
 class Steps:
@@ -88,6 +92,8 @@ class Steps:
             _go_on(job)
             lifecycle.say(job, _DOING[name])
             begin = time.monotonic()
+            if name == "report":
+                self._at_once(key, pipeline.PARTS)
             self._run(key, name)
             _go_on(job)
             self._say(events.StepDone(key, name, round(time.monotonic() - begin, 3)))
@@ -96,6 +102,15 @@ class Steps:
                 self._settle(job)  # where there is no destination, or all have it already
 
         return step
+
+    def _at_once(self, key: str, names: Sequence[str]) -> None:
+        """Run steps that do not need each other, if there are children for all; raises what the first raised."""
+        if self._children.ready() < len(names):
+            return  # what is missing is made later, one after the other, sooner than a child would be free
+        with ThreadPoolExecutor(len(names)) as pool:
+            running = [pool.submit(self._run, key, name) for name in names]
+        for one in running:
+            one.result()
 
     def _run(self, key: str, name: str) -> None:
         """Run a step; one that breaks its limits or its process is run again alone, and given up in the end."""

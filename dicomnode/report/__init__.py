@@ -32,15 +32,20 @@ def _parametric_map(quantity: Quantity) -> Builder:
     return lambda draft, written: (parametric_map.build(draft, quantity, written.get(quantity.mr_kind, ())),)
 
 
-# In this order: later kinds point at earlier ones.
-_BUILDERS: dict[str, Builder] = {
-    **{quantity.mr_kind: _mr_map(quantity) for quantity in WRITTEN},
-    **{quantity.float_kind: _parametric_map(quantity) for quantity in WRITTEN},
-    "segmentation": segmentation.build,
-    "structured_report": structured_report.build,
-    "picture": pictures.build,
-    "pdf": pdf.build,
+# In this order: within a part later kinds point at earlier ones.
+_BUILDERS: dict[str, dict[str, Builder]] = {
+    "objects": {
+        **{quantity.mr_kind: _mr_map(quantity) for quantity in WRITTEN},
+        **{quantity.float_kind: _parametric_map(quantity) for quantity in WRITTEN},
+        "segmentation": segmentation.build,
+        "structured_report": structured_report.build,
+    },
+    "pages": {
+        "picture": pictures.build,
+        "pdf": pdf.build,
+    },
 }
+PARTS = tuple(_BUILDERS)
 
 
 def write(
@@ -51,11 +56,13 @@ def write(
     settings: ReportSettings,
     shown_on: Mapping[str, Sequence[Dataset]] | None = None,
     header_of: Callable[[Path], Dataset] = source.header,
+    parts: Sequence[str] = PARTS,
 ) -> tuple[Output, ...]:
     """Build every product of ``settings.products`` and write it into ``folder``.
 
-    ``shown_on`` holds the maps of an earlier result, by kind, on which a person drew the regions of this one.
-    ``header_of`` gives the header of a source file.
+    ``parts`` can be written one by one, in any order and at the same time; together they are the whole. ``shown_on``
+    holds the maps of an earlier result, by kind, on which a person drew the regions of this one. ``header_of`` gives
+    the header of a source file.
     The same arguments give the same bytes. File names say kind and number, nothing about the patient. Raises
     ValueError where ``created`` has no time zone, OSError where a source header cannot be read or a file written.
     """
@@ -64,7 +71,7 @@ def write(
     draft = Draft(result, source.read(result.stack, header_of), settings, created)
     made: dict[str, tuple[Dataset, ...]] = {}
     earlier = {kind: tuple(images) for kind, images in (shown_on or {}).items()}
-    for kind, build in _BUILDERS.items():
+    for kind, build in ((kind, build) for part in parts for kind, build in _BUILDERS[part].items()):
         if KINDS[kind].product in settings.products:
             made[kind] = build(draft, {**earlier, **made})
     return tuple(

@@ -107,6 +107,24 @@ def test_the_images_are_grouped_once(spool, begin, monkeypatch):
     assert job.outputs
 
 
+def objects_of(job):
+    return {one["path"]: (job.folder / one["path"]).read_bytes() for one in job.outputs}
+
+
+@pytest.mark.parametrize("parts", [pipeline.PARTS, pipeline.PARTS[::-1], pipeline.PARTS[1:]])
+def test_parts_of_a_report_made_one_by_one_make_the_same_report(spool, begin, parts):
+    job = begin()
+    for step in pipeline.STEPS:
+        pipeline.run_step(str(spool.folder), job.key, step)
+    whole = objects_of(job), job.read("summary.json")
+    shutil.rmtree(job.folder / "outputs")
+    (job.folder / "outputs.json").unlink()
+    for step in (*parts, "report"):
+        pipeline.run_step(str(spool.folder), job.key, step)
+    assert (objects_of(job), job.read("summary.json")) == whole
+    assert not [path.name for path in job.folder.iterdir() if path.stem in pipeline.PARTS]
+
+
 def test_a_folder_that_was_moved_goes_on(spool, begin, tmp_path):
     job = begin()
     pipeline.run_step(str(spool.folder), job.key, "fit")

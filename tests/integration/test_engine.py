@@ -266,6 +266,9 @@ class Inline:
     def stop(self):
         """There is nothing to stop."""
 
+    def ready(self):
+        return 1
+
     def run(self, step, *arguments, alone=False):
         step(*arguments)
 

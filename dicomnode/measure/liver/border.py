@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage as ndi
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -21,6 +24,7 @@ FAR_LEFT, FAR_ENOUGH_MM2 = 0.5, 2500.0  # of the region, or as much: what must b
 ENOUGH_MM2 = 600.0  # a region smaller than that is "too thin"
 SMALLEST_PIECE = 0.12  # of the largest: smaller pieces of a slice are not followed
 BAND_MM = (8.0, 5.0)  # within and beyond the network's border, where the maps may move it
+BEYOND_BAND = 4  # pixels that smoothing reaches beyond it
 LOCAL_MM = 18.0  # over which the liver's own rate and brightness may change
 VESSEL_REACH_MM = 14.0
 ZONE_MM = 4.0  # smoothing that tells a zone from texture and noise
@@ -33,7 +37,7 @@ TRUST_IN_MAPS = 2.0  # weight of the maps' likeness against the network's log od
 TAIL = 2.2  # deviations at which a pixel is as unlike as like
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Rates:
     """R2* (1/s), S0 and where they are known, of a turned slice (K, L)."""
 
@@ -41,7 +45,7 @@ class Rates:
     s0: Array
     valid: Mask
 
-    @property
+    @cached_property
     def logs(self) -> tuple[Array, Array]:
         """Natural logarithms, bounded where nothing is known."""
         return np.log(np.maximum(self.r2star, 1.0)), np.log(np.maximum(self.s0, 1e-3))
@@ -51,6 +55,17 @@ def depth_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Array:
     """Distance to the nearest pixel outside; the image's edge counts as outside."""
     inside: Array = ndi.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1]
     return inside
+
+
+def box_around(probability: Array, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
+    """Return the rows and columns out of which ``outline`` cannot grow; one pixel where there is no liver."""
+    found = []
+    for axis, mm in enumerate(spacing_mm):
+        places = np.flatnonzero((probability > 0.5).any(axis=1 - axis))
+        low, high = (places[0], places[-1] + 1) if places.size else (0, 1)
+        margin = int(np.ceil(BAND_MM[1] / mm)) + BEYOND_BAND
+        found.append(slice(max(0, int(low) - margin), int(high) + margin))
+    return found[0], found[1]
 
 
 def pieces(mask: Mask, share: float = SMALLEST_PIECE) -> Mask:
@@ -76,7 +91,7 @@ def _refined(mask: Mask, probability: Array, rates: Rates, spacing_mm: tuple[flo
     if known.sum() < FEWEST:
         return mask
     near = ndi.distance_transform_edt(~mask, sampling=spacing_mm) <= BAND_MM[1]
-    unlike = sum(_deviation(values, known, spacing_mm) ** 2 for values in rates.logs)
+    unlike = sum(deviation**2 for deviation in _deviations(rates.logs, known, spacing_mm))
     # Where nothing is known the network stands, with a little doubt: vessels and fat often have no valid fit.
     likeness = np.where(rates.valid, 2 * np.exp(-0.5 * unlike) - 0.9, -0.15)
     certain = np.clip(probability, 0.02, 0.98)
@@ -86,16 +101,16 @@ def _refined(mask: Mask, probability: Array, rates: Rates, spacing_mm: tuple[flo
     return opened
 
 
-def _deviation(values: Array, known: Mask, spacing_mm: tuple[float, float]) -> Array:
-    """Distance from the local average of the core, in deviations."""
+def _deviations(images: Sequence[Array], known: Mask, spacing_mm: tuple[float, float]) -> Iterator[Array]:
+    """Distance of each image from its local average over the core, in deviations."""
     blur = [LOCAL_MM / d for d in spacing_mm]
-    weight = ndi.gaussian_filter(known.astype(np.float32), blur, truncate=3) + 1e-4
-    local = ndi.gaussian_filter(np.where(known, values, 0).astype(np.float32), blur, truncate=3) / weight
-    local = np.where(weight < 0.02, np.median(values[known]), local)
-    away = values - local
-    spread = 1.4826 * float(np.median(np.abs(away[known] - np.median(away[known])))) + 0.03
-    scaled: Array = away / (TAIL * spread)
-    return scaled
+    weight = _blurred(known, blur) + 1e-4
+    for values in images:
+        local = _blurred(np.where(known, values, 0), blur) / weight
+        local = np.where(weight < 0.02, np.median(values[known]), local)
+        away = values - local
+        spread = 1.4826 * float(np.median(np.abs(away[known] - np.median(away[known])))) + 0.03
+        yield away / (TAIL * spread)
 
 
 def parenchyma(mask: Mask, inside: Array, rates: Rates | None, spacing_mm: tuple[float, float]) -> Mask:
@@ -106,10 +121,9 @@ def parenchyma(mask: Mask, inside: Array, rates: Rates | None, spacing_mm: tuple
     known = kept & rates.valid
     if known.sum() < FEWEST:
         return kept
-    rate, brightness = rates.logs
     like = known
     for _ in range(3):
-        dr, ds = (values - _local(values, like, spacing_mm) for values in (rate, brightness))
+        dr, ds = _from_local(rates.logs, like, spacing_mm)
         sr, ss = (1.4826 * float(np.median(np.abs(d[like]))) + 0.015 for d in (dr, ds))
         odd = (dr < -max(3.2 * sr, 0.10)) | (dr > max(4.0 * sr, 0.2)) | (np.abs(ds) > max(3.5 * ss, 0.15))
         like = known & ~odd
@@ -119,16 +133,14 @@ def parenchyma(mask: Mask, inside: Array, rates: Rates | None, spacing_mm: tuple
     without: Mask = kept & ~ndi.binary_opening(known & odd, np.ones((2, 2)))
     if known.sum() < ZONE_KNOWN * kept.sum():
         return without
-    return without & ~_unlike_the_rest(rate, like, spacing_mm)
+    return without & ~_unlike_the_rest(rates.logs[0], like, spacing_mm)
 
 
 def _unlike_the_rest(rate: Array, like: Mask, spacing_mm: tuple[float, float]) -> Mask:
     """Wide zones whose rate is not the liver's: disturbed by air or metal, or another organ taken for liver."""
     blur = [ZONE_MM / d for d in spacing_mm]
-    weight = ndi.gaussian_filter(like.astype(np.float32), blur, truncate=3)
-    smooth = ndi.gaussian_filter(np.where(like, rate, 0).astype(np.float32), blur, truncate=3) / np.maximum(
-        weight, 1e-3
-    )
+    weight = _blurred(like, blur)
+    smooth = _blurred(np.where(like, rate, 0), blur) / np.maximum(weight, 1e-3)
     usual = float(np.median(rate[like]))
     spread = 1.4826 * float(np.median(np.abs(smooth[like] - usual)))
     away = np.clip(ZONE_DEVIATIONS * spread, *ZONE_LOGS)
@@ -136,11 +148,17 @@ def _unlike_the_rest(rate: Array, like: Mask, spacing_mm: tuple[float, float]) -
     return unlike
 
 
-def _local(values: Array, among: Mask, spacing_mm: tuple[float, float]) -> Array:
+def _from_local(images: Sequence[Array], among: Mask, spacing_mm: tuple[float, float]) -> list[Array]:
+    """Difference of each image from its average about each pixel."""
     blur = [VESSEL_REACH_MM / d for d in spacing_mm]
-    weight = ndi.gaussian_filter(among.astype(np.float32), blur, truncate=3) + 1e-6
-    mean: Array = ndi.gaussian_filter(np.where(among, values, 0).astype(np.float32), blur, truncate=3) / weight
-    return mean
+    weight = _blurred(among, blur) + 1e-6
+    return [values - _blurred(np.where(among, values, 0), blur) / weight for values in images]
+
+
+def _blurred(values: Array, pixels: list[float]) -> Array:
+    """Gaussian average with nothing beyond the edge, so that a part of an image gives what the whole gives."""
+    blurred: Array = ndi.gaussian_filter(values.astype(np.float32), pixels, truncate=3, mode="constant")
+    return blurred
 
 
 def within_the_rim(mask: Mask, kept: Mask, spacing_mm: tuple[float, float]) -> tuple[Mask, float]:

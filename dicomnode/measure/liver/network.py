@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ WEIGHTS_FILE = "weights.npz"
 _RECORD = "record"  # name of the JSON text among the arrays
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """Weights, the rule of confidence, and where they come from."""
 
@@ -35,6 +35,15 @@ class Network:
     version: str
     sha256: str  # over the arrays
     record: Mapping[str, Any]  # seeds, steps, samples, figures on exams kept aside
+
+    @cached_property
+    def matrices(self) -> dict[str, Array]:
+        """Weights of the layers as float32 matrices, (outputs, inputs times taps)."""
+        return {
+            name: value.reshape(len(value), -1).astype(np.float32) if name.endswith("w") else value.astype(np.float32)
+            for name, value in self.arrays.items()
+            if name.startswith(("down", "up", "out", "scene"))
+        }
 
     @property
     def levels(self) -> int:
@@ -83,21 +92,12 @@ def shipped() -> Network:
     return read(resources.files(__package__) / WEIGHTS_FILE)
 
 
-def _matrices(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Weights as float32 matrices, (outputs, inputs times taps)."""
-    return {
-        name: value.reshape(len(value), -1).astype(np.float32) if name.endswith("w") else value.astype(np.float32)
-        for name, value in arrays.items()
-        if name.startswith(("down", "up", "out", "scene"))
-    }
-
-
 def predict(network: Network, channels: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return probabilities of classes (8, H, W) and of scenes (4,) for features (channels, H, W).
 
     H and W are multiples of 16.
     """
-    weights = _matrices(network.arrays)
+    weights = network.matrices
     x = _unshuffled(np.asarray(channels, np.float32))
     kept = []
     for k in range(network.levels):
@@ -145,8 +145,8 @@ def _shuffled(x: Array) -> Array:
 
 
 def _pooled(x: Array) -> Array:
-    c, h, w = x.shape
-    largest: Array = x.reshape(c, h // 2, 2, w // 2, 2).max((2, 4))
+    taller = np.maximum(x[:, ::2], x[:, 1::2])
+    largest: Array = np.maximum(taller[..., ::2], taller[..., 1::2])
     return largest
 
 

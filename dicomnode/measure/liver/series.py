@@ -147,12 +147,23 @@ def _one(net: Network, given: Given, echo_times_ms: Array) -> Looked:
     seen = look(net, turned, echo_times_ms, _turned(given.noise, view), view)
     if rates is not None:
         rates = border.Rates(*(view.turn(v) for v in (rates.r2star, rates.s0, rates.valid)))
-    mask = border.outline(seen.liver, rates, view.spacing_mm)
-    kept = border.parenchyma(mask, seen.inside, rates, view.spacing_mm)
-    region, rim = border.within_the_rim(mask, kept, view.spacing_mm)
+    mask, kept, region, rim = _masks(seen, rates, view)
     found = evidence.of_slice(seen)
     odds = float(log_odds(net.arrays, "slice", found.numbers)) if found is not None else -np.inf
     return Looked(view, seen, found, odds, mask, kept, region, rim)
+
+
+def _masks(seen: Look, rates: border.Rates | None, view: View) -> tuple[Mask, Mask, Mask, float]:
+    """The whole liver, its parenchyma, the region to measure and the rim left out (mm); worked out where a liver is."""
+    box = border.box_around(seen.liver, view.spacing_mm)
+    if rates is not None:
+        rates = border.Rates(rates.r2star[box], rates.s0[box], rates.valid[box])
+    mask = border.outline(seen.liver[box], rates, view.spacing_mm)
+    kept = border.parenchyma(mask, seen.inside[box], rates, view.spacing_mm)
+    region, rim = border.within_the_rim(mask, kept, view.spacing_mm)
+    whole = np.zeros((3, *seen.liver.shape), bool)
+    whole[:, *box] = mask, kept, region
+    return whole[0], whole[1], whole[2], rim
 
 
 def _far_from_gas(slices: Sequence[Looked], planes: Sequence[Plane]) -> list[Looked]:

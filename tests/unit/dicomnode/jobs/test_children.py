@@ -145,6 +145,30 @@ def test_children_that_are_started_prepare_before_their_first_step(tmp_path):
         started.stop()
 
 
+def test_the_others_are_started_when_the_first_have_had_time(monkeypatch):
+    monkeypatch.setattr("dicomnode.jobs.children._LATER_SECONDS", 0.3)
+    started = Children(3, warm=1)
+    started.start()
+    try:
+        assert started.ready() == 1
+        wait_for(lambda: started.ready() == 3)
+    finally:
+        started.stop()
+
+
+def test_one_at_work_is_not_ready(tmp_path):
+    started = Children(2)
+    started.start()
+    try:
+        working = threading.Thread(target=started.run, args=(sleep_and_write, str(tmp_path / "pid")))
+        working.start()
+        wait_for(lambda: started.ready() == 1)
+        working.join()
+        assert started.ready() == 2
+    finally:
+        started.stop()
+
+
 def test_a_child_that_cannot_prepare_still_runs_its_steps(tmp_path):
     started = Children(1, raise_ours)
     started.start()

@@ -1,10 +1,12 @@
 """How a job ends whose step came to a bad end: what cannot be measured is refused, what broke has failed."""
 
+import threading
+
 import pytest
 
 from dicomnode import events
 from dicomnode.errors import Implausible, NodeError, StepError, UndecodablePixels
-from dicomnode.jobs import lifecycle
+from dicomnode.jobs import lifecycle, pipeline
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.children import ChildDied, TooLarge, TooLong
 from dicomnode.jobs.lifecycle import JobStatus
@@ -22,9 +24,67 @@ class Breaks:
         self.fault = fault
         self.alone = []
 
+    def ready(self):
+        return 1
+
     def run(self, step, *arguments, alone=False):
         self.alone.append(alone)
         raise self.fault
+
+
+class Meet:
+    """Children that wait for each other where there are several; the steps of ``faults`` raise."""
+
+    def __init__(self, count, faults=()):
+        self.count, self.faults = count, faults
+        self.meeting = threading.Barrier(len(pipeline.PARTS), timeout=20)
+        self.ran = []
+
+    def ready(self):
+        return self.count
+
+    def run(self, step, _folder, _key, name, *, alone=False):
+        if name in pipeline.PARTS:
+            self.meeting.wait()
+        if name in self.faults:
+            raise StepError(f"no {name}")
+        self.ran.append(name)
+
+
+@pytest.fixture
+def report(tmp_path):
+    spool = Spool(tmp_path)
+    job = spool.job(MANIFEST.key)
+    job.folder.mkdir(parents=True)
+    manifests.write(job, MANIFEST)
+    for status in (JobStatus.FITTING, JobStatus.MEASURING):
+        lifecycle.say(job, status)
+
+    def run(children):
+        steps = Steps(spool, children, deaths_allowed=1, settle=lambda _: None, say=lambda _: None)
+        dict(steps.table())["report"](MANIFEST.key)
+
+    return run
+
+
+def test_parts_of_a_report_are_made_at_once_where_there_are_children_for_them(report):
+    children = Meet(len(pipeline.PARTS))
+    report(children)
+    assert sorted(children.ran[:-1]) == sorted(pipeline.PARTS)
+    assert children.ran[-1] == "report"
+
+
+def test_a_report_with_one_child_waits_for_no_other(report):
+    children = Meet(1)
+    report(children)
+    assert children.ran == ["report"]
+
+
+def test_a_part_that_fails_is_the_reports_fault_and_the_others_are_waited_for(report):
+    children = Meet(len(pipeline.PARTS), faults=pipeline.PARTS[:1])
+    with pytest.raises(StepError, match=f"no {pipeline.PARTS[0]}"):
+        report(children)
+    assert children.ran == list(pipeline.PARTS[1:])
 
 
 @pytest.mark.parametrize(
