@@ -49,8 +49,10 @@ def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
     shown_on = anchors(draft, written)
     traced = [_drawn(roi) for roi in draft.result.rois]
     # A region without an outline gets words only: one group without coordinates blanks the whole report in OHIF.
-    groups = [_group(draft, index, lines, shown_on, written) for index, lines in enumerate(traced) if lines]
-    report = _document(draft, groups or [_nothing_drawn(draft)], shown_on, written)
+    algorithm = sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft))
+    shared = _Shared(algorithm, shown_on, written)
+    groups = [_group(draft, index, lines, shared) for index, lines in enumerate(traced) if lines]
+    report = _document(draft, groups or [_nothing_drawn(draft, algorithm)], shown_on, written)
     report.ContentSequence.append(_remarks(draft, traced))
     stamp(report, draft, KIND)
     return (report,)
@@ -61,17 +63,26 @@ def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
 _Lines = list[tuple[int, "NDArray[np.float32]"]]  # outlines with the slice each lies on, largest first
 
 
-def _group(draft: Draft, index: int, lines: _Lines, shown_on: Sequence[Reference], written: Written) -> Group:
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What every group points at: how it was made, the image of each slice, the other results."""
+
+    algorithm: sr.AlgorithmIdentification
+    shown_on: Sequence[Reference]
+    written: Written
+
+
+def _group(draft: Draft, index: int, lines: _Lines, shared: _Shared) -> Group:
     """Return TID 1410 for a region of one outline, TID 1411 for one of several."""
     roi, numbers = draft.result.rois[index], draft.result.measurements[index]
-    regions = [_outline(points, shown_on[k]) for k, points in lines[:MOST_OUTLINES]]
+    regions = [_outline(points, shared.shown_on[k]) for k, points in lines[:MOST_OUTLINES]]
     name = wording.tracked(roi, numbers)
     content: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft, index), identifier=name),
         "finding_type": codes.finding(roi.finding),
         "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding))],
-        "algorithm_id": sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft)),
-        "measurements": _measurements(draft, numbers, written),
+        "algorithm_id": shared.algorithm,
+        "measurements": _measurements(draft, numbers, shared.written),
         "qualitative_evaluations": _evaluations(roi, numbers),
     }
     if len(regions) == 1:
@@ -244,11 +255,11 @@ def _evaluations(roi: Roi, numbers: RoiMeasurement) -> list[sr.QualitativeEvalua
     return [sr.QualitativeEvaluation(name=fact, value=value) for fact, value in facts]
 
 
-def _nothing_drawn(draft: Draft) -> Group:
+def _nothing_drawn(draft: Draft, algorithm: sr.AlgorithmIdentification | None = None) -> Group:
     """Return a group that says no region was measured: a report may not be silent about it."""
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(draft, 0), identifier="No region"),
-        algorithm_id=sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft)),
+        algorithm_id=algorithm,
         qualitative_evaluations=[sr.QualitativeEvaluation(name=codes.R2STAR, value=codes.MEASUREMENT_FAILURE)],
     )
 
