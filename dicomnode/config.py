@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -50,6 +51,7 @@ _DATABASE = re.compile(r"sqlite:///.|postgresql(\+\w+)?://[^/]*/.")
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
+Days = Annotated[int, Field(ge=0, le=36500)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Product = Literal["mr_maps", "parametric_maps", "segmentation", "structured_report", "pictures", "pdf"]
 
@@ -196,6 +198,26 @@ class StorageSettings(Section):
     minimum_free_mb: Annotated[int, Field(ge=0)] = 1024
 
 
+class RetentionSettings(Section):
+    """How long what is finished is kept, in days on which the node ran; 0: for ever."""
+
+    originals_days: Days = 0  # received images
+    objects_days: Days = 0  # what was made of them; it is in the PACS
+    records_days: Days = 0  # numbers, states and reasons
+    keep_free_gb: Annotated[float, Field(ge=0)] = 0.0  # with less, the oldest images go, then the oldest objects
+
+    def days(self) -> tuple[int, int, int]:
+        """Images, objects, records."""
+        return self.originals_days, self.objects_days, self.records_days
+
+    @model_validator(mode="after")
+    def _in_order(self) -> RetentionSettings:
+        kept = [days or math.inf for days in self.days()]
+        if kept != sorted(kept):
+            raise ValueError("originals_days <= objects_days <= records_days, where 0 is for ever")
+        return self
+
+
 class EngineSettings(Section):
     """Where the durable queue lives."""
 
@@ -214,10 +236,6 @@ class TlsSettings(Section):
     key: Path | None = Field(default=None, strict=False)
     authority: Path | None = Field(default=None, strict=False)
     receive: bool = False
-
-
-class RetentionSettings(Section):
-    """How long local files are kept: for ever; nothing to set yet."""
 
 
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its

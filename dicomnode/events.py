@@ -361,6 +361,24 @@ class RoundFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StudyRemoved(Event):
+    """Something of a study is no longer kept: its "originals", its "objects" or its "records"."""
+
+    study: str
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeRefused(Event):
+    """A study that a person wants removed is still needed."""
+
+    usual_level = "error"
+    study: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed(Event):
     """What an operator asked for cannot be done."""
 

@@ -20,6 +20,7 @@ from dicomnode.jobs.children import Children, Limits
 from dicomnode.jobs.engine import Engine, Work
 from dicomnode.jobs.members import Alone, QueueAway, Several
 from dicomnode.jobs.recovery import Recovery
+from dicomnode.jobs.retention import Retention
 from dicomnode.jobs.space import Space
 from dicomnode.jobs.steps import Steps
 from dicomnode.store.spool import Spool
@@ -85,6 +86,7 @@ class Node:
             poll_seconds=settings.engine.poll_seconds,
             say=say,
         )
+        self._retention = Retention(self.spool, settings.retention, say=say)
         self.recovery = Recovery(
             self.spool,
             self.engine,
@@ -92,6 +94,7 @@ class Node:
             settings.report,
             look_at=self._look_at,
             rules_of=settings.grouping_of,
+            purge=self._retention.purge,
             space=space,
             is_dead=self._members.is_dead,
             say=say,
@@ -155,6 +158,7 @@ class Node:
         if self._members.leads():
             self._lead(now)
             self.recovery.turn(now)
+            self._retention.turn(now)
             return
         self._follow()
         try:

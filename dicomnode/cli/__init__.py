@@ -32,6 +32,7 @@ COMMANDS = {
     "status": "Say what is waiting, done, refused or failed, and why.",
     "show": "Say all about a study, series, accession number or result.",
     "retry": "Try again what was refused, failed or could not be delivered.",
+    "purge": "Remove all the node keeps of a study, for a reason.",
     "conformance": "Print the DICOM conformance statement of this configuration.",
     "warm": "Compile the numerical kernels into the cache.",
 }

@@ -8,7 +8,7 @@ import click
 
 from dicomnode.cli.entries import print_entries, spool
 from dicomnode.cli.options import config_option, json_option
-from dicomnode.operate.status import overview
+from dicomnode.operate.status import NEEDS_A_PERSON, disk_in_words, overview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,5 +18,11 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(config_path: Path | None, as_json: bool) -> None:
-    """Say what is waiting, done, refused or failed, and why."""
-    print_entries(overview(spool(config_path)), as_json=as_json)
+    """Say what is waiting, done, refused or failed, and why. Exit status 1: something needs a person."""
+    held = spool(config_path)
+    entries = overview(held)
+    print_entries(entries, as_json=as_json)
+    if not as_json:
+        click.echo(disk_in_words(held))
+    if any(entry["status"] in NEEDS_A_PERSON for entry in entries):
+        click.get_current_context().exit(1)

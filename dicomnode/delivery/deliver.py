@@ -11,6 +11,7 @@ from dicomnode import events, logs
 from dicomnode.delivery.send import Outcome
 from dicomnode.errors import DeliveryError, NodeError
 from dicomnode.jobs import lifecycle, tidy
+from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
 from dicomnode.jobs.space import Space, is_full
 
@@ -67,6 +68,8 @@ class Deliveries:
 
     def attempt(self, key: str, name: str, attempt: int) -> float | None:
         """Send what one destination still lacks of a result; return seconds until the next attempt, None at the end."""
+        if not manifests.exists(self._spool.job(key)):
+            return None  # a person has removed it
         return self._space.patiently(lambda: self._attempt(key, name, attempt))
 
     def _attempt(self, key: str, name: str, attempt: int) -> float | None:
@@ -79,9 +82,13 @@ class Deliveries:
         if begun.first is None:
             begun = replace(begun, first=time.time(), first_attempt=attempt)
         destination = self._destinations.get(name)
-        if destination is None:
-            why = "this destination is no longer in the configuration"
-            self._end(job, name, begun, DeliveryStatus.NOT_CONFIGURED, why)
+        if destination is None or not tidy.has_objects(job):
+            gone = destination is None
+            why = (
+                "this destination is no longer in the configuration" if gone else "its objects are no longer kept here"
+            )
+            status = DeliveryStatus.NOT_CONFIGURED if gone else DeliveryStatus.DEAD_LETTER
+            self._end(job, name, begun, status, why)
             return None
         if not begun.delivered and self._more_is_coming(job):
             waiting = replace(begun, first=None)  # no trial: pauses between those begin small

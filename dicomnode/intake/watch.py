@@ -21,7 +21,7 @@ from dicomnode.errors import NodeError, StorageError
 from dicomnode.intake import study as studies
 from dicomnode.intake.complete import Decision, Verdict, decide
 from dicomnode.intake.drop import DropFolder
-from dicomnode.jobs import drawings
+from dicomnode.jobs import drawings, retention
 from dicomnode.jobs.manifest import Manifest
 from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, Reason
@@ -226,6 +226,7 @@ class Watcher:
         study.look_at = min(deadlines, default=None)
         settled = study.look_at is None and not bringing and now - study.stamp[1] > _SAME_TICK_SECONDS
         study.settled_ns = stamp if settled else 0
+        groups = self._no_longer_here(study_uid, old["groups"]) | groups
         drawn = self._measure_drawings(study, groups, old.get("drawings", {}))
         record = {
             "study_instance_uid": study_uid,
@@ -241,6 +242,12 @@ class Watcher:
             markers.fold(folder, frozenset(study.times))
             study.headers.clear()
             study.times.clear()
+
+    def _no_longer_here(self, study_uid: str, groups: dict[str, Any]) -> dict[str, Any]:
+        """Groups with a result whose images were removed since, and so cannot be judged again."""
+        if not retention.removed(self._spool, study_uid):
+            return {}
+        return {name: one for name, one in groups.items() if one["key"]}
 
     def _record(self, study_uid: str) -> dict[str, Any]:
         """What was written down of a study at the last look, also by an earlier run of the node."""
@@ -285,7 +292,8 @@ class Watcher:
         keys = [entry["key"] for entry in groups.values() if entry["key"]]
         entries = dict(before)
         for found in study.headers.values():
-            if found.images or not keys or found.sop_instance_uid in entries:
+            known = entries.get(found.sop_instance_uid, {}).get("code", drawings.NO_LONGER_KEPT.code)
+            if found.images or not keys or known != drawings.NO_LONGER_KEPT.code:
                 continue
             entry = self._draw(found, keys)
             if entry is not None:

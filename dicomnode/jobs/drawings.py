@@ -8,6 +8,7 @@ import pydicom
 
 from dicomnode.errors import InputError
 from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs import tidy
 from dicomnode.measure import rois
 from dicomnode.measure.rois.canvas import WHERE_TO_DRAW
 from dicomnode.model import Drawn, Reason
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # The maps of the first result stay as they are: only the numbers, the region and how both are shown are new.
 PRODUCTS = ("segmentation", "structured_report", "pictures", "pdf")
+NO_LONGER_KEPT = Reason(
+    "no-longer-kept", "the images or maps it is drawn on are no longer kept here; send the series and the drawing again"
+)
 DRAWN_ON_SOURCE = Reason("drawn-on-echoes", f"drawn on the multi-echo images it has lost its place; {WHERE_TO_DRAW}")
 
 
@@ -44,11 +48,23 @@ def manifest(
     if any(sop_uid == one["sop_instance_uid"] for job, _ in jobs for one in job.outputs or ()):
         return None
     for job, made_from in jobs:
+        if referenced & {one["sop_instance_uid"] for one in job.outputs or ()} and not _can_be_measured(
+            spool, job, made_from
+        ):
+            return NO_LONGER_KEPT
         if referenced & {one["sop_instance_uid"] for one in job.outputs or () if one["kind"] in MAP_KINDS}:
             return made_from.of_drawing(str(path.relative_to(spool.folder)), sop_uid, job.key, replaces=replaces)
     if any(referenced & made_from.instances.keys() for _, made_from in jobs):
         return DRAWN_ON_SOURCE
     return None
+
+
+def _can_be_measured(spool: Spool, job: Job, made_from: Manifest) -> bool:
+    """Whether the maps are there, and the pixels behind them or the images that give those again."""
+    pixels = (job.folder / "signal.npy").exists()
+    return tidy.has_objects(job) and (
+        pixels or all((spool.folder / path).exists() for path in made_from.instances.values())
+    )
 
 
 def read(spool: Spool, drawing: str, origin: Job, stack: EchoStack) -> tuple[tuple[Roi, ...], Drawn]:

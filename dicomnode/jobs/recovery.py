@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
+from dicomnode.errors import InputError
 from dicomnode.jobs import lifecycle, pipeline, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
@@ -16,7 +18,6 @@ from dicomnode.jobs.space import Space
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from dicomnode.config import GroupingSettings, ReportSettings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
+Purge = Callable[[str, str, bool], None]  # study, reason, whether it may be undelivered
 _ROUND_SECONDS = 300.0
 _LOOK_FOR_DEAD_SECONDS = 10.0
 _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
@@ -89,6 +91,7 @@ class Recovery:
         *,
         look_at: Callable[[str], None],
         rules_of: Callable[[str], GroupingSettings],
+        purge: Purge = lambda _study_uid, _reason, _undelivered: None,
         space: Space | None = None,
         is_dead: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -102,6 +105,7 @@ class Recovery:
         self._rules_of = rules_of  # for what a sender sent
         self._clock = clock
         self._say = say
+        self._purge = purge
         self._space = space or Space(spool.folder, say)
         self._is_dead = is_dead
         self._next_look_for_dead = 0.0
@@ -175,9 +179,14 @@ class Recovery:
 
     def _answer(self, path: Path) -> None:
         request = read_json(path)
-        for key in request["keys"]:
+        for study_uid in request.get("purge", ()):
+            try:
+                self._purge(study_uid, request["reason"], request["undelivered"])
+            except InputError as fault:
+                self._say(events.PurgeRefused(study_uid, str(fault)))
+        for key in request.get("keys", ()):
             self._retry(self._spool.job(key), anyway=request.get("anyway", False))
-        for study_uid in request["studies"]:
+        for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
 
     def _go_on(self, job: Job) -> None:

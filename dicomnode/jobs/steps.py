@@ -26,11 +26,11 @@ _DOING = {"fit": JobStatus.FITTING, "measure": JobStatus.MEASURING, "report": Jo
 
 
 class Overtaken(StepError):
-    """Another result has taken the place of the job."""
+    """Another result has taken the place of the job, or a person has removed it."""
 
 
 def _go_on(job: Job) -> None:
-    if lifecycle.state(job).status is JobStatus.OVERTAKEN:
+    if not manifests.exists(job) or lifecycle.state(job).status is JobStatus.OVERTAKEN:
         raise Overtaken
 
 

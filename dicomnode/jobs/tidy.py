@@ -49,6 +49,18 @@ def is_untidy(job: Job) -> bool:
     return any((job.folder / name).exists() for name in MADE_AGAIN)
 
 
+def remove_objects(job: Job) -> None:
+    """Remove the objects of a job, packed or not; their names and UIDs stay."""
+    for path in _objects(job):
+        for one in (path, _packed(path)):
+            one.unlink(missing_ok=True)
+
+
+def has_objects(job: Job) -> bool:
+    """Whether the objects of a job are still there, packed or not."""
+    return all(path.exists() or _packed(path).exists() for path in _objects(job))
+
+
 def _objects(job: Job) -> list[Path]:
     return [job.folder / one["path"] for one in job.outputs or ()]
 

@@ -14,7 +14,9 @@ import dicomnode
 from dicomnode.errors import StorageError
 from dicomnode.intake.complete import Verdict
 from dicomnode.jobs import lifecycle
+from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.store import usage
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
@@ -126,6 +128,12 @@ def _disk(spool: Spool) -> Iterator[dict[str, Any]]:
         yield {**_NOTHING, "status": "disk low", "code": "disk-low", "reason": f"nothing is taken in: {fault}"}
 
 
+def disk_in_words(spool: Spool) -> str:
+    """How much room there is until images are refused, and how long it will last."""
+    room, days = spool.room() / 1e9, usage.days_left(spool)
+    return f"disk: {room:.1f} GB until images are refused" + ("" if days is None else f", about {days:.0f} days")
+
+
 def find(spool: Spool, wanted: str) -> list[dict[str, Any]]:
     """The entries of a study UID, series UID, accession number or result key."""
     return [entry for entry in overview(spool) if wanted and wanted in _names(entry)]
@@ -137,7 +145,10 @@ def _names(entry: dict[str, Any]) -> set[str]:
 
 
 _INDEX = "status-index.json"
-_SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo"}
+REMOVED = "removed"
+NEEDS_A_PERSON = {"failed", "disk low", "unreadable"}
+FINISHED = {"done", "no_number", "refused", "incomplete", "not an echo", "overtaken", REMOVED}  # nothing more comes
+_SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo", REMOVED}
 
 
 def _study(spool: Spool, path: Path) -> list[dict[str, Any]]:
@@ -176,11 +187,20 @@ def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _with_job(spool, {**study, **_NO_SERIES, **drawing, "images": 1, "deliveries": {}})
 
 
+def _no_longer_there(what: str, code: str) -> dict[str, Any]:
+    reason = f"{what} removed outside the node; send the series again"
+    return {"status": REMOVED, "code": code, "reason": reason}
+
+
 def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     """Add where the job of an entry stands, once there is one."""
+    if entry["status"] == Verdict.WAIT and not spool.study_folder(entry["study_instance_uid"]).is_dir():
+        return {**entry, **_no_longer_there("its images were", "images-removed")}
     if not entry["key"] or entry["status"] != Verdict.READY:
         return entry
     job = spool.job(entry["key"])
+    if not manifests.exists(job):
+        return {**entry, **_no_longer_there("its result was", "result-removed")}
     state = lifecycle.state(job)
     deliveries = {name: delivery.as_json() for name, delivery in lifecycle.deliveries(job).items()}
     said = {**entry, "status": state.status.value, "reason": state.reason, "deliveries": deliveries}
@@ -197,6 +217,14 @@ def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
         return entry
     reasons = [why for why in (summary.get("reason"), entry["reason"]) if why]
     return {**entry, "status": "no_number", "code": summary.get("code"), "reason": "; ".join(reasons) or None}
+
+
+def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, undelivered: bool) -> list[str]:
+    """Ask the running node, or the next one, to remove all it keeps of the studies of entries; return those."""
+    studies = sorted({entry["study_instance_uid"] for entry in entries if entry["study_instance_uid"]})
+    request = {"purge": studies, "reason": reason, "undelivered": undelivered}
+    write_json(spool.requests / f"{uuid.uuid4().hex}.json", request)
+    return studies
 
 
 def request_retry(spool: Spool, entries: list[dict[str, Any]], *, anyway: bool = False) -> None:

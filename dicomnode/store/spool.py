@@ -7,12 +7,15 @@
     incoming/<study uid>/taken-<id>.json            the instances of files that were dropped whole
     incoming/<study uid>/open-<member>-<id>         an association on that machine that brings images is open
     incoming/<study uid>/conflict-<digest>.dcm      other bytes that came under a SOP Instance UID we hold
+    incoming/.removed-<study uid>/                  images that are being removed
     incoming/.arriving-<n>/                         bytes on their way, under names nobody looks at
     drop/                                           files put here are taken in
     refused/<digest>.dcm, .json                     what could not be taken in, and why
     studies/<study uid>.json                        what the watcher knows of a study
     jobs/<key>/...                                  one result: see Job
-    requests/<id>.json                              what an operator asked for (retry)
+    requests/<id>.json                              what an operator asked for (retry, purge)
+    removed/<study uid>.json                        what was removed of a study, when and why
+    usage.json                                      how full the disk was on each day the node ran
     status-index.json                               what ``status`` has read already; can be deleted
     node.lock                                       held by the one node that owns this folder
     node.json                                       the name this folder's work goes by in the queue's database
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 1 << 20
+_REMOVED = ".removed-"
 _LEFT_OVER_SECONDS = 3600.0  # nothing is written for so long
 _LOOKED_AT_SECONDS = 0.25  # how old what is known of the free space may be
 
@@ -68,6 +72,7 @@ class Spool:
         self.studies = folder / "studies"
         self.jobs = folder / "jobs"
         self.requests = folder / "requests"
+        self.removed = folder / "removed"
         # Several folders, for a new name in a folder waits for whoever makes another there.
         self._arriving = [self.incoming / f".arriving-{number}" for number in range(8)]
         self._next_arriving = itertools.cycle(self._arriving)
@@ -79,7 +84,7 @@ class Spool:
     def create(self) -> None:
         """Make the folders; raises StorageError when that is not allowed."""
         try:
-            durable = (self.incoming, self.drop, self.refused, self.studies, self.jobs, self.requests)
+            durable = (self.incoming, self.drop, self.refused, self.studies, self.jobs, self.requests, self.removed)
             for folder in (*durable, *self._arriving):
                 make_folder(folder)
                 _remove_leftovers(folder)
@@ -118,6 +123,24 @@ class Spool:
             raise DiskLow(
                 f"{free // 1_000_000} MB free, [storage] minimum_free_mb is {self._minimum_free // 1_000_000}"
             )
+
+    def room(self) -> int:
+        """Bytes until images are refused for want of room."""
+        return max(0, shutil.disk_usage(self.folder).free - self._minimum_free)
+
+    def remove_images(self, study_uid: str) -> None:
+        """Remove what was received of a study; what arrives at this moment stays."""
+        folder = self.study_folder(study_uid)
+        aside = folder.with_name(f"{_REMOVED}{study_uid}")
+        with contextlib.suppress(FileNotFoundError):
+            if not aside.exists():
+                folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Finish removing what a crash left half removed."""
+        for folder in self.incoming.glob(f"{_REMOVED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def study_folder(self, study_uid: str) -> Path:
         """Folder of a study's instances; raises InputError for what is not a UID, so that it never becomes a path."""

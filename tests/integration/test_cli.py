@@ -128,7 +128,7 @@ def test_a_folder_without_a_node_is_named(config, command):
 
 def test_status_says_what_and_why(store):
     text = said(run("status", "--config", store), 0)
-    assert text == "1.2.3.4  refused: 2 echoes, minimum is 3\n"
+    assert text.splitlines()[0] == "1.2.3.4  refused: 2 echoes, minimum is 3"
     (entry,) = json.loads(said(run("status", "--json", "--config", store), 0))
     assert entry["code"] == "too-few-echoes"
 
@@ -136,6 +136,25 @@ def test_status_says_what_and_why(store):
 @pytest.mark.parametrize("name", ["1.2.3", "1.2.3.4", "A1"])
 def test_show_finds_a_study_by_any_name(store, name):
     assert "study 1.2.3, 2 images" in said(run("show", name, "--config", store), 0)
+
+
+def test_status_is_1_where_something_needs_a_person(store, tmp_path):
+    assert "until images are refused" in said(run("status", "--config", store), 0)
+    (tmp_path / "dicomnode-data" / "studies" / "1.2.4.json").write_bytes(b"{")
+    assert run("status", "--config", store).exit_code == 1
+
+
+def test_purge_wants_a_reason_and_leaves_alone_what_is_not_finished(store, tmp_path):
+    spool = Spool(tmp_path / "dicomnode-data")
+    assert run("purge", "1.2.3", "--config", store).exit_code == 2
+    assert "1.2.3" in said(run("purge", "A1", "--reason", "a test scan", "--config", store), 0)
+    (request,) = [json.loads(path.read_text()) for path in spool.requests.iterdir()]
+    assert request == {"purge": ["1.2.3"], "reason": "a test scan", "undelivered": False}
+    path = spool.studies / "1.2.3.json"
+    path.write_text(path.read_text().replace('"refused"', '"waiting"'))
+    (spool.incoming / "1.2.3").mkdir()
+    assert "--undelivered" in said(run("purge", "A1", "--reason", "a test scan", "--config", store), 1)
+    said(run("purge", "A1", "--reason", "a test scan", "--undelivered", "--config", store), 0)
 
 
 @pytest.mark.parametrize("command", ["show", "retry"])

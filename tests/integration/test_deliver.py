@@ -55,6 +55,8 @@ def outputs(job: Job, objects) -> Job:
         {"path": f"{uid}.dcm", "sop_instance_uid": uid, "product": "pdf" if uid == "1.3" else "mr_maps", "kind": "x"}
         for uid in objects
     ]
+    for entry in entries:
+        (job.folder / entry["path"]).touch()
     write_json(job.folder / "outputs.json", entries)
     lifecycle.say(job, lifecycle.JobStatus.DELIVERING)
     return job

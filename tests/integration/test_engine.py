@@ -298,6 +298,7 @@ def make_outputs(folder, key, step):
         raise NodeError("cannot be measured")
     if step == "report":
         entry = {"path": f"{key}.dcm", "sop_instance_uid": key, "product": "mr_maps", "kind": "x"}
+        (job_folder / entry["path"]).touch()
         write_json(job_folder / "outputs.json", [entry])
 
 

@@ -23,6 +23,7 @@ def spool(tmp_path):
 
 
 def record(spool, study=STUDY, *, groups=None, others=(), accession="A1"):
+    spool.study_folder(study).mkdir(exist_ok=True)
     said = {"study_instance_uid": study, "accession_number": accession, "groups": groups or {}, "others": list(others)}
     write_json(spool.studies / f"{study}.json", said)
 
@@ -47,6 +48,7 @@ def group(status="ready", key=None, **more):
 
 def job(spool, key, status, reason=None, **deliveries):
     one = spool.job(key)
+    one.write("manifest.json", {})
     one.write("state.json", {"status": status, "reason": reason})
     for name, delivery in deliveries.items():
         lifecycle.say_delivery(one, name, delivery)
@@ -69,6 +71,20 @@ def test_a_series_that_waits_again_is_not_hidden_by_its_earlier_result(spool):
     record(spool, groups={"g": group("waiting", key="k", reason="echo 4, slice 1 missing")})
     job(spool, "k", "done")
     assert [entry["status"] for entry in overview(spool)] == ["waiting"]
+
+
+def test_what_somebody_removed_by_hand_is_said_and_not_waited_for(spool):
+    record(spool, groups={"g": group("waiting"), "h": group(key="k")})
+    job(spool, "k", "fitting")
+    assert [one["status"] for one in overview(spool)] == ["waiting", "fitting"]
+    shutil.rmtree(spool.incoming / STUDY)
+    shutil.rmtree(spool.job("k").folder)
+    found = overview(spool)
+    assert [(one["status"], one["code"]) for one in found] == [
+        ("removed", "images-removed"),
+        ("removed", "result-removed"),
+    ]
+    assert all("send the series again" in one["reason"] for one in found)
 
 
 def test_what_is_no_echo_is_listed_with_its_count(spool):

@@ -1,0 +1,198 @@
+"""Removes what need not be kept: received images first, then the objects made of them, then what is known of them.
+
+Nothing goes that is not finished: delivered everywhere, or judged to be nothing that is delivered. Ages are counted in
+days on which the node ran, from a list of its own: a clock that jumps ahead for years removes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from dicomnode import events, logs
+from dicomnode.errors import InputError, StorageError
+from dicomnode.jobs import lifecycle, tidy
+from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.store import usage
+from dicomnode.store.durable import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dicomnode.config import RetentionSettings
+    from dicomnode.store.spool import Spool
+
+ORIGINALS, OBJECTS, RECORDS = KINDS = ("originals", "objects", "records")  # in this order
+BY_HAND = "removed outside the node"
+_ROUND_SECONDS = 600.0
+_FINISHED = frozenset({JobStatus.DONE, JobStatus.REFUSED, JobStatus.OVERTAKEN})
+_WAITING = "waiting"
+
+
+class Retention:
+    """Keeps the data folder within what the configuration allows; ``clock`` is the time that people read."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        settings: RetentionSettings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        say: events.Sink = logs.write,
+    ) -> None:
+        self._spool = spool
+        self._settings = settings
+        self._clock = clock
+        self._say = say
+        self._next_round = -math.inf
+
+    def turn(self, now: float) -> None:
+        """From time to time, note how full the disk is and remove what is over its time; ``now`` is monotonic."""
+        if now < self._next_round:
+            return
+        self._next_round = now + _ROUND_SECONDS
+        try:
+            self.round()
+        except Exception as fault:  # noqa: BLE001  the edge of a turn
+            self._say(events.RoundFailed(fault))
+
+    def round(self) -> None:
+        """Look once at every study."""
+        today = self._clock().astimezone(UTC).date()
+        days = usage.note(self._spool, today)
+        self._spool.sweep()
+        finished = []
+        for path in sorted(self._spool.studies.glob("*.json"), key=_changed):
+            with contextlib.suppress(StorageError, FileNotFoundError):  # a damaged record is said by the status
+                study = _Study.read(self._spool, path)
+                self._notice(study)
+                if study.is_finished:
+                    finished.append(study)
+        self._by_age(finished, days)
+        self._by_room(finished)
+
+    def purge(self, study_uid: str, reason: str, undelivered: bool) -> None:
+        """Remove all of a study, for a reason that a person gives; raises InputError where it is still needed."""
+        path = self._spool.studies / f"{study_uid}.json"
+        if not path.exists():
+            return
+        study = _Study.read(self._spool, path)
+        if study.is_at_work:
+            raise InputError(f"study {study_uid} is being processed or sent; purge it when that has ended")
+        if not study.is_finished and not undelivered:
+            raise InputError(f"study {study_uid} is not delivered everywhere; --undelivered removes it all the same")
+        for kind in KINDS:
+            self._remove(study, kind, f"purged: {reason}")
+
+    def _notice(self, study: _Study) -> None:
+        """Say it once when somebody has removed the images of a study by hand."""
+        if not study.has_images and ORIGINALS not in study.removed:
+            study.note(ORIGINALS, BY_HAND, self._clock())
+            self._say(events.StudyRemoved(study.uid, ORIGINALS, BY_HAND))
+
+    def _by_age(self, finished: list[_Study], days: list[date]) -> None:
+        for kind, limit in zip(KINDS, self._settings.days(), strict=True):
+            for study in finished if limit else ():
+                if study.holds(kind) and sum(day > study.ended for day in days) >= limit:
+                    self._remove(study, kind, f"older than {limit} days")
+
+    def _by_room(self, finished: list[_Study]) -> None:
+        """Where the disk has less room than it should, remove the oldest images, then the oldest objects."""
+        wanted = self._settings.keep_free_gb * 1e9
+        for kind in (ORIGINALS, OBJECTS):
+            for study in finished:
+                if not wanted or shutil.disk_usage(self._spool.folder).free >= wanted:
+                    return
+                if study.holds(kind):
+                    self._remove(study, kind, f"less than {self._settings.keep_free_gb:g} GB free")
+
+    def _remove(self, study: _Study, kind: str, why: str) -> None:
+        study.note(kind, why, self._clock())  # first, so that a crash leaves nothing unexplained
+        study.remove(kind)
+        self._say(events.StudyRemoved(study.uid, kind, why))
+
+
+class _Study:
+    """What lies in the data folder of one study."""
+
+    def __init__(self, spool: Spool, path: Path, record: dict[str, Any]) -> None:
+        self.uid = path.stem
+        self._spool = spool
+        self._path = path
+        entries = [*record["groups"].values(), *record.get("drawings", {}).values()]
+        self._jobs = [spool.job(entry["key"]) for entry in entries if entry.get("key")]
+        self._states = [lifecycle.state(job).status for job in self._jobs if manifests.exists(job)]
+        self._waits = any(entry["status"] == _WAITING for entry in entries)
+        self._is_settled = bool(record["settled_ns"])
+        self.removed = removed(spool, self.uid)
+
+    @classmethod
+    def read(cls, spool: Spool, path: Path) -> _Study:
+        """Raises StorageError where the record, or the state of a job, cannot be read."""
+        return cls(spool, path, read_json(path) or {"groups": {}, "settled_ns": 0})
+
+    @property
+    def has_images(self) -> bool:
+        return self._spool.study_folder(self.uid).is_dir()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something of it is in the queue."""
+        return any(not status.is_end and status is not JobStatus.DELIVERING for status in self._states)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will come of it unless a person asks: what has failed is a person's to look at."""
+        arrived = self._is_settled or not self.has_images
+        return arrived and not self._waits and all(status in _FINISHED for status in self._states)
+
+    @property
+    def ended(self) -> date:
+        """The day of the last change."""
+        paths = [self._path, *(job.folder / "state.json" for job in self._jobs)]
+        return datetime.fromtimestamp(max(map(_changed, paths)), UTC).date()
+
+    def holds(self, kind: str) -> bool:
+        if kind == ORIGINALS:
+            return self.has_images
+        return kind not in self.removed and (kind == RECORDS or any(job.outputs for job in self._jobs))
+
+    def note(self, kind: str, why: str, when: datetime) -> None:
+        self.removed = {**self.removed, kind: {"at": when.isoformat(timespec="seconds"), "why": why}}
+        write_json(_note(self._spool, self.uid), self.removed)
+
+    def remove(self, kind: str) -> None:
+        if kind == ORIGINALS:
+            self._spool.remove_images(self.uid)
+        for job in self._jobs:
+            if kind == OBJECTS:
+                tidy.remove_objects(job)
+            elif kind == RECORDS:
+                shutil.rmtree(job.folder, ignore_errors=True)
+        if kind == RECORDS:
+            self._path.unlink(missing_ok=True)
+            _note(self._spool, self.uid).unlink(missing_ok=True)
+
+
+def removed(spool: Spool, study_uid: str) -> dict[str, dict[str, str]]:
+    """What of a study was removed: kind -> when and why."""
+    try:
+        return read_json(_note(spool, study_uid)) or {}
+    except StorageError:
+        return {}
+
+
+def _note(spool: Spool, study_uid: str) -> Path:
+    return spool.removed / f"{study_uid}.json"
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
