@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Of TLS 1.2 what keeps earlier talk secret when a key is lost and authenticates what it encrypts; 1.3 has only such.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-_WARN_DAYS = 30
+WARN_DAYS = 30
 _DAY_SECONDS = 86400.0
 _VERSION, _UTC_TIME = 0xA0, 0x17
 
@@ -51,7 +51,7 @@ class Certificates:
         self._next_reminder = now + _DAY_SECONDS
         for path in (self._tls.certificate, self._tls.authority):
             days = None if path is None else days_left(path)
-            if path is not None and days is not None and days <= _WARN_DAYS:
+            if path is not None and days is not None and days <= WARN_DAYS:
                 self._say(events.CertificateEnds(str(path), days))
 
     def _context(self, side: str, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -25,10 +25,11 @@ COMMANDS = {
     "serve": "Run the node: receive, process, send.",
     "worker": "Process and send what the nodes that share this data folder and queue receive.",
     "process": "Process files or folders without a network.",
+    "dry-run": "Say what a folder of past exams would give; write and send nothing.",
     "demo": "Run scanner, node and PACS on loopback, end to end.",
     "compare": "Set ADMM beside LM beside the scanner's own map.",
     "simulate": "Make or send a synthetic series with known truth.",
-    "check": "Validate the configuration; ask every destination what it would refuse.",
+    "check": "Validate the configuration, look at the machine, ask every destination what it would refuse.",
     "status": "Say what is waiting, done, refused or failed, and why.",
     "show": "Say all about a study, series, accession number or result.",
     "retry": "Try again what was refused, failed or could not be delivered.",
@@ -50,7 +51,7 @@ class _Group(click.Group):
         if cmd_name not in COMMANDS:
             return None
         _use_cache_directory()
-        command: click.Command = importlib.import_module(f"dicomnode.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"dicomnode.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

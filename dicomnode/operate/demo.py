@@ -88,10 +88,13 @@ class _Maps:
         return np.asarray(self.values[int(distance.argmin())])
 
 
-def run(folder: Path | None, output: Path, *, say: Callable[[str], None]) -> dict[str, Any]:
+def run(
+    folder: Path | None, output: Path, *, say: Callable[[str], None], settings: Settings | None = None
+) -> dict[str, Any]:
     """Send a series (the user's, or a simulated one) through a node to a PACS; return what came back.
 
-    Everything that was made stays in ``output``. Raises NodeError when nothing comes back in time.
+    It is fitted, measured and reported as ``settings`` say. Everything that was made stays in ``output``. Raises
+    NodeError when nothing comes back in time.
     """
     output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -99,7 +102,7 @@ def run(folder: Path | None, output: Path, *, say: Callable[[str], None]) -> dic
     pacs = StandInPacs(output / f"pacs-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     pacs.start()
     with tempfile.TemporaryDirectory(prefix="dicomnode-demo-") as storage:
-        node = Node(_node_settings(Path(storage), pacs.port))
+        node = Node(_node_settings(Path(storage), pacs.port, settings or Settings()))
         node.start()
         say(f"node listens on {_LOOPBACK}:{node.port}, the stand-in PACS on {_LOOPBACK}:{pacs.port}")
         try:
@@ -170,7 +173,7 @@ def _series(folder: Path | None, output: Path, say: Callable[[str], None]) -> tu
     return simulated.truth, list(simulate.write(simulated, output / "scanner"))
 
 
-def _node_settings(storage: Path, pacs_port: int) -> Settings:
+def _node_settings(storage: Path, pacs_port: int, like: Settings) -> Settings:
     pacs = DestinationSettings(name="stand-in-pacs", ae_title="PACS", host=_LOOPBACK, port=pacs_port)
     return Settings(
         node=NodeSettings.model_construct(ae_title="LIVERIRON", host=_LOOPBACK, port=0),
@@ -178,6 +181,9 @@ def _node_settings(storage: Path, pacs_port: int) -> Settings:
         destination=(pacs,),
         grouping=GroupingSettings(give_up_after=_GIVE_UP_SECONDS),
         storage=StorageSettings(folder=storage, minimum_free_mb=0),
+        fit=like.fit,
+        measure=like.measure,
+        report=like.report,
     )
 
 

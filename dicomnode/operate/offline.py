@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import filecmp
-from collections import defaultdict
+import tempfile
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
@@ -16,8 +19,6 @@ from dicomnode.store.durable import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
-    from pathlib import Path
 
     from dicomnode.config import GroupingSettings, Settings
     from dicomnode.model import EchoImage, EchoStack, Group
@@ -53,6 +54,27 @@ def process(
     }
     write_json(output / "summary.json", result)
     return result
+
+
+def dry_run(inputs: Iterable[Path], settings: Settings, *, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Like ``process``, but make no objects and leave nothing behind; the summary counts how series ended, too."""
+    nothing = settings.model_copy(update={"report": settings.report.model_copy(update={"products": ()})})
+    with tempfile.TemporaryDirectory(prefix="dicomnode-dry-run-") as folder:
+        summary = process(inputs, Path(folder), nothing, created=datetime.now(UTC), progress=progress)
+    ends = Counter((one["status"], one["code"] if one["status"] != "done" else None) for one in summary["series"])
+    counted = [
+        {"status": status, "code": code, "series": count} for (status, code), count in sorted(ends.items(), key=str)
+    ]
+    return {**summary, "counts": counted}
+
+
+def counts(summary: dict[str, Any]) -> Iterator[str]:
+    """Say how the series of a dry run ended, the most frequent end first."""
+    yield f"{len(summary['series'])} series"
+    for one in sorted(summary["counts"], key=lambda one: -one["series"]):
+        yield f"  {one['series']:>5}  {one['status']}" + (f" ({one['code']})" if one["code"] else "")
+    for other in summary["others"]:
+        yield f"  {other['count']:>5}  files left alone: {other['reason']}"
 
 
 def find(
