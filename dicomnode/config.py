@@ -93,6 +93,13 @@ class ScannerSettings(Section):
     address: str | None = None  # IP address or host name; None: any address with that AE title
     anatomy: Anatomy | None = None  # None: as in [grouping]
     keeps_association: bool = False  # it sends many series on one association that it leaves open for hours
+    port: Port | None = None  # where it hears storage commitment; None: on the association on which it asked
+
+    @model_validator(mode="after")
+    def _reachable(self) -> ScannerSettings:
+        if self.port is not None and self.address is None:
+            raise ValueError("port needs address: where the answer to a request for storage commitment goes")
+        return self
 
 
 class GroupingSettings(Section):
@@ -184,6 +191,9 @@ class DestinationSettings(Section):
     port: Port
     products: tuple[Product, ...] = PRODUCTS  # type: ignore[assignment]
     compress_pages: Literal["none", "rle", "jpeg-ls", "jpeg-2000"] = "none"  # losslessly, where it accepts that
+    storage_commitment: Literal["off", "same", "separate"] = "off"  # on which association the report is awaited
+    commitment_seconds: Annotated[float, Field(gt=0)] = 3600.0  # without a report, it is asked again
+    read_back: bool = False  # ask by C-FIND whether everything is there
     tls: bool = False
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     retry_first_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -279,6 +289,11 @@ class Settings(Section):
         said = (one.anatomy for one in self.scanner if one.ae_title == sender)
         own = next((anatomy for anatomy in said if anatomy is not None), None)
         return self.grouping if own is None else self.grouping.model_copy(update={"anatomy": own})
+
+    def scanner_of(self, ae_title: str) -> ScannerSettings | None:
+        """The table of a scanner; of several with its AE title the first that has a port."""
+        found = [one for one in self.scanner if one.ae_title == ae_title]
+        return next((one for one in found if one.port is not None), found[0] if found else None)
 
     def engine_url(self) -> str:
         """The durable queue's database."""

@@ -17,6 +17,7 @@
     ├── StepError              a processing step failed                       retried, then dead-lettered
     └── DeliveryError          a destination did not take an object
         ├── Unreachable          no association; nothing was sent             retried for days
+        ├── NotOffered           it does not offer the service                retried, for people may cure it
         └── NoAnswer             sent, but no response arrived: unknown       retried, same UIDs
 
 Each class knows the DIMSE status that a C-STORE is answered with.
@@ -96,6 +97,10 @@ class DeliveryError(NodeError):
 
 class Unreachable(DeliveryError):
     """No association with the destination could be opened."""
+
+
+class NotOffered(DeliveryError):
+    """The destination does not offer the service that is configured for it."""
 
 
 class NoAnswer(DeliveryError):

@@ -172,6 +172,71 @@ class StoreCrashed(Event):
     fault: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class CommitmentReported(Event):
+    """A destination has said which objects of a result it keeps for good."""
+
+    part = "receive"
+    key: str
+    destination: str
+    transaction: str
+    committed: int
+    failed: int
+
+    @property
+    def level(self) -> Level:
+        """What failed is sent again."""
+        return "warning" if self.failed else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentUnknown(Event):
+    """A peer reports on a transaction that this node did not begin, or began weeks ago."""
+
+    part = "receive"
+    usual_level = "warning"
+    transaction: str
+    calling: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRefused(Event):
+    """A request or a report of storage commitment cannot be understood, or is not this peer's to make."""
+
+    part = "receive"
+    usual_level = "warning"
+    calling: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentGiven(Event):
+    """A scanner has heard which of its objects are kept."""
+
+    part = "receive"
+    transaction: str
+    calling: str
+    committed: int
+    failed: int
+    status: int = 0
+
+    @property
+    def level(self) -> Level:
+        """What is not here, the scanner has to send again."""
+        return "warning" if self.failed or self.status else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentNotHeard(Event):
+    """A scanner that asked for commitment could not be answered."""
+
+    part = "receive"
+    usual_level = "warning"
+    transaction: str
+    calling: str
+    reason: str
+
+
 # ---- watch
 
 
@@ -428,6 +493,49 @@ class ObjectRefused(Event):
     usual_level = "error"
     instance: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentAsked(Event):
+    """A destination that has every object of a result is asked whether it keeps them for good."""
+
+    part = "deliver"
+    key: str
+    destination: str
+    transaction: str
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNotOffered(Event):
+    """A destination does not offer a service that is configured for it; said once."""
+
+    part = "deliver"
+    usual_level = "error"
+    destination: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingCommitment(Event):
+    """A destination has not said yet that it keeps a result for good."""
+
+    part = "deliver"
+    key: str
+    destination: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMissing(Event):
+    """A destination does not have an object that it took, or does not keep it; it is sent again."""
+
+    part = "deliver"
+    usual_level = "error"
+    instance: str
+    destination: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

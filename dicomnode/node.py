@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dicomnode
 from dicomnode import events, logs
 from dicomnode.delivery.deliver import Deliveries
+from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import NodeError
 from dicomnode.intake.receive import Receiver
@@ -99,9 +100,16 @@ class Node:
             is_dead=self._members.is_dead,
             say=say,
         )
+        self._promised = Promised(settings, self.spool, sender, say)
         self._certificates = Certificates(settings.tls, say)
         self._receiver = Receiver(
-            settings, self.spool, self._look_at, say, member=self._members.own, certificates=self._certificates
+            settings,
+            self.spool,
+            self._look_at,
+            say,
+            member=self._members.own,
+            certificates=self._certificates,
+            reported=self._commitment_reported,
         )
         self._receives = receives
         self._watcher: Watcher | None = None  # of the one process that decides
@@ -200,10 +208,12 @@ class Node:
             say=self._say,
         )
         self._watcher.start()
+        self._promised.start()
 
     def _follow(self) -> None:
         """Leave the deciding to another process, or to nobody."""
         if self._watcher is not None:
+            self._promised.stop()
             self._watcher.stop()
             self._watcher = None
 
@@ -232,3 +242,9 @@ class Node:
     def _look_at(self, study_uid: str) -> None:
         if self._watcher is not None:
             self._watcher.wake(study_uid)
+
+    def _commitment_reported(self, key: str, destination: str) -> None:
+        try:
+            self.recovery.commitment_reported(key, destination)
+        except Exception as fault:  # noqa: BLE001  a hint; the queue may be away, and the next attempt looks anyway
+            self._say(events.RoundFailed(fault))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dicomnode import events, logs
+from dicomnode.delivery.confirm import Confirmation, Wait, wanted
 from dicomnode.delivery.send import Outcome
 from dicomnode.errors import DeliveryError, NodeError
 from dicomnode.jobs import lifecycle, tidy
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 
+_SENDING = DeliveryStatus.SENDING
 _ARRIVING_SECONDS = 1.0  # between looks whether a result has been overtaken by more of its series
 
 
@@ -50,6 +52,7 @@ class Deliveries:
         self._space = space or Space(spool.folder, say)
         self._destinations = {destination.name: destination for destination in destinations}
         self._sender = sender
+        self._confirmation = Confirmation(spool, sender, say)
         self._more_is_coming = more_is_coming
         self._clock = clock
         self._say = say
@@ -92,12 +95,16 @@ class Deliveries:
             return None
         if not begun.delivered and self._more_is_coming(job):
             waiting = replace(begun, first=None)  # no trial: pauses between those begin small
-            return self._wait(job, name, waiting, "more of its series is arriving", _ARRIVING_SECONDS)
-        lifecycle.say_delivery(job, name, replace(begun, status=DeliveryStatus.SENDING))
+            return self._wait(job, name, waiting, Wait("more of its series is arriving"), _ARRIVING_SECONDS)
+        doing = begun if before.status is DeliveryStatus.AWAITING_COMMITMENT else replace(begun, status=_SENDING)
+        lifecycle.say_delivery(job, name, doing)
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
             return None
-        tried, problem = self._try(job, destination, begun)
-        return self._judge(job, destination, tried, problem)
+        tried, problem = self._try(job, destination, doing)
+        wait = None
+        if problem is None:
+            tried, wait = self._confirm(job, destination, tried)
+        return self._judge(job, destination, tried, wait or (Wait(problem) if problem else None))
 
     def settle(self, job: Job) -> None:
         """A job whose deliveries have all ended is done, or failed where one was given up."""
@@ -143,7 +150,7 @@ class Deliveries:
                     if state.refused.get(sent.sop_instance_uid) != sent.reason:
                         self._say(events.ObjectRefused(sent.sop_instance_uid, sent.reason))
                 state = _with(state, sent)
-                lifecycle.say_delivery(job, destination.name, replace(state, status=DeliveryStatus.SENDING))
+                lifecycle.say_delivery(job, destination.name, replace(state, status=_SENDING))
         except DeliveryError as fault:
             problems.add(str(fault))
             self._not_before[destination.name] = (self._clock() + destination.retry_first_seconds, str(fault))
@@ -154,21 +161,36 @@ class Deliveries:
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
         return state, "; ".join(sorted(problems)) or None
 
-    def _judge(self, job: Job, destination: DestinationSettings, tried: Delivery, problem: str | None) -> float | None:
+    def _confirm(self, job: Job, destination: DestinationSettings, tried: Delivery) -> tuple[Delivery, Wait | None]:
+        """Whether the destination has for good what it took."""
+        try:
+            return self._confirmation.look(job, destination, tried)
+        except Exception as fault:  # the edge of an attempt, as above
+            if is_full(fault):
+                raise
+            self._say(events.DeliveryCrashed(job.key, destination.name, tried.attempt, fault))
+            return tried, Wait(f"{type(fault).__name__}: {fault}")
+
+    def _judge(self, job: Job, destination: DestinationSettings, tried: Delivery, wait: Wait | None) -> float | None:
         """End the delivery, or say when it is tried again: nothing that was refused is ever forgotten."""
-        if problem is None:
+        if wait is None:
             self._end(job, destination.name, tried, DeliveryStatus.DELIVERED, None)
             return None
         if tried.waited >= destination.give_up_after_hours * 3600.0:
-            self._end(job, destination.name, tried, DeliveryStatus.DEAD_LETTER, problem)
+            self._end(job, destination.name, tried, DeliveryStatus.DEAD_LETTER, wait.why)
             return None
         doublings = min(tried.attempt - tried.first_attempt, 30)
         delay = min(destination.retry_first_seconds * 2.0**doublings, destination.retry_longest_seconds)
-        self._say(events.DeliveryDelayed(job.key, destination.name, tried.attempt, problem, delay))
-        return self._wait(job, destination.name, replace(tried, waited=tried.waited + delay), problem, delay)
+        if wait.seconds is None:
+            self._say(events.DeliveryDelayed(job.key, destination.name, tried.attempt, wait.why, delay))
+        else:
+            delay = min(wait.seconds, destination.retry_longest_seconds)
+            self._say(events.AwaitingCommitment(job.key, destination.name, wait.why, delay))
+        later = replace(tried, waited=tried.waited + delay, unanswered=tried.unanswered + delay)
+        return self._wait(job, destination.name, later, wait, delay)
 
-    def _wait(self, job: Job, name: str, tried: Delivery, why: str, delay: float) -> float:
-        later = replace(tried, status=DeliveryStatus.DELAYED, reason=why, next=time.time() + delay)
+    def _wait(self, job: Job, name: str, tried: Delivery, wait: Wait, delay: float) -> float:
+        later = replace(tried, status=wait.status, reason=wait.why, next=time.time() + delay)
         lifecycle.say_delivery(job, name, later)
         return delay
 
@@ -183,8 +205,8 @@ def _missing(job: Job, destination: DestinationSettings, begun: Delivery) -> lis
 
     Each attempt begins with another object: one that makes the destination hang up must not hold back the rest.
     """
-    wanted = [one for one in job.outputs or () if one["product"] in destination.products]
-    missing = [job.folder / one["path"] for one in wanted if one["sop_instance_uid"] not in begun.delivered]
+    lacking = (one for one in wanted(job, destination) if one["sop_instance_uid"] not in begun.delivered)
+    missing = [job.folder / one["path"] for one in lacking]
     begin = (begun.attempt - begun.first_attempt) % len(missing) if missing else 0
     return missing[begin:] + missing[:begin]
 

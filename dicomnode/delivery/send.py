@@ -1,14 +1,15 @@
-"""C-STORE of results to the destinations."""
+"""What this node asks of other applications: C-STORE of results above all."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import socket
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pydicom
 import pynetdicom.timer
@@ -27,17 +28,22 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicomnode import events, logs
-from dicomnode.errors import ConfigError, NoAnswer, Unreachable
+from dicomnode.commitment import PUSH_MODEL
+from dicomnode.delivery import commit, find
+from dicomnode.errors import ConfigError, NoAnswer, NotOffered, Unreachable
 from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from pydicom.dataset import FileMetaDataset
     from pynetdicom.association import Association
+    from pynetdicom.events import EventHandlerType
+    from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
+    from dicomnode.commitment import Report, Request
     from dicomnode.config import DestinationSettings, TlsSettings
 
 _UNCOMPRESSED = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
@@ -47,6 +53,34 @@ _PAGE = str(SecondaryCaptureImageStorage)
 _WARNINGS = (0x0001, 0x0107, 0x0116)  # PS3.7 C.4
 # Its timers measure by a clock that can be set, and would break off an association when that is put forward.
 pynetdicom.timer.time = SimpleNamespace(time=time.monotonic)  # type: ignore[attr-defined,assignment]
+
+
+class Peer(Protocol):
+    """An application that is called: a destination, or a scanner that waits for an answer."""
+
+    @property
+    def name(self) -> str:
+        """How logs call it."""
+
+    @property
+    def ae_title(self) -> str:
+        """Its AE title."""
+
+    @property
+    def host(self) -> str:
+        """Its host name or address."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether TLS is spoken with it."""
+
+    @property
+    def timeout_seconds(self) -> float:
+        """For connecting, and for each answer."""
 
 
 class Outcome(StrEnum):
@@ -74,7 +108,7 @@ class Negotiated:
 
 
 class Sender:
-    """The storage SCU of the node."""
+    """The SCU of the node: each method is one association."""
 
     def __init__(self, calling_ae_title: str, tls: TlsSettings, say: events.Sink = logs.write) -> None:
         self._calling = calling_ae_title
@@ -122,7 +156,55 @@ class Sender:
         association.release()
         return [Negotiated(sop_class, sop_class in accepted) for sop_class in sop_classes]
 
-    def _associate(self, destination: DestinationSettings, contexts: list[tuple[str, str]]) -> Association:
+    def ask_commitment(
+        self, destination: DestinationSettings, request: Request, keep: Callable[[Report], bool]
+    ) -> None:
+        """Ask a destination to keep objects for good; ``keep`` is called with each report heard on this association.
+
+        Where ``storage_commitment`` is "same" the report is waited for, as long as for any answer. Raises NotOffered,
+        Unreachable, NoAnswer.
+        """
+        listener = commit.Listener(keep)
+        with self._service(destination, PUSH_MODEL, handlers=listener.handlers) as association:
+            commit.ask(association, request)
+            if destination.storage_commitment == "same":
+                listener.wait(association, request.transaction_uid, destination.timeout_seconds)
+
+    def tell_commitment(self, peer: Peer, report: Report) -> None:
+        """Tell a peer which of its objects are kept; raises NotOffered, Unreachable, NoAnswer."""
+        with self._service(peer, PUSH_MODEL, roles=[commit.provider()]) as association:
+            commit.tell(association, report)
+
+    def missing(self, destination: DestinationSettings, objects: Iterable[find.Sought]) -> set[str]:
+        """Which of these a destination does not have, by C-FIND; raises NotOffered, Unreachable, NoAnswer."""
+        with self._service(destination, find.FIND) as association:
+            return find.missing(association, objects)
+
+    @contextlib.contextmanager
+    def _service(
+        self,
+        peer: Peer,
+        sop_class: str,
+        handlers: Iterable[EventHandlerType] = (),
+        roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
+    ) -> Iterator[Association]:
+        """An association for one service; raises NotOffered where the peer does not agree to it."""
+        association = self._associate(peer, [(sop_class, str(ExplicitVRLittleEndian))], handlers, roles)
+        try:
+            if all(one.abstract_syntax != sop_class for one in association.accepted_contexts):
+                raise NotOffered(f"{_peer(peer)} does not offer {UID(sop_class).name}")
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _associate(
+        self,
+        destination: Peer,
+        contexts: list[tuple[str, str]],
+        handlers: Iterable[EventHandlerType] = (),
+        roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
+    ) -> Association:
         entity = AE(self._calling)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_seconds
         entity.connection_timeout = destination.timeout_seconds
@@ -136,6 +218,8 @@ class Sender:
                 contexts=proposals,
                 ae_title=destination.ae_title,
                 max_pdu=0,
+                evt_handlers=list(handlers),
+                ext_neg=list(roles),
                 tls_args=(self._tls(), destination.host) if destination.tls else None,
             )
         except OSError as fault:  # its host name has no address
@@ -232,11 +316,11 @@ def _judge(status: int, comment: str) -> tuple[Outcome, str | None]:
     return Outcome.REFUSED, said
 
 
-def _peer(destination: DestinationSettings) -> str:
+def _peer(destination: Peer) -> str:
     return f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
 
 
-def _why_not(association: Association, destination: DestinationSettings) -> str:
+def _why_not(association: Association, destination: Peer) -> str:
     peer = _peer(destination)
     if association.is_rejected:
         answer: Any = association.acceptor.primitive

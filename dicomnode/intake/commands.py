@@ -28,8 +28,13 @@ class Status(IntEnum):
     """PS3.7 annex C and PS3.4 table B.2-1."""
 
     SUCCESS = 0x0000
-    NO_SUCH_CLASS = 0x0122
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_INSTANCE = 0x0112
+    NO_SUCH_EVENT = 0x0113
+    INVALID_ARGUMENT = 0x0115
+    NO_SUCH_CLASS = 0x0118
     NO_SUCH_ACTION = 0x0123
+    NOT_AUTHORIZED = 0x0124
     UNRECOGNIZED_OPERATION = 0x0211
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_DOES_NOT_MATCH = 0xA900
@@ -91,6 +96,11 @@ class Command:
         return self._number(_ACTION_TYPE)
 
     @property
+    def event_type(self) -> int:
+        """Of an N-EVENT-REPORT."""
+        return self._number(_EVENT_TYPE)
+
+    @property
     def status(self) -> int:
         """Of an answer."""
         return self._number(_STATUS, Status.CANNOT_UNDERSTAND)
@@ -108,8 +118,7 @@ class Command:
             elements[_COMMENT] = _even(comment.encode("ascii", "replace")[:_COMMENT_LENGTH], b" ")
         if self.sop_instance_uid:
             elements[_INSTANCE] = self._padded(self.sop_instance_uid)
-        if _ACTION_TYPE in self.elements:
-            elements[_ACTION_TYPE] = self.elements[_ACTION_TYPE]
+        elements |= {number: self.elements[number] for number in (_ACTION_TYPE, _EVENT_TYPE) if number in self.elements}
         return encode(elements)
 
     def _number(self, element: int, otherwise: int = 0) -> int:

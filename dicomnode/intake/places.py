@@ -50,6 +50,7 @@ class Places:
         self._receive = settings.receive
         self._ae_title = settings.node.ae_title
         self._scanners = settings.scanner
+        self._reporting = {one.ae_title for one in settings.destination if one.storage_commitment != "off"}
         self._lock = threading.Lock()
         self._pending: set[Held] = set()
         self._associations: set[Held] = set()
@@ -81,6 +82,10 @@ class Places:
             self._associations.add(held)
         return None
 
+    def may_send(self, calling: str) -> bool:
+        """Whether a peer may do more than report on commitment, as a destination does."""
+        return self._receive.accept_any_scanner or any(one.ae_title == calling for one in self._scanners)
+
     def leave(self, held: Held) -> None:
         """A connection has ended."""
         with self._lock:
@@ -104,7 +109,7 @@ class Places:
         if self._receive.require_called_ae_title and called != self._ae_title:
             return Refusal(f"it called {called!r}, and [node] ae_title is {self._ae_title!r}", UNKNOWN_CALLED)
         allowed = {scanner.address for scanner in self._scanners if scanner.ae_title == calling}
-        if not allowed and not self._receive.accept_any_scanner:
+        if not allowed and not self._receive.accept_any_scanner and calling not in self._reporting:
             return Refusal("calling AE title is not in [[scanner]]", UNKNOWN_CALLING)
         if allowed and None not in allowed and address not in _resolved(name for name in allowed if name):
             return Refusal("address not allowed", UNKNOWN_CALLING)

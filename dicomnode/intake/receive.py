@@ -14,10 +14,21 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicomnode import events, logs
+from dicomnode.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Report, encoded
 from dicomnode.errors import InputError, NodeError
 from dicomnode.header.envelope import glance, prefix, read_envelope
 from dicomnode.intake import wire
-from dicomnode.intake.commands import ANSWER, C_ECHO, C_STORE, Command, Status
+from dicomnode.intake.commands import (
+    ANSWER,
+    C_ECHO,
+    C_STORE,
+    N_ACTION,
+    N_EVENT_REPORT,
+    Command,
+    Status,
+    event_report,
+)
+from dicomnode.intake.commit import Commitment, Letter
 from dicomnode.intake.offered import STORED
 from dicomnode.intake.places import Held, Places
 from dicomnode.intake.wire import Lost, Patience, Released, Wire
@@ -39,6 +50,7 @@ _OWN = (str(PYNETDICOM_IMPLEMENTATION_UID), str(PYNETDICOM_IMPLEMENTATION_VERSIO
 _C_CANCEL = 0x0FFF
 _MEGABYTE = 1_000_000
 _HEAD_BYTES = 1 << 15
+_REPORT_ID = 1  # message ID of our requests: a peer answers one after the other
 
 
 @dataclass(eq=False)
@@ -48,12 +60,14 @@ class _Association:
     calling: str
     studies: dict[str, list[str]] = field(default_factory=dict)  # study -> SOP Instance UIDs
     marks: dict[str, Path | None] = field(default_factory=dict)  # study -> what tells other machines
+    reported: list[Report] = field(default_factory=list)  # on commitment, and not answered yet
 
 
 class Receiver:
     """The storage SCP of the node.
 
     ``arrived(study_uid)`` is called after an instance became durable and after an association ended: a hint to look.
+    So is ``reported(key, destination)`` after a destination said what it keeps of a result.
     ``member`` is the name of this process among those that share the spool.
     """
 
@@ -66,6 +80,7 @@ class Receiver:
         *,
         member: str = "",
         certificates: Certificates | None = None,
+        reported: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._settings = settings
         self._member = member
@@ -75,7 +90,10 @@ class Receiver:
         self._say = say
         receive = settings.receive
         self._patience = Patience(receive.network_timeout_seconds, receive.request_seconds, receive.idle_seconds)
-        self._offered = wire.contexts({str(Verification): [ImplicitVRLittleEndian, ExplicitVRLittleEndian], **STORED})
+        always = dict.fromkeys((str(Verification), PUSH_MODEL), (ImplicitVRLittleEndian, ExplicitVRLittleEndian))
+        self._offered = wire.contexts({**always, **STORED}, (PUSH_MODEL,))
+        self._offered_to_destinations = wire.contexts(always, (PUSH_MODEL,))
+        self._commitment = Commitment(settings, spool, reported, say)
         self._places = Places(settings)
         self._lock = threading.Lock()
         self._open: set[_Association] = set()
@@ -193,7 +211,8 @@ class Receiver:
             self._open.add(association)
             self._wires.add(spoken)
         try:
-            spoken.accept(asked, self._offered)
+            may_send = self._places.may_send(asked.calling)
+            spoken.accept(asked, self._offered if may_send else self._offered_to_destinations)
             self._answer(spoken, association)
         except Released:
             self._ended(association, released=True)  # written down before it is answered
@@ -214,11 +233,33 @@ class Receiver:
                     status, comment = self._stored(command, arrivals.of(command), association)
                 elif command.kind == C_ECHO:
                     status, comment = Status.SUCCESS, ""
+                elif command.kind in (N_ACTION, N_EVENT_REPORT):
+                    self._commit(command, arrivals.letter, spoken, association)
+                    continue
                 elif command.kind & ANSWER or command.kind == _C_CANCEL:
+                    self._heard(command, association)
                     continue
                 else:
-                    status, comment = Status.UNRECOGNIZED_OPERATION, "only C-STORE and C-ECHO are answered here"
+                    status, comment = Status.UNRECOGNIZED_OPERATION, "this request is not answered here"
             spoken.answer(command, command.answer(status, comment))
+
+    def _commit(self, command: Command, letter: Letter, spoken: Wire, association: _Association) -> None:
+        """Answer a request of storage commitment, and report behind it where the peer hears that here."""
+        syntax = spoken.contexts[command.context_id].transfer_syntax
+        reply = self._commitment.reply(command, letter, syntax, association.calling)
+        spoken.answer(command, command.answer(reply.status, reply.comment))
+        if reply.report is not None:
+            association.reported.append(reply.report)
+            head = event_report(_REPORT_ID, PUSH_MODEL, PUSH_MODEL_INSTANCE, reply.report.event_type)
+            spoken.answer(command, head, encoded(reply.report.as_data_set(), syntax))
+
+    def _heard(self, command: Command, association: _Association) -> None:
+        """A peer answers the report that was sent first of those that it has not answered."""
+        if command.kind == N_EVENT_REPORT | ANSWER and association.reported:
+            report = association.reported.pop(0)
+            counts = len(report.committed), len(report.failed)
+            given = events.CommitmentGiven(report.transaction_uid, association.calling, *counts, command.status)
+            self._say(given)
 
     def _stored(self, command: Command, arrival: _Arrival, association: _Association) -> tuple[int, str]:
         """Keep one instance; every answer but Success leaves the object with its sender."""
@@ -279,12 +320,15 @@ class Receiver:
             if mark is not None:
                 mark.unlink(missing_ok=True)
             self._arrived(study_uid)
+        for report in association.reported:
+            why = "it ended the association; a [[scanner]] port is where its answers can go"
+            self._say(events.CommitmentNotHeard(report.transaction_uid, association.calling, why))
         if not association.studies and not released:
             self._say(events.AssociationLost("", 0, association.calling, why))
 
 
 class _Arrivals:
-    """Where the data set of a request goes: for a C-STORE to the disk, for anything else nowhere."""
+    """Where the data set of a request goes: for a C-STORE to the disk, for anything else into memory."""
 
     def __init__(self, spool: Spool, spoken: Wire, calling: str, limits: ReceiveSettings) -> None:
         self._spool = spool
@@ -292,14 +336,16 @@ class _Arrivals:
         self._calling = calling
         self._most = limits.maximum_object_mb * _MEGABYTE
         self._arrival: _Arrival | None = None
+        self.letter = Letter()
 
-    def sink_of(self, command: Command) -> _Arrival:
+    def sink_of(self, command: Command) -> _Arrival | Letter:
         """Begin to take a data set."""
+        if command.kind != C_STORE:
+            return self.letter
         self._arrival = _Arrival(self._most)
-        if command.kind == C_STORE:
-            uids = command.sop_class_uid, command.sop_instance_uid
-            syntax = self._wire.contexts[command.context_id].transfer_syntax
-            self._arrival.begin(self._spool, prefix(*uids, syntax, _OWN, self._calling))
+        uids = command.sop_class_uid, command.sop_instance_uid
+        syntax = self._wire.contexts[command.context_id].transfer_syntax
+        self._arrival.begin(self._spool, prefix(*uids, syntax, _OWN, self._calling))
         return self._arrival
 
     def of(self, command: Command) -> _Arrival:

@@ -352,9 +352,13 @@ class Wire:
 _GOODBYE_SECONDS = 1.0
 
 
-def contexts(table: Mapping[str, Sequence[str]]) -> list[PresentationContext]:
-    """What is offered, as the negotiation wants it."""
-    return [build_context(sop_class, list(syntaxes)) for sop_class, syntaxes in table.items()]
+def contexts(table: Mapping[str, Sequence[str]], both_roles: Sequence[str] = ()) -> list[PresentationContext]:
+    """What is offered, as the negotiation wants it; for SOP classes in ``both_roles`` a peer may be either side."""
+    found = [build_context(sop_class, list(syntaxes)) for sop_class, syntaxes in table.items()]
+    for one in found:
+        if one.abstract_syntax in both_roles:
+            one.scu_role = one.scp_role = True
+    return found
 
 
 def hang_up(connection: socket.socket) -> None:

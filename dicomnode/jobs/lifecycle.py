@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +39,7 @@ class DeliveryStatus(StrEnum):
     WAITING = "waiting"
     SENDING = "sending"
     DELAYED = "delayed"
+    AWAITING_COMMITMENT = "awaiting commitment"  # it has every object, and has not said that it keeps them
     DELIVERED = "delivered"
     PARTLY_REFUSED = "partly refused"  # no longer said: what is refused is tried again, for days
     DEAD_LETTER = "dead letter"  # tried for days
@@ -49,6 +50,11 @@ class DeliveryStatus(StrEnum):
         """Whether it stays so until an operator asks."""
         return self in _DELIVERY_ENDS
 
+    @property
+    def is_pause(self) -> bool:
+        """Whether the next attempt waits for its time."""
+        return self in _PAUSES
+
 
 class IllegalTransition(NodeError):
     """A state may not follow the one before it."""
@@ -57,6 +63,7 @@ class IllegalTransition(NodeError):
 _J, _D = JobStatus, DeliveryStatus
 _JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED, _J.OVERTAKEN})
 _DELIVERY_ENDS = frozenset({_D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED})
+_PAUSES = frozenset({_D.DELAYED, _D.AWAITING_COMMITMENT})
 _STEPS = frozenset({_J.FITTING, _J.MEASURING, _J.REPORTING})
 _BAD_ENDS = frozenset({_J.FAILED, _J.REFUSED, _J.OVERTAKEN})
 
@@ -76,11 +83,12 @@ JOB_TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 }
 # What is delivered stays delivered. The other ends begin again when an operator asks, or when a crash came before the
 # end was recorded in the queue.
-_ATTEMPTED = frozenset({_D.SENDING, _D.DELAYED, _D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED})
+_ATTEMPTED = _DELIVERY_ENDS | _PAUSES | {_D.SENDING}
 DELIVERY_TRANSITIONS: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     _D.WAITING: _ATTEMPTED,
     _D.SENDING: _ATTEMPTED,
     _D.DELAYED: _ATTEMPTED,
+    _D.AWAITING_COMMITMENT: _ATTEMPTED,
     _D.DELIVERED: frozenset(),
     _D.PARTLY_REFUSED: _ATTEMPTED | {_D.WAITING},
     _D.DEAD_LETTER: _ATTEMPTED | {_D.WAITING},
@@ -113,10 +121,29 @@ class Delivery:
     first_attempt: int = 0
     next: float | None = None  # when it is tried again, the same
     waited: float = 0.0  # seconds of pauses so far: what counts, for no clock is trusted over days
+    committed: tuple[str, ...] = ()  # of those delivered: SOP Instance UIDs that it has said to keep
+    transactions: tuple[str, ...] = ()  # UIDs of the requests for commitment whose reports count, newest last
+    asked: float | None = None  # since when a report is awaited, seconds since the epoch, for people
+    unanswered: float = 0.0  # seconds of pauses since the newest request
 
     def again(self) -> Delivery:
         """The same, to be tried anew: what is confirmed stays so, what was refused is offered again."""
-        return Delivery(attempt=self.attempt + 1, delivered=self.delivered, warnings=self.warnings)
+        return Delivery(
+            attempt=self.attempt + 1,
+            delivered=self.delivered,
+            warnings=self.warnings,
+            committed=self.committed,
+            transactions=self.transactions,
+        )
+
+    def without(self, failed: Mapping[str, str]) -> Delivery:
+        """The same, with objects to be sent again that the destination does not have after all, and why."""
+        return replace(
+            self,
+            delivered=tuple(uid for uid in self.delivered if uid not in failed),
+            committed=tuple(uid for uid in self.committed if uid not in failed),
+            refused={**self.refused, **failed},
+        )
 
     def as_json(self) -> dict[str, Any]:
         """JSON values by name, as they lie on the disk and as ``status --json`` prints them."""
@@ -131,6 +158,10 @@ class Delivery:
             "first_attempt": self.first_attempt,
             "next": self.next,
             "waited": self.waited,
+            "committed": list(self.committed),
+            "transactions": list(self.transactions),
+            "asked": self.asked,
+            "unanswered": self.unanswered,
         }
 
 
@@ -207,6 +238,10 @@ def _delivery(said: Mapping[str, Any], job: Job, destination: str) -> Delivery:
             first_attempt=int(said.get("first_attempt", 0)),
             next=said.get("next"),
             waited=float(said.get("waited", 0.0)),
+            committed=tuple(said.get("committed", ())),
+            transactions=tuple(said.get("transactions", ())),
+            asked=said.get("asked"),
+            unanswered=float(said.get("unanswered", 0.0)),
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise StorageError(f"{job.folder / _receipt(destination)} is damaged") from fault

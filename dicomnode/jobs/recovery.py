@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
 from dicomnode.errors import InputError
-from dicomnode.jobs import lifecycle, pipeline, tidy
+from dicomnode.jobs import commitments, lifecycle, pipeline, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Purge = Callable[[str, str, bool], None]  # study, reason, whether it may be undelivered
 _ROUND_SECONDS = 300.0
+_FORGET_SECONDS = 86400.0
 _LOOK_FOR_DEAD_SECONDS = 10.0
 _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
 
@@ -110,6 +111,7 @@ class Recovery:
         self._is_dead = is_dead
         self._next_look_for_dead = 0.0
         self._next_round = 0.0
+        self._next_forgetting = 0.0
         self._seen_done: set[str] = set()
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
@@ -135,6 +137,9 @@ class Recovery:
         """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
         self._next_round = now + _ROUND_SECONDS
         self._take_over(now)
+        if now >= self._next_forgetting:
+            self._next_forgetting = now + _FORGET_SECONDS
+            commitments.forget_old(self._spool)
         for job in self._spool.all_jobs():
             try:
                 self._go_on(job)
@@ -159,6 +164,12 @@ class Recovery:
                 self.take_up(now)
             except Exception as fault:  # noqa: BLE001  the edge of a turn; the queue's disk may still be full
                 self._say(events.RoundFailed(fault))
+
+    def commitment_reported(self, key: str, destination: str) -> None:
+        """Let a delivery that awaits commitment look at what was reported; what is missed here its next look finds."""
+        delivery = lifecycle.delivery(self._spool.job(key), destination)
+        if delivery.status is DeliveryStatus.AWAITING_COMMITMENT:
+            self._queue.deliver_now(key, destination, delivery.attempt + 1)
 
     def _take_over(self, now: float) -> None:
         self._next_look_for_dead = now + _LOOK_FOR_DEAD_SECONDS
@@ -215,7 +226,7 @@ class Recovery:
             delivery = lifecycle.delivery(job, name)
             attempt = self._queue.next_attempt(job.key, name, delivery.attempt)
             if not delivery.status.is_end:
-                if delivery.status is DeliveryStatus.DELAYED:
+                if delivery.status.is_pause:
                     self._queue.remember_pause(job.key, name, attempt, self._deliveries.longest_pause(name))
                 self._queue.deliver(job.key, name, attempt)  # nothing happens when it is on its way
         self._deliveries.settle(job)
@@ -237,7 +248,7 @@ class Recovery:
         for name in self._deliveries.names():
             self._deliveries.forget_absence(name)
             delivery = lifecycle.delivery(job, name)
-            if delivery.status is DeliveryStatus.DELAYED:
+            if delivery.status.is_pause:
                 self._queue.deliver_now(job.key, name, delivery.attempt + 1)
             elif delivery.status.is_end and delivery.status is not DeliveryStatus.DELIVERED:
                 lifecycle.say_delivery(job, name, delivery.again())
@@ -247,4 +258,5 @@ class Recovery:
 def _is_sent(job: Job) -> bool:
     """Whether a destination has, or may have, something of a result."""
     sent = lifecycle.deliveries(job).values()
-    return any(one.delivered or one.status in (DeliveryStatus.SENDING, DeliveryStatus.DELIVERED) for one in sent)
+    begun = (DeliveryStatus.SENDING, DeliveryStatus.AWAITING_COMMITMENT, DeliveryStatus.DELIVERED)
+    return any(one.delivered or one.status in begun for one in sent)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 
+from dicomnode.commitment import PUSH_MODEL
+from dicomnode.delivery.find import FIND
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import DeliveryError
 from dicomnode.report.instance import KINDS
@@ -21,15 +23,30 @@ def check_destinations(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _check(sender: Sender, destination: DestinationSettings) -> dict[str, Any]:
-    wanted = {kind.sop_class_uid for kind in KINDS.values() if kind.product in destination.products}
+    kinds = {kind.sop_class_uid for kind in KINDS.values() if kind.product in destination.products}
+    services = _services(destination)
     try:
-        answers = sender.negotiate(destination, sorted(wanted))
+        answers = sender.negotiate(destination, sorted(kinds | services.keys()))
     except DeliveryError as fault:
-        return {"destination": destination.name, "ok": False, "verdict": str(fault), "refuses": []}
+        return {"destination": destination.name, "ok": False, "verdict": str(fault), "refuses": [], "lacks": []}
     silent = "" if _echoes(sender, destination) else " (it does not answer C-ECHO, which results do not need)"
-    refuses = [UID(answer.sop_class_uid).name for answer in answers if not answer.accepted]
-    verdict = f"answers, but would refuse {', '.join(refuses)}" if refuses else "answers and would take every product"
-    return {"destination": destination.name, "ok": not refuses, "verdict": verdict + silent, "refuses": refuses}
+    refused = {answer.sop_class_uid for answer in answers if not answer.accepted}
+    refuses = [UID(one).name for one in sorted(refused & kinds)]
+    lacks = [f"{UID(one).name}, which {services[one]} needs" for one in sorted(refused & services.keys())]
+    faults = [f"would refuse {', '.join(refuses)}"] if refuses else []
+    faults += [f"does not offer {', '.join(lacks)}"] if lacks else []
+    verdict = f"answers, but {' and '.join(faults)}" if faults else "answers and would take every product"
+    ok = not faults
+    return {"destination": destination.name, "ok": ok, "verdict": verdict + silent, "refuses": refuses, "lacks": lacks}
+
+
+def _services(destination: DestinationSettings) -> dict[str, str]:
+    """What is asked of a destination beside the storing, by SOP class, and the key that asks for it."""
+    commitment, read_back = destination.storage_commitment, destination.read_back
+    return {
+        **({PUSH_MODEL: f'storage_commitment = "{commitment}"'} if commitment != "off" else {}),
+        **({FIND: "read_back = true"} if read_back else {}),
+    }
 
 
 def _echoes(sender: Sender, destination: DestinationSettings) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import dicomnode
+from dicomnode.commitment import PUSH_MODEL
+from dicomnode.delivery.find import FIND
 from dicomnode.intake.offered import STORED
 from dicomnode.report.instance import KINDS
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from dicomnode.config import DestinationSettings, Settings
 
+_SAME = "on the association of the request, at once"
 _VERIFICATION = "1.2.840.10008.1.1"
 # Younger than pydicom's dictionary, or private.
 _NAMES = {
@@ -50,12 +53,31 @@ def _lines(settings: Settings) -> Iterator[str]:
     yield ""
     yield from _table(("SOP class", "UID", "transfer syntaxes"), _accepted())
     yield ""
+    yield from _commitment_as_provider(settings)
     yield "## Storage and Verification as SCU"
     yield ""
     if not settings.destination:
         yield "No destination is configured."
     for destination in settings.destination:
         yield from _destination(destination)
+
+
+def _commitment_as_provider(settings: Settings) -> Iterator[str]:
+    yield "## Storage Commitment Push Model as SCP"
+    yield ""
+    yield f"{_named(PUSH_MODEL)} ({PUSH_MODEL}) is accepted from every peer that may store;"
+    yield "SCP/SCU role selection as proposed."
+    yield ""
+    yield "- N-ACTION is answered before any object is looked for. Refused: 0112, 0118, 0123 another instance, class or"
+    yield "  action; 0115 no Transaction UID or no object; 0110 the disk refused; 0124 the peer is no scanner."
+    yield "- Committed is what lies in the data folder when the report is made. Failed: 0112 what does not, also where"
+    yield "  it was removed after its result was delivered; 0119 its SOP class is another."
+    for scanner in settings.scanner:
+        own = f"to {scanner.address}:{scanner.port} on an association of its own, tried for 24 h"
+        yield f"- N-EVENT-REPORT for `{scanner.ae_title}`: {own if scanner.port else _SAME}."
+    if settings.receive.accept_any_scanner:
+        yield f"- N-EVENT-REPORT for any other: {_SAME}."
+    yield ""
 
 
 def _callers(settings: Settings) -> str:
@@ -79,12 +101,33 @@ def _destination(destination: DestinationSettings) -> Iterator[str]:
     yield f"`{destination.ae_title}` at {destination.host}:{destination.port}, {security}."
     yield f"Attempts after {first:g} s, doubling up to {longest:g} s, for {destination.give_up_after_hours:g} h."
     yield "One association carries all objects of a result."
+    yield from _asked_beside(destination)
     yield ""
     kinds = [kind for kind in KINDS.values() if kind.product in destination.products]
     syntaxes = ", ".join(_named(syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian))
     rows = ((kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, syntaxes) for kind in kinds)
     yield from _table(("object", "SOP class", "UID", "transfer syntaxes"), rows)
     yield ""
+
+
+def _asked_beside(destination: DestinationSettings) -> Iterator[str]:
+    """What is asked of a destination that has every object."""
+    if destination.storage_commitment != "off":
+        same = "on the association of the request and " if destination.storage_commitment == "same" else ""
+        again = f"{destination.commitment_seconds:g} s"
+        yield ""
+        yield f"{_named(PUSH_MODEL)} ({PUSH_MODEL}) as SCU:"
+        yield ""
+        yield f"- N-ACTION for all objects of a result, on its own association; without a report again after {again}."
+        yield f"- N-EVENT-REPORT is heard {same}on any to this node, with role selection or without."
+        yield "  Success (0000) is answered when it is durable. Refused: 0112, 0113, 0118 another instance, event or"
+        yield "  class; 0115 no transaction of the last 14 days; 0110 the disk refused."
+        yield "- Whatever its Failure Reason, an object is sent again, with the pauses above."
+    if destination.read_back:
+        yield ""
+        yield f"{_named(FIND)} ({FIND}) as SCU:"
+        yield "level IMAGE in each series; where nothing is listed, level SERIES, Number of Series Related Instances."
+        yield "What is missing is sent again."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -25,6 +25,7 @@ class Job:
         measurement.npz      the regions       } means the step is done
         outputs/*.dcm, summary.json, outputs.json   } the last one vouches for the others
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
+        commitments/<destination>/<transaction uid>.json   what it has said to keep, and what it has not
         state.json           what to tell an operator
 
     What the files of state mean is known to ``dicomnode.jobs`` alone.

@@ -16,6 +16,8 @@
     requests/<id>.json                              what an operator asked for (retry, purge)
     removed/<study uid>.json                        what was removed of a study, when and why
     usage.json                                      how full the disk was on each day the node ran
+    commitments/<transaction uid>.json              what a PACS was asked to keep for good, and for which result
+    promises/<id>.json                              what a scanner asked us to keep, until it has our answer
     status-index.json                               what ``status`` has read already; can be deleted
     node.lock                                       held by the one node that owns this folder
     node.json                                       the name this folder's work goes by in the queue's database
@@ -41,7 +43,7 @@ from dicomnode.store.durable import Partial, file_digest, make_folder, read_json
 from dicomnode.store.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -73,6 +75,8 @@ class Spool:
         self.jobs = folder / "jobs"
         self.requests = folder / "requests"
         self.removed = folder / "removed"
+        self.commitments = folder / "commitments"
+        self.promises = folder / "promises"
         # Several folders, for a new name in a folder waits for whoever makes another there.
         self._arriving = [self.incoming / f".arriving-{number}" for number in range(8)]
         self._next_arriving = itertools.cycle(self._arriving)
@@ -84,7 +88,8 @@ class Spool:
     def create(self) -> None:
         """Make the folders; raises StorageError when that is not allowed."""
         try:
-            durable = (self.incoming, self.drop, self.refused, self.studies, self.jobs, self.requests, self.removed)
+            received, kept = (self.incoming, self.drop, self.refused), (self.studies, self.jobs, self.requests)
+            durable = (*received, *kept, self.removed, self.commitments, self.promises)
             for folder in (*durable, *self._arriving):
                 make_folder(folder)
                 _remove_leftovers(folder)
@@ -214,6 +219,19 @@ class Spool:
             name = path.name.removeprefix("open-").rpartition("-")[0]
             if name != member:
                 found.setdefault(name, []).append(path)
+        return found
+
+    def held(self, sop_uids: Iterable[str]) -> dict[str, Path]:
+        """Where received instances lie, by SOP Instance UID; the studies that changed last are looked at first."""
+        wanted = set(sop_uids)
+        found: dict[str, Path] = {}
+        for study_uid, _ in sorted(self.study_changes(), key=lambda change: -change[1]):
+            if len(found) == len(wanted):
+                break
+            with contextlib.suppress(FileNotFoundError):
+                folder = self.incoming / study_uid
+                names = {path.stem for path in folder.iterdir() if path.suffix == ".dcm"}
+                found |= {uid: folder / f"{uid}.dcm" for uid in wanted & names}
         return found
 
     def job(self, key: str) -> Job:

@@ -65,6 +65,10 @@ class Orthanc:
                 found.append({**tags, "ID": one})
         return found
 
+    def delete(self, path: str) -> None:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method="DELETE")
+        urllib.request.urlopen(request, timeout=30).close()
+
     def file(self, identifier: str) -> bytes:
         return self.get(f"/instances/{identifier}/file")
 
@@ -155,15 +159,15 @@ class Serving:
 def serve(tmp_path) -> Iterator[Callable[..., Serving]]:
     nodes: list[Serving] = []
 
-    def begin(destinations: dict[str, int], more: str = "") -> Serving:
+    def begin(destinations: dict[str, int], more: str = "", of_each: str = "", *, ae_title: str = "ORTHANC") -> Serving:
         folder = tmp_path / f"node{len(nodes)}"
         folder.mkdir()
         port = free_port()
         text = f'[node]\nhost = "127.0.0.1"\nport = {port}\n[[scanner]]\nae_title = "STORESCU"\n'
         text += "[storage]\nminimum_free_mb = 10\n" + more
         for name, pacs in destinations.items():
-            text += f'[[destination]]\nname = "{name}"\nae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {pacs}\n'
-            text += "retry_first_seconds = 0.5\nretry_longest_seconds = 2.0\n"
+            text += f'[[destination]]\nname = "{name}"\nae_title = "{ae_title}"\nhost = "127.0.0.1"\nport = {pacs}\n'
+            text += f"retry_first_seconds = 0.5\nretry_longest_seconds = 2.0\n{of_each}"
         (folder / "config.toml").write_text(text)
         node = Serving(folder / "config.toml", port, folder / "log.jsonl")
         nodes.append(node)

@@ -4,7 +4,9 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from dicomnode.commitment import PUSH_MODEL
 from dicomnode.config import DestinationSettings, Settings
+from dicomnode.delivery.find import FIND
 from dicomnode.operate.checks import check_destinations
 from dicomnode.report.instance import KINDS
 
@@ -16,14 +18,15 @@ PARAMETRIC_MAP = KINDS["parametric_map_r2star"].sop_class_uid
 def check():
     servers = []
 
-    def ask(taken, *, echo=True):
+    def ask(taken, *, echo=True, **settings):
         entity = AE("PACS")
         for sop_class in [*sorted(taken), *([Verification] if echo else [])]:
             entity.add_supported_context(sop_class)
         handlers = [(evt.EVT_C_ECHO, lambda _: 0x0000)]
         servers.append(entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers))
         port = servers[-1].socket.getsockname()[1]
-        pacs = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, timeout_seconds=5.0)
+        settings = {"ae_title": "PACS", "host": "127.0.0.1", "timeout_seconds": 5.0, **settings}
+        pacs = DestinationSettings(name="pacs", port=port, **settings)
         (finding,) = check_destinations(Settings(destination=(pacs,)))
         return finding
 
@@ -48,3 +51,15 @@ def test_a_destination_without_echo_is_asked_all_the_same(check):
     finding = check(ALL, echo=False)
     assert finding["ok"]
     assert "C-ECHO" in finding["verdict"]
+
+
+def test_a_service_that_is_configured_and_not_offered_is_named_with_its_key(check):
+    finding = check(ALL, storage_commitment="separate", read_back=True)
+    assert not finding["ok"]
+    assert "does not offer Storage Commitment Push Model" in finding["verdict"]
+    assert 'storage_commitment = "separate"' in finding["verdict"]
+    assert "read_back" in finding["verdict"]
+
+
+def test_a_service_that_is_configured_and_offered_is_well(check):
+    assert check(ALL | {PUSH_MODEL, FIND}, storage_commitment="same", read_back=True)["ok"]

@@ -1,0 +1,120 @@
+"""Storage commitment with a real PACS, which opens an association of its own; and with a node that is killed."""
+
+import json
+import urllib.request
+from datetime import UTC, datetime
+
+import pytest
+
+from dicomnode import simulate
+from dicomnode.commitment import Report
+from tests.acceptance.conftest import wait_for
+from tests.integration.archive import Archive
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+ANY = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\n'
+COMMITMENT = 'storage_commitment = "separate"\nread_back = true\n'
+
+
+@pytest.fixture
+def files(tmp_path):
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1)
+    return list(simulate.write(simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)), tmp_path / "study"))
+
+
+def put(orthanc, path, value):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{orthanc.http_port}{path}", json.dumps(value).encode(), method="PUT"
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def post(orthanc, path, value):
+    url = f"http://127.0.0.1:{orthanc.http_port}{path}"
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(value).encode()), timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def knows(orthanc, node, ae_title="LIVERIRON"):
+    """Tell Orthanc where the node listens, so that it can report and ask."""
+    put(orthanc, "/modalities/node", {"AET": ae_title, "Host": "127.0.0.1", "Port": node.port})
+
+
+def delivery(node, status):
+    for entry in node.status():
+        for one in entry["deliveries"].values():
+            if one["status"] == status:
+                return one
+    return None
+
+
+@pytest.mark.peer
+def test_orthanc_commits_to_every_object_and_is_read_back(orthanc, serve, storescu, files):
+    node = serve({"pacs": orthanc.dicom_port}, ANY, COMMITMENT)
+    knows(orthanc, node)
+    storescu(node, files)
+    done = wait_for(lambda: delivery(node, "delivered"), 120, "the commitment")
+    there = {tags["SOPInstanceUID"] for tags in orthanc.instances()}
+    assert set(done["committed"]) == set(done["delivered"]) == there
+    assert "commitment_reported" in node.log.read_text()
+
+
+@pytest.mark.peer
+def test_an_object_that_orthanc_has_lost_is_sent_again(orthanc, serve, storescu, files):
+    """Orthanc does not know the node at first, so that it cannot report; by then it has lost an object."""
+    node = serve({"pacs": orthanc.dicom_port}, ANY, COMMITMENT + "commitment_seconds = 5.0\n")
+    storescu(node, files)
+    wait_for(lambda: delivery(node, "awaiting commitment"), 120, "the waiting")
+    assert "awaiting commitment" in node.command("status")
+    (lost, *_) = orthanc.instances()
+    orthanc.delete(f"/instances/{lost['ID']}")
+    knows(orthanc, node)
+    done = wait_for(lambda: delivery(node, "delivered"), 120, "the commitment")
+    assert set(done["committed"]) == {tags["SOPInstanceUID"] for tags in orthanc.instances()}
+    assert lost["SOPInstanceUID"] in done["committed"]
+    assert "object_missing" in node.log.read_text()
+
+
+@pytest.mark.peer
+def test_orthanc_as_a_scanner_is_told_what_is_kept(orthanc, serve, files):
+    """Orthanc hears reports on associations of their own."""
+    scanner = f'[[scanner]]\nae_title = "ORTHANC"\naddress = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
+    node = serve({}, ANY + scanner + '[[destination]]\nname = "x"\nae_title = "X"\nhost = "127.0.0.1"\nport = 9\n')
+    knows(orthanc, node)
+    for file in files:
+        request = urllib.request.Request(f"http://127.0.0.1:{orthanc.http_port}/instances", file.read_bytes())
+        urllib.request.urlopen(request, timeout=30).close()
+    kept, *others = orthanc.get("/instances")
+    post(orthanc, "/modalities/node/store", [kept])
+    asked = post(orthanc, "/modalities/node/storage-commitment", {"Resources": [kept, others[0]]})
+
+    def told():
+        report = orthanc.get(asked["Path"])
+        return report if report["Status"] != "Pending" else None
+
+    report = wait_for(told, 60, "the report")
+    uids = {one: orthanc.get(f"/instances/{one}/simplified-tags")["SOPInstanceUID"] for one in (kept, others[0])}
+    assert report["Status"] == "Failure"
+    assert [one["SOPInstanceUID"] for one in report["Success"]] == [uids[kept]]
+    assert [one["SOPInstanceUID"] for one in report["Failures"]] == [uids[others[0]]]
+
+
+def test_a_node_killed_while_it_awaits_commitment_settles_it_after_its_restart(serve, storescu, files):
+    archive = Archive(report=lambda _: [])
+    node = serve({"pacs": archive.port}, ANY, 'storage_commitment = "separate"\n', ae_title="PACS")
+    storescu(node, files)
+    wait_for(lambda: delivery(node, "awaiting commitment"), 120, "the waiting")
+    stored = list(archive.stored)
+    node.kill()
+    node.start()
+    (request,) = archive.requests
+    assert archive.tell(Report(request.transaction_uid, request.objects), to=node.port, called="LIVERIRON") == 0x0000
+    done = wait_for(lambda: delivery(node, "delivered"), 30, "the end")
+    assert set(done["committed"]) == set(request.objects)
+    assert archive.stored == stored
+    assert len(archive.requests) == 1
+    node.stop()
+    archive.close()
