@@ -194,6 +194,7 @@ class DestinationSettings(Section):
     storage_commitment: Literal["off", "same", "separate"] = "off"  # on which association the report is awaited
     commitment_seconds: Annotated[float, Field(gt=0)] = 3600.0  # without a report, it is asked again
     read_back: bool = False  # ask by C-FIND whether everything is there
+    rejection_notes: bool = False  # say that the result which a new one replaces is rejected (IHE IOCM)
     tls: bool = False
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     retry_first_seconds: Annotated[float, Field(gt=0)] = 5.0

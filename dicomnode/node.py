@@ -244,6 +244,8 @@ class Node:
             self._watcher.wake(study_uid)
 
     def _commitment_reported(self, key: str, destination: str) -> None:
+        if not self._connected:
+            return  # it is read beside the result at the next attempt
         try:
             self.recovery.commitment_reported(key, destination)
         except Exception as fault:  # noqa: BLE001  a hint; the queue may be away, and the next attempt looks anyway

@@ -11,7 +11,7 @@ from dicomnode import events, logs
 from dicomnode.delivery.confirm import Confirmation, Wait, wanted
 from dicomnode.delivery.send import Outcome
 from dicomnode.errors import DeliveryError, NodeError
-from dicomnode.jobs import lifecycle, tidy
+from dicomnode.jobs import lifecycle, rejections, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
 from dicomnode.jobs.space import Space, is_full
@@ -100,11 +100,8 @@ class Deliveries:
         lifecycle.say_delivery(job, name, doing)
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
             return None
-        tried, problem = self._try(job, destination, doing)
-        wait = None
-        if problem is None:
-            tried, wait = self._confirm(job, destination, tried)
-        return self._judge(job, destination, tried, wait or (Wait(problem) if problem else None))
+        tried, wait = self._try(job, destination, doing)
+        return self._judge(job, destination, tried, wait)
 
     def settle(self, job: Job) -> None:
         """A job whose deliveries have all ended is done, or failed where one was given up."""
@@ -133,18 +130,34 @@ class Deliveries:
         except (NodeError, OSError) as fault:
             self._say(events.NotTidied(job.key, str(fault)))
 
-    def _try(self, job: Job, destination: DestinationSettings, begun: Delivery) -> tuple[Delivery, str | None]:
-        """Send what is missing; return what was confirmed, and why something must be tried again, if so."""
-        missing = _missing(job, destination, begun)
-        if not missing:
+    def _try(self, job: Job, destination: DestinationSettings, begun: Delivery) -> tuple[Delivery, Wait | None]:
+        """Send what is missing, ask whether it is kept, reject what it replaces; each when the one before is done."""
+        state, wait = self._send(job, destination, begun, _missing(job, destination, begun))
+        try:
+            if wait is None:
+                state, wait = self._confirmation.look(job, destination, state)
+            if wait is None and destination.rejection_notes:
+                state, wait = self._reject(job, destination, state)
+        except Exception as fault:  # the edge of an attempt: whatever it was, it is said and tried again
+            if is_full(fault):
+                raise  # what was confirmed could not be written down
+            self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
+            return state, Wait(f"{type(fault).__name__}: {fault}")
+        return state, wait
+
+    def _send(
+        self, job: Job, destination: DestinationSettings, begun: Delivery, files: Sequence[Path]
+    ) -> tuple[Delivery, Wait | None]:
+        """Send files; return what was confirmed, and why something must be tried again, if so."""
+        if not files:
             return begun, None
         tidy.unpack(job)  # where a result that was done goes to one more destination
         until, why = self._not_before.get(destination.name, (-math.inf, ""))
         if self._clock() < until:
-            return begun, why  # it could not be reached a moment ago; do not knock for every waiting result
+            return begun, Wait(why)  # it could not be reached a moment ago; do not knock for every waiting result
         state, problems = begun, set()
         try:
-            for sent in self._sender.send(destination, missing):
+            for sent in self._sender.send(destination, list(files)):
                 if sent.outcome is not Outcome.DELIVERED:
                     problems.add(sent.reason or "no reason given")
                     if state.refused.get(sent.sop_instance_uid) != sent.reason:
@@ -154,22 +167,24 @@ class Deliveries:
         except DeliveryError as fault:
             problems.add(str(fault))
             self._not_before[destination.name] = (self._clock() + destination.retry_first_seconds, str(fault))
-        except Exception as fault:  # the edge of an attempt: whatever it was, it is said and tried again
-            if is_full(fault):
-                raise  # what was confirmed could not be written down
-            problems.add(f"{type(fault).__name__}: {fault}")
-            self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
-        return state, "; ".join(sorted(problems)) or None
-
-    def _confirm(self, job: Job, destination: DestinationSettings, tried: Delivery) -> tuple[Delivery, Wait | None]:
-        """Whether the destination has for good what it took."""
-        try:
-            return self._confirmation.look(job, destination, tried)
         except Exception as fault:  # the edge of an attempt, as above
             if is_full(fault):
                 raise
-            self._say(events.DeliveryCrashed(job.key, destination.name, tried.attempt, fault))
-            return tried, Wait(f"{type(fault).__name__}: {fault}")
+            problems.add(f"{type(fault).__name__}: {fault}")
+            self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
+        return state, Wait("; ".join(sorted(problems))) if problems else None
+
+    def _reject(self, job: Job, destination: DestinationSettings, state: Delivery) -> tuple[Delivery, Wait | None]:
+        """Tell a destination that has this result that the one it replaces is rejected."""
+        rejection = rejections.of(self._spool, job, destination.name)
+        if rejection is None:
+            return state, None
+        if not rejection.is_settled:
+            return state, Wait("the result it replaces is still on its way there, and is rejected when all of it is")
+        if rejection.note_uid in state.delivered:
+            return state, None
+        tidy.unpack(job)
+        return self._send(job, destination, state, [rejections.write(job, destination.name, rejection)])
 
     def _judge(self, job: Job, destination: DestinationSettings, tried: Delivery, wait: Wait | None) -> float | None:
         """End the delivery, or say when it is tried again: nothing that was refused is ever forgotten."""

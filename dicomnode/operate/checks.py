@@ -11,6 +11,7 @@ from dicomnode.delivery.find import FIND
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import DeliveryError
 from dicomnode.report.instance import KINDS
+from dicomnode.report.rejection_note import SOP_CLASS_UID as NOTE
 
 if TYPE_CHECKING:
     from dicomnode.config import DestinationSettings, Settings
@@ -42,10 +43,11 @@ def _check(sender: Sender, destination: DestinationSettings) -> dict[str, Any]:
 
 def _services(destination: DestinationSettings) -> dict[str, str]:
     """What is asked of a destination beside the storing, by SOP class, and the key that asks for it."""
-    commitment, read_back = destination.storage_commitment, destination.read_back
+    commitment = destination.storage_commitment
     return {
         **({PUSH_MODEL: f'storage_commitment = "{commitment}"'} if commitment != "off" else {}),
-        **({FIND: "read_back = true"} if read_back else {}),
+        **({FIND: "read_back = true"} if destination.read_back else {}),
+        **({NOTE: "rejection_notes = true"} if destination.rejection_notes else {}),
     }
 
 

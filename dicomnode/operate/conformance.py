@@ -11,6 +11,7 @@ from dicomnode.commitment import PUSH_MODEL
 from dicomnode.delivery.find import FIND
 from dicomnode.intake.offered import STORED
 from dicomnode.report.instance import KINDS
+from dicomnode.report.rejection_note import SOP_CLASS_UID as NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -105,7 +106,9 @@ def _destination(destination: DestinationSettings) -> Iterator[str]:
     yield ""
     kinds = [kind for kind in KINDS.values() if kind.product in destination.products]
     syntaxes = ", ".join(_named(syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian))
-    rows = ((kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, syntaxes) for kind in kinds)
+    rows = [(kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, syntaxes) for kind in kinds]
+    if destination.rejection_notes:
+        rows.append(("Rejection of a replaced result", _named(NOTE), NOTE, syntaxes))
     yield from _table(("object", "SOP class", "UID", "transfer syntaxes"), rows)
     yield ""
 

@@ -73,6 +73,7 @@ ALTERNATE_INSTANCE = Code("121326", "DCM", "Alternate SOP Class instance")
 SEGMENTATION = Code("113076", "DCM", "Segmentation")
 AUTOMATIC_FAMILY = Code("123104", "DCM", "Morphological Operations")
 MANUAL_FAMILY = Code("123109", "DCM", "Manual Processing")
+REJECTED = Code("113001", "DCM", "Rejected for Quality Reasons")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 

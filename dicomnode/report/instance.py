@@ -154,7 +154,7 @@ def stamp(instance: Dataset, draft: Draft, kind: str, number: int = 1) -> None:
     _sop_common(instance, draft, kind, number)
     _series(instance, draft, kind)
     _equipment(instance, draft)
-    _file_meta(instance)
+    file_meta(instance)
 
 
 def _sop_common(instance: Dataset, draft: Draft, kind: str, number: int) -> None:
@@ -193,7 +193,8 @@ def _equipment(instance: Dataset, draft: Draft) -> None:
     instance.ContributingEquipmentSequence = [draft.source.scanner, node]
 
 
-def _file_meta(instance: Dataset) -> None:
+def file_meta(instance: Dataset) -> None:
+    """Write the File Meta Information of an instance (PS3.10 7.1)."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(instance.SOPClassUID)

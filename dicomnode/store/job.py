@@ -26,6 +26,7 @@ class Job:
         outputs/*.dcm, summary.json, outputs.json   } the last one vouches for the others
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
         commitments/<destination>/<transaction uid>.json   what it has said to keep, and what it has not
+        notes/<destination>.dcm                says there that the result this one replaces is rejected
         state.json           what to tell an operator
 
     What the files of state mean is known to ``dicomnode.jobs`` alone.

@@ -1,9 +1,11 @@
-"""Storage commitment with a real PACS, which opens an association of its own; and with a node that is killed."""
+"""A real PACS that commits on an association of its own and is read back; and a node that is killed meanwhile."""
 
+import io
 import json
 import urllib.request
 from datetime import UTC, datetime
 
+import pydicom
 import pytest
 
 from dicomnode import simulate
@@ -118,3 +120,20 @@ def test_a_node_killed_while_it_awaits_commitment_settles_it_after_its_restart(s
     assert len(archive.requests) == 1
     node.stop()
     archive.close()
+
+
+@pytest.mark.peer
+def test_a_result_that_replaces_another_rejects_it_in_the_pacs(orthanc, serve, storescu, files):
+    node = serve({"pacs": orthanc.dicom_port}, ANY, COMMITMENT + "rejection_notes = true\n")
+    knows(orthanc, node)
+    storescu(node, files[:-1])
+    first = set(wait_for(lambda: delivery(node, "delivered"), 120, "the first result")["delivered"])
+    storescu(node, files[-1:])
+    notes = wait_for(lambda: orthanc.instances(Modality="KO"), 120, "the note")
+    note = pydicom.dcmread(io.BytesIO(orthanc.file(notes[0]["ID"])))
+    series = note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = {one.ReferencedSOPInstanceUID for item in series for one in item.ReferencedSOPSequence}
+    assert named == first
+    done = wait_for(lambda: delivery(node, "delivered"), 60, "the second result")
+    assert note.SOPInstanceUID in done["delivered"]
+    assert len(orthanc.instances(Modality="KO")) == 1

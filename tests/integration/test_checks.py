@@ -9,6 +9,7 @@ from dicomnode.config import DestinationSettings, Settings
 from dicomnode.delivery.find import FIND
 from dicomnode.operate.checks import check_destinations
 from dicomnode.report.instance import KINDS
+from dicomnode.report.rejection_note import SOP_CLASS_UID as NOTE
 
 ALL = {kind.sop_class_uid for kind in KINDS.values()}
 PARAMETRIC_MAP = KINDS["parametric_map_r2star"].sop_class_uid
@@ -54,12 +55,14 @@ def test_a_destination_without_echo_is_asked_all_the_same(check):
 
 
 def test_a_service_that_is_configured_and_not_offered_is_named_with_its_key(check):
-    finding = check(ALL, storage_commitment="separate", read_back=True)
+    finding = check(ALL, storage_commitment="separate", read_back=True, rejection_notes=True)
     assert not finding["ok"]
     assert "does not offer Storage Commitment Push Model" in finding["verdict"]
     assert 'storage_commitment = "separate"' in finding["verdict"]
     assert "read_back" in finding["verdict"]
+    assert "Key Object Selection Document Storage, which rejection_notes = true needs" in finding["verdict"]
 
 
 def test_a_service_that_is_configured_and_offered_is_well(check):
-    assert check(ALL | {PUSH_MODEL, FIND}, storage_commitment="same", read_back=True)["ok"]
+    asked = {"storage_commitment": "same", "read_back": True, "rejection_notes": True}
+    assert check(ALL | {PUSH_MODEL, FIND, NOTE}, **asked)["ok"]

@@ -1,6 +1,7 @@
-"""Storage commitment as SCU, and the reading back: what is delivered is what the PACS has for good."""
+"""What follows when a PACS has a result: storage commitment, reading back, the rejection of what it replaces."""
 
 import gc
+import json
 import logging
 import time
 import warnings
@@ -16,6 +17,7 @@ from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.send import Sender
 from dicomnode.intake.receive import Receiver
 from dicomnode.jobs import commitments, lifecycle
+from dicomnode.report.identity import uid
 from dicomnode.store.durable import make_folder, write_json
 from dicomnode.store.spool import Spool
 from tests.integration.archive import Archive, answer, instances_of
@@ -425,3 +427,97 @@ def test_a_number_that_cannot_be_read_is_none(world):
 
     one = world(with_find(odd), storage_commitment="off", read_back=True)
     assert one.attempt() == 5.0
+
+
+# ---- rejecting what is replaced
+
+
+def replaced(one, delivered, *, state="done", status="delivered", **manifest):
+    """A result that the one of this world replaces; ``delivered`` is the number of its objects that the archive has."""
+    old = one.spool.job("old")
+    make_folder(old.folder)
+    write_json(old.folder / "manifest.json", {"sources": [], "parameters": {}, "software_version": "0"})
+    entries = [
+        {"path": f"{uid}.dcm", "sop_instance_uid": uid, "sop_class_uid": sop_class, "product": product, "kind": kind}
+        for uid, sop_class, product, kind in OLD
+    ]
+    write_json(old.folder / "outputs.json", entries)
+    old.write("state.json", {"status": state, "reason": None})
+    uids = tuple(uid for uid, *_ in OLD[:delivered])
+    lifecycle.say_delivery(old, "pacs", lifecycle.Delivery(lifecycle.DeliveryStatus(status), delivered=uids))
+    made_from = {"sources": [], "parameters": {}, "software_version": "1", "supersedes": "old", **manifest}
+    write_json(one.job.folder / "manifest.json", made_from)
+    results = json.loads((one.job.folder / "outputs.json").read_text())
+    write_json(one.job.folder / "outputs.json", [{**entry, "kind": "mr_map_r2star"} for entry in results])
+    return old
+
+
+OLD = (
+    ("2.25.7", "1.2.840.10008.5.1.4.1.1.4", "mr_maps", "mr_map_r2star"),
+    ("2.25.8", "1.2.840.10008.5.1.4.1.1.88.33", "structured_report", "structured_report"),
+    ("2.25.9", "1.2.840.10008.5.1.4.1.1.104.1", "pdf", "pdf"),
+)
+
+
+def rejected(archive):
+    (note,) = [one for one in archive.objects.values() if one.Modality == "KO"]
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    series = {one.SeriesInstanceUID: one for one in study.ReferencedSeriesSequence}
+    return note, {uid: one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for uid, one in series.items()}
+
+
+@pytest.mark.parametrize("commitment", ["off", "same"])
+def test_what_a_result_replaces_is_rejected_after_it(world, commitment):
+    one = world(storage_commitment=commitment, rejection_notes=True)
+    replaced(one, 2)
+    assert one.attempt() is None
+    note, named = rejected(one.archive)
+    assert one.archive.stored == [*one.uids, note.SOPInstanceUID]
+    assert named == {uid("old", f"{kind}/series"): sop_uid for sop_uid, _, _, kind in OLD[:2]}
+    assert note.StudyInstanceUID == one.archive.objects[one.uids[0]].StudyInstanceUID
+    assert one.delivery.delivered == (*one.uids, note.SOPInstanceUID)
+
+
+def test_no_note_is_sent_where_it_is_not_wanted_or_nothing_was_there(world):
+    unwanted = world(storage_commitment="off")
+    replaced(unwanted, 3)
+    never_sent = world(storage_commitment="off", rejection_notes=True)
+    replaced(never_sent, 0)
+    replaces_nothing = world(storage_commitment="off", rejection_notes=True)
+    replaced(replaces_nothing, 3, supersedes=None)
+    for one in (unwanted, never_sent, replaces_nothing):
+        assert one.attempt() is None
+        assert one.archive.stored == one.uids
+
+
+def test_a_drawing_rejects_what_follows_from_its_regions_and_never_the_maps(world):
+    one = world(storage_commitment="off", rejection_notes=True)
+    replaced(one, 3, drawing="incoming/x.dcm")
+    assert one.attempt() is None
+    assert set(rejected(one.archive)[1].values()) == {"2.25.8", "2.25.9"}
+
+
+def test_what_is_still_on_its_way_is_rejected_when_all_of_it_is_there(world):
+    one = world(storage_commitment="off", rejection_notes=True)
+    old = replaced(one, 1, state="delivering", status="delayed")
+    assert one.attempt() == 5.0
+    assert "still on its way" in one.delivery.reason
+    assert one.archive.stored == one.uids
+    everything = tuple(uid for uid, *_ in OLD)
+    lifecycle.say_delivery(old, "pacs", lifecycle.Delivery(lifecycle.DeliveryStatus.DELIVERED, delivered=everything))
+    assert one.attempt() is None
+    assert set(rejected(one.archive)[1].values()) == set(everything)
+
+
+def test_a_crash_behind_the_note_sends_no_other(world):
+    one = world(storage_commitment="off", rejection_notes=True)
+    replaced(one, 3)
+    one.attempt()
+    done = one.delivery
+    (one.job.folder / "receipts/pacs.json").unlink()
+    sent_all = replace(done, status=lifecycle.DeliveryStatus.SENDING, delivered=tuple(one.uids))
+    lifecycle.say_delivery(one.job, "pacs", sent_all)
+    one.restart()
+    assert one.attempt() is None
+    assert one.archive.stored[-2] == one.archive.stored[-1]
+    assert one.delivery.delivered == done.delivered

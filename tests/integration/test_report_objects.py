@@ -36,7 +36,7 @@ from dicomnode.model import (
     SliceValue,
     Statistics,
 )
-from dicomnode.report import regions
+from dicomnode.report import references, regions, rejection_note
 from dicomnode.report.identity import result_key
 from dicomnode.simulate import DIALECTS, ORIENTATIONS, SeriesPlan
 
@@ -176,6 +176,18 @@ def test_every_object_of_every_dialect_is_valid(dialect, tmp_path, errors):
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_every_object_of_every_orientation_is_valid(orientation, tmp_path, errors):
     assert errors(written(simulated(tmp_path / "in", orientation=orientation), tmp_path / "out")) == []
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_note_that_rejects_a_replaced_result_is_valid(dialect, tmp_path, errors):
+    outputs = written(simulated(tmp_path / "in", dialect=dialect), tmp_path / "out")
+    rejected = [references.to(pydicom.dcmread(one.path, stop_before_pixels=True)) for one in outputs]
+    note = rejection_note.build(pydicom.dcmread(outputs[0].path), outputs[0].kind, "a" * 40, rejected)
+    path = tmp_path / "note.dcm"
+    note.save_as(path, enforce_file_format=True)
+    uids = str(note.SOPClassUID), str(note.SOPInstanceUID)
+    assert errors([Output("rejection_note", *uids, path)]) == []
 
 
 @pytest.mark.peer

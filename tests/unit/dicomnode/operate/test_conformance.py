@@ -26,10 +26,11 @@ def test_the_statement_says_what_is_asked_of_a_destination_and_where_a_scanner_i
     settings = config.load(EXAMPLE)
     assert "Study Root" not in statement(settings)
     assert "for `MR1`: on the association of the request" in statement(settings)
-    asked = {"storage_commitment": "separate", "read_back": True}
+    asked = {"storage_commitment": "separate", "read_back": True, "rejection_notes": True}
     pacs = settings.destination[0].model_copy(update=asked)
     scanner = settings.scanner[0].model_copy(update={"port": 104})
     text = statement(settings.model_copy(update={"destination": (pacs,), "scanner": (scanner,)}))
     assert "1.2.840.10008.1.20.1) as SCU" in text
     assert "1.2.840.10008.5.1.4.1.2.2.1) as SCU" in text
+    assert "1.2.840.10008.5.1.4.1.1.88.59" in text
     assert "to 192.0.2.10:104" in text
