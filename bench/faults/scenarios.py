@@ -8,12 +8,15 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.faults.database import postgresql, programs
+from bench.faults.forgetful import LATE_SECONDS, Forgetful
 from bench.faults.world import (
     ECHOES,
     LOOPBACK,
+    PRODUCTS,
     Failed,
     Node,
     Pacs,
@@ -27,6 +30,8 @@ from bench.faults.world import (
     template,
     wait_for,
 )
+from dicomnode.commitment import PUSH_MODEL
+from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +108,38 @@ def pacs_away(folder: Path, studies: int) -> Tally:
             with contextlib.suppress(Failed):
                 wait_for(all_reported(sent, pacs), _PATIENCE, "every report")
             return tally(sent, scanner, pacs, begin)
+
+
+def forgetful_pacs(folder: Path, studies: int) -> Tally:
+    """A PACS that loses objects before it commits to them, and reports late, twice or not at all; the node is killed.
+
+    Lost is also a study that is said to be done while the PACS lacks an object of it.
+    """
+    dice, begin, kills = chance(6), time.monotonic(), 0
+    pacs, node, sent, scanner = _world(folder, studies)
+    memory = Forgetful(node.port, chance(7))
+    pacs.mood, pacs.beside = memory.take, {PUSH_MODEL: memory.handlers}
+    node.more = f'storage_commitment = "separate"\ncommitment_seconds = {LATE_SECONDS - 1.0}\n{_SETTINGS}'
+
+    def settled() -> bool:
+        done = [one for one in node.status() if one["status"] in ("done", "no_number")]
+        return len(done) == studies
+
+    with pacs, node:
+        for study in sent:
+            scanner.insist(study)
+            time.sleep(dice.uniform(0.1, 2.0))
+            node.kill()
+            node.start()
+            kills += 1
+        with contextlib.suppress(Failed):
+            wait_for(settled, _PATIENCE, "every commitment")
+        results = [read_json(path) for path in node.data.glob("jobs/*/outputs.json")]
+        wanted = [{one["sop_instance_uid"] for one in result if one["product"] in PRODUCTS} for result in results]
+        lost = sum(not uids <= memory.kept for uids in wanted) + (0 if settled() else studies)
+        remark = f"{kills} kills, {memory.requests} requests, {memory.lost} objects lost by the PACS"
+        found = tally(sent, scanner, pacs, begin, remark)
+        return replace(found, lost=max(found.lost, lost))
 
 
 def crowd_at_the_door(folder: Path, studies: int) -> Tally:
@@ -425,6 +462,7 @@ SCENARIOS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     "killed while receiving": (killed_while_receiving, 20, 2),
     "PACS in trouble": (pacs_in_trouble, 10, 3),
     "PACS away": (pacs_away, 10, 4),
+    "forgetful PACS": (forgetful_pacs, 40, 4),
     "crowd at the door": (crowd_at_the_door, 10, 3),
     "odd ways of sending": (odd_ways_of_sending, 12, 4),
     "full disk": (full_disk, 10, 3),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ECHOES = 6
+PRODUCTS = ("structured_report", "mr_maps")  # that the PACS gets
 _MARK_LENGTH = 44
 _config.LOG_HANDLER_LEVEL = "none"
 
@@ -64,6 +65,7 @@ class Pacs:
 
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()
+        self.beside: dict[str, Sequence[Any]] = {}  # SOP classes beside the storing, and their handlers
         self.mood: Callable[[str], int] = lambda _: 0x0000
         self.got: Counter[str] = Counter()  # SOP Instance UID -> how often it was taken
         self.reports: dict[str, set[str]] = {}  # study -> SOP Instance UIDs of its reports
@@ -75,9 +77,11 @@ class Pacs:
         entity = AE("PACS")
         for kind in KINDS.values():
             entity.add_supported_context(kind.sop_class_uid)
-        entity.add_supported_context(Verification)
+        for sop_class in (Verification, *self.beside):
+            entity.add_supported_context(sop_class)
         entity.maximum_associations = 50
         handlers: list[Any] = [(evt.EVT_C_STORE, self._keep), (evt.EVT_C_ECHO, lambda _: 0x0000)]
+        handlers += [one for handlers in self.beside.values() for one in handlers]
         self._server = entity.start_server((LOOPBACK, self.port), block=False, evt_handlers=handlers)
         return self
 
@@ -128,7 +132,7 @@ class Node:
             f'[node]\nae_title = "NODE"\nhost = "{LOOPBACK}"\nport = {self.port}\n'
             '[[scanner]]\nae_title = "MR1"\n[[scanner]]\nae_title = "MR2"\n'
             f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "{LOOPBACK}"\nport = {self.pacs}\n'
-            'products = ["structured_report", "mr_maps"]\ntimeout_seconds = 5.0\n'
+            f"products = {list(PRODUCTS)}\ntimeout_seconds = 5.0\n"
             "retry_first_seconds = 0.5\nretry_longest_seconds = 2.0\n"
             f"{self.more}" + (f'folder = "{self.shared}"\n' if self.shared else "")
         )

@@ -1,5 +1,6 @@
 """A real PACS that commits on an association of its own and is read back; and a node that is killed meanwhile."""
 
+import contextlib
 import io
 import json
 import urllib.request
@@ -8,9 +9,12 @@ from datetime import UTC, datetime
 import pydicom
 import pytest
 
+from bench.faults.database import postgresql, programs
+from bench.faults.world import Node, Scanner, Study, template
 from dicomnode import simulate
 from dicomnode.commitment import Report
 from tests.acceptance.conftest import wait_for
+from tests.conftest import _absent
 from tests.integration.archive import Archive
 
 pytestmark = [
@@ -137,3 +141,26 @@ def test_a_result_that_replaces_another_rejects_it_in_the_pacs(orthanc, serve, s
     done = wait_for(lambda: delivery(node, "delivered"), 60, "the second result")
     assert note.SOPInstanceUID in done["delivered"]
     assert len(orthanc.instances(Modality="KO")) == 1
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_report_is_taken_by_the_machine_that_is_left(tmp_path, killed):
+    if programs() is None:
+        _absent("PostgreSQL is not installed (Debian: postgresql)")
+    archive, study = Archive(report=lambda _: []), Study(template())
+    with postgresql() as server, contextlib.ExitStack() as running:
+        more = f'storage_commitment = "separate"\n{ANY}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
+        shared = tmp_path / "shared"
+        nodes = [Node(tmp_path / f"node{k}", pacs=archive.port, more=more, shared=shared) for k in range(2)]
+        for node in nodes:
+            running.enter_context(node)
+        Scanner(nodes[killed].port).send(study)
+        wait_for(lambda: delivery(nodes[0], "awaiting commitment"), 120, "the waiting")
+        nodes[killed].kill()
+        (request,) = archive.requests
+        assert archive.tell(Report(request.transaction_uid, request.objects), to=nodes[1 - killed].port) == 0x0000
+        done = wait_for(lambda: delivery(nodes[0], "delivered"), 120, "the end")
+        assert set(done["committed"]) == set(request.objects)
+        assert len(archive.requests) == 1
+    archive.close()
