@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -89,7 +89,7 @@ class Report:
         failed = {}
         for item in _sequence(data_set, "FailedSOPSequence"):
             uid = str(item.get("ReferencedSOPInstanceUID", ""))
-            failed[uid] = (str(item.get("ReferencedSOPClassUID", "")), int(item.get("FailureReason") or 0))
+            failed[uid] = (str(item.get("ReferencedSOPClassUID", "")), _code(item))
         committed = {uid: of for uid, of in _items(data_set, "ReferencedSOPSequence") if uid not in failed}
         return cls(_transaction(data_set), committed, failed)
 
@@ -128,8 +128,18 @@ def _items(data_set: Dataset, keyword: str) -> list[tuple[str, str]]:
     ]
 
 
-def _sequence(data_set: Dataset, keyword: str) -> list[Any]:
-    return list(data_set.get(keyword) or ())
+def _sequence(data_set: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence, none where it is absent; raises InputError for what calls itself one and is none."""
+    found = data_set.get(keyword) or ()
+    if not all(isinstance(item, Dataset) for item in found):
+        raise InputError(f"{keyword} is no sequence")
+    return list(found)
+
+
+def _code(item: Dataset) -> int:
+    """The Failure Reason of an item; 0 where it says none that is a number."""
+    value = item.get("FailureReason")
+    return value if isinstance(value, int) else 0
 
 
 def _item(sop_instance_uid: str, sop_class_uid: str) -> Dataset:

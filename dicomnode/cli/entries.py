@@ -48,6 +48,8 @@ def _lines(entry: dict[str, Any], *, in_full: bool) -> Iterator[str]:
     for destination, delivery in entry["deliveries"].items():
         reason = f": {delivery['reason']}" if delivery["reason"] else ""
         yield f"  {destination}: {delivery['status']}, {len(delivery['delivered'])} objects{reason}"
+        if in_full and delivery.get("transactions"):
+            yield f"    commits to {len(delivery['committed'])} of them, asked {len(delivery['transactions'])} times"
         for uid, warning in delivery.get("warnings", {}).items() if in_full else ():
             yield f"    {uid} {warning}"
     if in_full:

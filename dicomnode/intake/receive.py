@@ -50,6 +50,7 @@ _OWN = (str(PYNETDICOM_IMPLEMENTATION_UID), str(PYNETDICOM_IMPLEMENTATION_VERSIO
 _C_CANCEL = 0x0FFF
 _MEGABYTE = 1_000_000
 _HEAD_BYTES = 1 << 15
+_NOT_HEARD = "it ended the association; with [[scanner]] port it is told on another one"
 _REPORT_ID = 1  # message ID of our requests: a peer answers one after the other
 
 
@@ -321,8 +322,7 @@ class Receiver:
                 mark.unlink(missing_ok=True)
             self._arrived(study_uid)
         for report in association.reported:
-            why = "it ended the association; a [[scanner]] port is where its answers can go"
-            self._say(events.CommitmentNotHeard(report.transaction_uid, association.calling, why))
+            self._say(events.CommitmentNotHeard(report.transaction_uid, association.calling, _NOT_HEARD))
         if not association.studies and not released:
             self._say(events.AssociationLost("", 0, association.calling, why))
 
@@ -344,8 +344,11 @@ class _Arrivals:
             return self.letter
         self._arrival = _Arrival(self._most)
         uids = command.sop_class_uid, command.sop_instance_uid
-        syntax = self._wire.contexts[command.context_id].transfer_syntax
-        self._arrival.begin(self._spool, prefix(*uids, syntax, _OWN, self._calling))
+        context = self._wire.contexts[command.context_id]
+        if context.sop_class_uid in STORED:
+            self._arrival.begin(self._spool, prefix(*uids, context.transfer_syntax, _OWN, self._calling))
+        else:
+            self._arrival.fault = InputError("a C-STORE on the presentation context of another service")
         return self._arrival
 
     def of(self, command: Command) -> _Arrival:

@@ -75,6 +75,8 @@ def test_an_object_that_orthanc_has_lost_is_sent_again(orthanc, serve, storescu,
     storescu(node, files)
     wait_for(lambda: delivery(node, "awaiting commitment"), 120, "the waiting")
     assert "awaiting commitment" in node.command("status")
+    (study,) = {entry["study_instance_uid"] for entry in node.status()}
+    assert "commits to 0 of them" in node.command("show", study)
     (lost, *_) = orthanc.instances()
     orthanc.delete(f"/instances/{lost['ID']}")
     knows(orthanc, node)

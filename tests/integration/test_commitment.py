@@ -1,17 +1,24 @@
 """What follows when a PACS has a result: storage commitment, reading back, the rejection of what it replaces."""
 
 import gc
+import io
 import json
 import logging
+import os
 import time
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pydicom
 import pytest
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
 
 from dicomnode import simulate
-from dicomnode.commitment import Report
+from dicomnode.commitment import Report, encoded
 from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, TlsSettings
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.send import Sender
@@ -21,6 +28,7 @@ from dicomnode.report.identity import uid
 from dicomnode.store.durable import make_folder, write_json
 from dicomnode.store.spool import Spool
 from tests.integration.archive import Archive, answer, instances_of
+from tests.integration.dimse import ask
 
 # pynetdicom leaves the socket of a failed connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -340,20 +348,22 @@ def test_an_operator_who_switches_it_off_ends_the_waiting(world):
 
 def test_a_destination_may_report_and_nothing_else(world):
     one = world(Archive(report=lambda _: []))
-    from pynetdicom import AE
-    from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
-
     entity = AE("PACS")
-    entity.add_requested_context(MRImageStorage)
     entity.add_requested_context(StorageCommitmentPushModel)
+    entity.add_requested_context(MRImageStorage)
     association = entity.associate("127.0.0.1", one.receiver.port, ae_title="NODE")
     assert [context.abstract_syntax for context in association.accepted_contexts] == [StorageCommitmentPushModel]
+    smuggled = pydicom.dcmread(one.job.folder / "0.dcm")
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = smuggled.SOPClassUID, smuggled.SOPInstanceUID
+    request.DataSet = io.BytesIO(encoded(smuggled, ImplicitVRLittleEndian))
+    assert ask(association, request).Status == 0xC000
     association.release()
+    assert not list(one.spool.incoming.rglob("*.dcm"))
 
 
 def test_transactions_are_forgotten_after_weeks(world):
-    import os
-
     one = world(Archive(report=lambda _: []))
     one.attempt()
     (path,) = one.spool.commitments.glob("*.json")

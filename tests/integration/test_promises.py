@@ -1,7 +1,9 @@
 """Storage commitment as SCP: a scanner that asks is told the truth about what lies in the spool."""
 
 import gc
+import io
 import logging
+import random
 import shutil
 import time
 from datetime import UTC, datetime
@@ -9,16 +11,19 @@ from queue import Empty, Queue
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
 
 from dicomnode import simulate
-from dicomnode.commitment import PUSH_MODEL_INSTANCE, Report, Request
+from dicomnode.commitment import PUSH_MODEL_INSTANCE, Report, Request, encoded
 from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
+from tests.integration.dimse import ask as ask_as_it_is
 
 # pynetdicom leaves the socket of a failed connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -210,6 +215,29 @@ def test_a_request_that_is_none_is_refused_with_its_status(world, scanner, reque
     assert "commitment_refused" in node.names()
     association.release()
     assert scanner.reports.empty()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_bytes_come_are_answered_and_the_association_goes_on(world, scanner, instances, seed):
+    """Half of a valid data set with bytes of it changed."""
+    node = world()
+    dice = random.Random(seed)
+    association = scanner.call(node.receiver.port)
+    content = bytearray(encoded(Request("2.25.1", objects(instances)).as_data_set(), ImplicitVRLittleEndian))
+    for _ in range(dice.randrange(1, 8)):
+        content[dice.randrange(len(content))] = dice.randrange(256)
+    request = N_ACTION()
+    request.MessageID, request.ActionTypeID = 1, 1
+    request.RequestedSOPClassUID, request.RequestedSOPInstanceUID = StorageCommitmentPushModel, PUSH_MODEL_INSTANCE
+    request.ActionInformation = io.BytesIO(bytes(content[: dice.randrange(1, len(content))]))
+    context = next(one for one in association.accepted_contexts if one.abstract_syntax == StorageCommitmentPushModel)
+    status = ask_as_it_is(association, request, context.context_id).Status
+    assert status in (0x0000, 0x0115)
+    assert "store_crashed" not in node.names()
+    if status == 0x0000:
+        scanner.heard()
+    assert association.send_c_store(instances[0]).Status == 0x0000
+    association.release()
 
 
 def test_a_destination_is_promised_nothing(world):

@@ -61,6 +61,24 @@ def test_serving_needs_scanners_and_destinations(tmp_path):
     assert config.load(write(tmp_path, SERVING), for_serving=True).destination[0].port == 104
 
 
+def test_a_scanner_with_a_port_and_no_address_is_a_fault(tmp_path):
+    """There is nobody to tell what is kept."""
+    path = tmp_path / "config.toml"
+    path.write_text('[[scanner]]\nae_title = "MR1"\nport = 104\n')
+    with pytest.raises(ConfigError, match=r"line 1: \[\[scanner\]\]: port needs address"):
+        config.load(path)
+
+
+def test_of_several_tables_of_a_scanner_the_one_with_a_port_says_where_it_is_told():
+    tables = [{"ae_title": "MR1"}, {"ae_title": "MR1", "address": "192.0.2.1", "port": 104}, {"ae_title": "MR2"}]
+    settings = config.Settings(scanner=tuple(config.ScannerSettings(**one) for one in tables))
+    assert [getattr(settings.scanner_of(title), "port", "unknown") for title in ("MR1", "MR2", "MR3")] == [
+        104,
+        None,
+        "unknown",
+    ]
+
+
 def test_a_destination_named_twice_is_a_fault(tmp_path):
     said = faults(
         tmp_path,

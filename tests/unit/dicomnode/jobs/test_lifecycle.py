@@ -76,6 +76,26 @@ def test_trying_again_keeps_what_is_confirmed_and_offers_what_was_refused():
     assert said.again() == Delivery(attempt=4, delivered=("1.2",), warnings={"1.2": "B000"})
 
 
+def test_trying_again_keeps_what_was_committed_to_and_whose_reports_count():
+    said = Delivery(
+        DeliveryStatus.DEAD_LETTER, 3, ("1.2",), committed=("1.2",), transactions=("1.9",), asked=5.0, unanswered=7.0
+    )
+    assert said.again() == Delivery(attempt=4, delivered=("1.2",), committed=("1.2",), transactions=("1.9",))
+
+
+def test_what_a_destination_does_not_have_after_all_is_neither_delivered_nor_committed():
+    said = Delivery(DeliveryStatus.SENDING, delivered=("1.2", "1.3"), committed=("1.2", "1.3"))
+    left = said.without({"1.2": "lost"})
+    assert (left.delivered, left.committed, left.refused) == (("1.3",), ("1.3",), {"1.2": "lost"})
+
+
+@pytest.mark.parametrize("end", [status for status in DeliveryStatus if status.is_end])
+def test_what_awaits_commitment_may_come_to_every_end_and_go_on_being_sent(job, end):
+    for status in (DeliveryStatus.AWAITING_COMMITMENT, DeliveryStatus.SENDING, DeliveryStatus.AWAITING_COMMITMENT, end):
+        lifecycle.say_delivery(job, "pacs", Delivery(status, committed=("1.2",), transactions=("1.9",), asked=1.0))
+    assert lifecycle.delivery(job, "pacs").transactions == ("1.9",)
+
+
 def test_a_receipt_of_the_version_before_is_read(job):
     job.write("receipts/pacs.json", {"status": "waiting", "attempt": 0, "delivered": [], "refused": {}, "reason": None})
     assert lifecycle.delivery(job, "pacs") == Delivery()
