@@ -41,8 +41,8 @@ def _missing_of_series(association: Association, series: tuple[str, str], uids: 
     """Ask for every instance; of a destination that lists none ask for their number, which is all that some tell."""
     place = {"StudyInstanceUID": series[0], "SeriesInstanceUID": series[1]}
     listed = _find(association, {"QueryRetrieveLevel": "IMAGE", **place, "SOPInstanceUID": ""})
-    there = {str(one.get("SOPInstanceUID", "")) for one in listed or ()}
-    if there & uids:
+    there = {str(one.get("SOPInstanceUID", "")) for one in listed or ()} - {""}
+    if there:
         return uids - there
     counted = _find(association, {"QueryRetrieveLevel": "SERIES", **place, "NumberOfSeriesRelatedInstances": ""})
     if counted is None:

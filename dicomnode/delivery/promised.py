@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dicomnode import events, logs
-from dicomnode.errors import DeliveryError
+from dicomnode.errors import DeliveryError, StorageError
 from dicomnode.jobs import promises
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dicomnode.config import Settings
     from dicomnode.delivery.send import Sender
     from dicomnode.jobs.promises import Promise
@@ -52,6 +54,7 @@ class Promised:
         self._sender = sender
         self._say = say
         self._pauses: dict[str, _Pause] = {}  # by AE title
+        self._unread: set[str] = set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -70,10 +73,20 @@ class Promised:
 
     def turn(self, now: float) -> None:
         """Tell every scanner that waits, but those that could not be told a moment ago."""
-        for promise in promises.waiting(self._spool):
+        for promise in filter(None, map(self._read, promises.waiting(self._spool))):
             pause = self._pauses.get(promise.calling)
             if not self._stopping.is_set() and (pause is None or now >= pause.until):
                 self._tell(promise, now)
+
+    def _read(self, path: Path) -> Promise | None:
+        """A request, where it can be read; one that cannot is said once and holds up no other."""
+        try:
+            return promises.read(path)
+        except StorageError as fault:
+            if path.name not in self._unread:
+                self._unread.add(path.name)
+                self._say(events.CommitmentNotHeard("", "", str(fault)))
+            return None
 
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):

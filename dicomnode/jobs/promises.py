@@ -10,10 +10,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from dicomnode.commitment import CLASS_CONFLICT, NO_SUCH_OBJECT, Report, Request
+from dicomnode.errors import StorageError
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from dicomnode.store.spool import Spool
@@ -53,12 +53,20 @@ def keep(spool: Spool, request: Request, calling: str) -> None:
     _write(Promise(spool.promises / f"{uuid.uuid4().hex}.json", calling, request))
 
 
-def waiting(spool: Spool) -> Iterator[Promise]:
-    """Every request that was not answered yet; raises StorageError."""
-    for path in sorted(spool.promises.glob("*.json")):
-        said = read_json(path)
-        if said is not None:
-            yield Promise(path, said["calling"], Request(**said["request"]), said["waited"])
+def waiting(spool: Spool) -> list[Path]:
+    """The files of the requests that were not answered yet."""
+    return sorted(spool.promises.glob("*.json"))
+
+
+def read(path: Path) -> Promise | None:
+    """Read a request that was kept; None where it was settled meanwhile. Raises StorageError."""
+    said = read_json(path)
+    if said is None:
+        return None
+    try:
+        return Promise(path, said["calling"], Request(**said["request"]), float(said["waited"]))
+    except (KeyError, TypeError, ValueError) as fault:
+        raise StorageError(f"{path} is damaged") from fault
 
 
 def wait(promise: Promise, seconds: float) -> None:

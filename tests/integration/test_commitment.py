@@ -431,6 +431,17 @@ def test_a_pacs_that_does_not_offer_c_find_is_said(world):
     assert "read_back" in one.delivery.reason
 
 
+def test_other_instances_of_the_series_do_not_stand_for_ours(world):
+    def others(_, question):
+        if question.QueryRetrieveLevel == "SERIES":
+            return 0x0000, [answer(question, NumberOfSeriesRelatedInstances=9)]
+        return 0x0000, [answer(question, SOPInstanceUID=f"2.25.{number}") for number in range(9)]
+
+    one = world(with_find(others), storage_commitment="off", read_back=True)
+    assert one.attempt() == 5.0
+    assert one.delivery.delivered == ()
+
+
 def test_a_number_that_cannot_be_read_is_none(world):
     def odd(_, question):
         return 0x0000, [answer(question)]

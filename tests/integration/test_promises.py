@@ -319,6 +319,20 @@ def test_a_scanner_that_refuses_the_report_is_told_again(world, scanner, instanc
     assert list(node.spool.promises.iterdir()) == []
 
 
+def test_a_request_that_was_damaged_holds_up_no_other(world, scanner, instances):
+    scanner.listen()
+    node = world(at(scanner))
+    association = send(scanner, node, instances)
+    ask(association, Request("2.25.1", objects(instances)))
+    association.release()
+    (node.spool.promises / "0.json").write_text("{")
+    node.promised.turn(0.0)
+    assert scanner.heard(0.0).transaction_uid == "2.25.1"
+    node.promised.turn(1.0)
+    (said,) = [one.reason for one in node.said if one.name == "commitment_not_heard"]
+    assert "0.json is damaged" in said
+
+
 def test_a_scanner_that_hangs_up_before_it_is_told_is_said(world, instances):
     deaf = Scanner()
     deaf.answers = 0x0110
