@@ -32,7 +32,8 @@ class Promise:
 def judge(spool: Spool, request: Request) -> Report:
     """Say of each object whether it is kept.
 
-    Only what lies in the spool is: of what was removed, however long ago and however well it was delivered, the
+    Only what lies in the spool is, and is marked to stay, whatever ``[retention]`` says: a scanner that was promised
+    that may delete its own. Of what was removed, however long ago and however well it was delivered, the
     scanner is told that there is no such object, and so keeps its own.
     """
     held = spool.held(request.objects)
@@ -44,6 +45,7 @@ def judge(spool: Spool, request: Request) -> Report:
         elif found != sop_class:
             failed[sop_uid] = sop_class, CLASS_CONFLICT
         else:
+            spool.mark_promised(held[sop_uid])
             committed[sop_uid] = sop_class
     return Report(request.transaction_uid, committed, failed)
 

@@ -158,8 +158,11 @@ class _Study:
         return datetime.fromtimestamp(max(map(_changed, paths)), UTC).date()
 
     def holds(self, kind: str) -> bool:
+        """Whether there is something of a kind that may be removed; what was promised to a scanner may not."""
         if kind == ORIGINALS:
-            return self.has_images
+            return self.has_images and not self._spool.is_promised(self.uid)
+        if kind == RECORDS and self.has_images:
+            return False  # it would be processed again
         return kind not in self.removed and (kind == RECORDS or any(job.outputs for job in self._jobs))
 
     def note(self, kind: str, why: str, when: datetime) -> None:

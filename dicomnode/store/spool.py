@@ -5,6 +5,7 @@
     incoming/<study uid>/<sop instance uid>.dcm     an instance, as it was received
     incoming/<study uid>/released-<id>.json         the instances of an association that ended well
     incoming/<study uid>/taken-<id>.json            the instances of files that were dropped whole
+    incoming/<study uid>/promised.json              a scanner was promised that these images are kept
     incoming/<study uid>/open-<member>-<id>         an association on that machine that brings images is open
     incoming/<study uid>/conflict-<digest>.dcm      other bytes that came under a SOP Instance UID we hold
     incoming/.removed-<study uid>/                  images that are being removed
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _REMOVED = ".removed-"
+_PROMISED = "promised.json"
 _LEFT_OVER_SECONDS = 3600.0  # nothing is written for so long
 _LOOKED_AT_SECONDS = 0.25  # how old what is known of the free space may be
 
@@ -141,6 +143,16 @@ class Spool:
             if not aside.exists():
                 folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+
+    def mark_promised(self, image: Path) -> None:
+        """Note durably that a scanner was promised that we keep an image, so that its study stays."""
+        mark = image.parent / _PROMISED
+        if not mark.exists():
+            write_json(mark, {})
+
+    def is_promised(self, study_uid: str) -> bool:
+        """Whether a scanner was promised that images of a study are kept."""
+        return (self.study_folder(study_uid) / _PROMISED).exists()
 
     def sweep(self) -> None:
         """Finish removing what a crash left half removed."""

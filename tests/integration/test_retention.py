@@ -6,13 +6,16 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from dicomnode import events
+from dicomnode.commitment import Request
 from dicomnode.config import DestinationSettings, GroupingSettings, RetentionSettings
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.errors import ConfigError, InputError
 from dicomnode.intake.watch import Watcher
-from dicomnode.jobs import drawings, lifecycle, retention, tidy
+from dicomnode.jobs import drawings, lifecycle, promises, retention, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.jobs.manifest import Manifest
@@ -163,6 +166,24 @@ def test_no_more_goes_than_room_is_wanted(spool, days, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: next(short))
     days.pass_by(1, keep_free_gb=1e-6)
     assert days.removed() == [("1.2.1", "originals"), ("1.2.2", "originals")]
+
+
+def test_what_a_scanner_was_promised_stays_until_a_person_removes_it(spool, days):
+    (study, job), (other, _) = put(spool, 1), put(spool, 2)
+    path = spool.incoming / study / "1.3.1.dcm"
+    image = Dataset()
+    image.SOPClassUID, image.SOPInstanceUID, image.file_meta = MRImageStorage, "1.3.1", FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.save_as(path, enforce_file_format=True)
+    asked = promises.judge(spool, Request("1.9", {"1.3.1": str(MRImageStorage)}))
+    assert list(asked.committed) == ["1.3.1"]
+    days.pass_by(9, originals_days=1, objects_days=2, records_days=3, keep_free_gb=1e9)
+    assert path.exists()
+    assert job.read("summary.json")
+    assert {one for one, _ in days.removed()} == {study, other}
+    assert (study, "originals") not in days.removed()
+    days.keeper().purge(study, "it may go", False)
+    assert not path.exists()
 
 
 def test_images_that_somebody_removed_are_said_once(spool, days):
