@@ -249,6 +249,22 @@ class TlsSettings(Section):
     receive: bool = False
 
 
+class AuditSettings(Section):
+    """Where audit messages (PS3.15 A.5) go; nowhere without a host or a file."""
+
+    host: str | None = None
+    port: Port = 6514
+    transport: Literal["tls", "tcp", "udp"] = "tls"
+    file: Path | None = Field(default=None, strict=False)
+    patient_id: bool = False  # the patient's number in the messages
+
+    @model_validator(mode="after")
+    def _one(self) -> AuditSettings:
+        if self.host is not None and self.file is not None:
+            raise ValueError("host or file, not both")
+        return self
+
+
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its
 # identity: how long is waited for images, whether what is no liver is processed, and how many processes fit.
 _CHANGES_NO_NUMBER = {
@@ -274,6 +290,7 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
 
     def is_shared(self) -> bool:
         """Whether several processes may share the data folder: their queue is a server's."""

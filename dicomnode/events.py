@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-Level = Literal["info", "warning", "error"]
+Level = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,9 @@ class AssociationReleased(Event):
     part = "receive"
     study: str
     instances: int
+    calling: str = ""
+    peer: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class AssociationLost(Event):
     instances: int
     calling: str = ""
     reason: str = ""
+    peer: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +259,11 @@ class SeriesJudged(Event):
     advice: str = ""  # what to change at the scanner
 
     @property
+    def level(self) -> Level:
+        """That a series is on its way is nothing to know of."""
+        return "debug" if self.code == "arriving" else "info"
+
+    @property
     def name(self) -> str:
         """Tell the verdicts apart."""
         return f"series_{self.status}"
@@ -340,9 +350,43 @@ class FileRefused(Event):
 class StepDone(Event):
     """A step of a job came to its end."""
 
+    usual_level = "debug"
     key: str
     step: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResultMade(Event):
+    """A result is written; its status says whether it holds a number."""
+
+    study: str
+    key: str
+    status: str
+    code: str | None
+    flags: tuple[str, ...]  # codes, of every region
+    objects: int
+    seconds: float  # since the job was made
+
+    def said(self) -> dict[str, Any]:
+        """Its fields, with the flags as a list."""
+        return {**Event.said(self), "flags": list(self.flags)}
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded(Event):
+    """Nothing more becomes of a result unless a person asks."""
+
+    study: str
+    key: str
+    status: str
+    reason: str | None
+    code: str | None = None  # of the reason, where it is a refusal
+
+    @property
+    def level(self) -> Level:
+        """A result that is not everywhere is an error."""
+        return "error" if self.status == "failed" else "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +450,7 @@ class JobFailed(Event):
     step: str
     reason: str
     fault: BaseException
+    study: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,6 +609,18 @@ class DeliveryCrashed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryBegun(Event):
+    """Objects are on their way to a destination."""
+
+    part = "deliver"
+    usual_level = "debug"
+    key: str
+    destination: str
+    objects: int
+    study: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryEnded(Event):
     """A destination has a result, or never will."""
 
@@ -572,11 +629,35 @@ class DeliveryEnded(Event):
     destination: str
     status: str
     objects: int
+    study: str = ""
+    seconds: float = 0.0  # since the first attempt
 
     @property
     def level(self) -> Level:
         """A result that did not arrive is an error."""
         return "info" if self.status == "delivered" else "error"
+
+
+# ---- audit
+
+
+@dataclass(frozen=True, slots=True)
+class AuditAway(Event):
+    """The audit repository takes nothing; messages are kept and sent when it does."""
+
+    part = "audit"
+    usual_level = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLost(Event):
+    """An audit message could not be written down, and so will not be sent."""
+
+    part = "audit"
+    usual_level = "error"
+    about: str
+    reason: str
 
 
 # ---- node

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import dicomnode
 from dicomnode import events, logs
+from dicomnode.audit import Trail
+from dicomnode.audit.subject import Subjects
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
@@ -58,11 +60,17 @@ class Node:
         receives: bool = True,
         sinks: tuple[events.Sink, ...] = (),
     ) -> None:
-        self._say = say = events.to_all(logs.write, *sinks)
         self._settings = settings
         self._running = contextlib.ExitStack()
         shared = settings.is_shared()
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb, shared=shared)
+        self._audit = Trail(
+            settings,
+            self.spool.folder / "audit",
+            Certificates(settings.tls),
+            study_of=Subjects(self.spool, patient_id=settings.audit.patient_id),
+        )
+        self._say = say = events.to_all(logs.write, self._audit, *sinks)
         self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
         self._space = space = Space(self.spool.folder, say)
         workers = settings.fit.workers  # and one for small series, which none of the large ones holds up
@@ -127,6 +135,15 @@ class Node:
         Where the queue is a server that does not answer, images are taken in all the same: the files say what is to do.
         """
         self.spool.create()
+        self._audit.start()
+        try:
+            self._start()
+        except BaseException:
+            self._audit.stop()
+            raise
+        self._say(events.Started(dicomnode.__version__, str(self.spool.folder)))
+
+    def _start(self) -> None:
         with contextlib.ExitStack() as running:
             running.enter_context(self.spool.lock())
             self._children.start()
@@ -140,12 +157,12 @@ class Node:
                 self._receiver.start()
                 running.callback(self._receiver.stop)
             self._running = running.pop_all()
-        self._say(events.Started(dicomnode.__version__, str(self.spool.folder)))
 
     def stop(self) -> None:
         """Stop every part, the receiver first."""
         self._running.close()
         self._say(events.Stopped())
+        self._audit.stop()
 
     def serve(self, stop: threading.Event) -> None:
         """Run until told to stop."""

@@ -59,6 +59,8 @@ class _Association:
     """What an open association has brought so far."""
 
     calling: str
+    peer: str
+    begun: float  # monotonic
     studies: dict[str, list[str]] = field(default_factory=dict)  # study -> SOP Instance UIDs
     marks: dict[str, Path | None] = field(default_factory=dict)  # study -> what tells other machines
     reported: list[Report] = field(default_factory=list)  # on commitment, and not answered yet
@@ -207,7 +209,7 @@ class Receiver:
             self._say(events.AssociationRejected(asked.calling, held.address, refusal.reason))
             spoken.reject(*refusal.said)
             return
-        association = _Association(asked.calling)
+        association = _Association(asked.calling, held.address, time.monotonic())
         with self._lock:
             self._open.add(association)
             self._wires.add(spoken)
@@ -308,15 +310,17 @@ class Receiver:
         """Mark what a cleanly ended association brought: its sender believes it has sent all it wanted."""
         with self._lock:
             self._open.discard(association)
+        calling, peer = association.calling, association.peer
+        seconds = round(time.monotonic() - association.begun, 3)
         for study_uid, sop_uids in association.studies.items():
             if released:
                 try:
                     self._spool.release(study_uid, sop_uids)
                 except NodeError as fault:
                     self._say(events.StoreFailed(str(fault)))
-                self._say(events.AssociationReleased(study_uid, len(sop_uids)))
+                self._say(events.AssociationReleased(study_uid, len(sop_uids), calling, peer, seconds))
             else:
-                self._say(events.AssociationLost(study_uid, len(sop_uids), association.calling, why))
+                self._say(events.AssociationLost(study_uid, len(sop_uids), calling, why, peer, seconds))
             mark = association.marks.get(study_uid)
             if mark is not None:
                 mark.unlink(missing_ok=True)
@@ -324,7 +328,7 @@ class Receiver:
         for report in association.reported:
             self._say(events.CommitmentNotHeard(report.transaction_uid, association.calling, _NOT_HEARD))
         if not association.studies and not released:
-            self._say(events.AssociationLost("", 0, association.calling, why))
+            self._say(events.AssociationLost("", 0, calling, why, peer, seconds))
 
 
 class _Arrivals:

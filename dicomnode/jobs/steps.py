@@ -65,6 +65,7 @@ class Steps:
         self._settle = settle
         self._run_step = run_step
         self._say = say
+        self._spent: dict[str, float] = {}  # seconds, by job
 
     def table(self) -> tuple[tuple[str, Callable[[str], None]], ...]:
         """Name and function of each, in order; a function is given the key of a job."""
@@ -76,12 +77,16 @@ class Steps:
         job = self._spool.job(key)
         if isinstance(fault, (Overtaken, Stopping)):
             return  # nothing is wrong with the job
+        study_uid = manifests.read(job).study_instance_uid
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
             code = fault.code if isinstance(fault, Refused) else None
             lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
+            said: events.Event = events.JobEnded(study_uid, key, JobStatus.REFUSED.value, reason, code)
         else:
             lifecycle.say(job, JobStatus.FAILED, f"{step}: {reason}")
-        self._say(events.JobFailed(key, step, reason, fault))
+            said = events.JobFailed(key, step, reason, fault, study_uid)
+        self._spent.pop(key, None)
+        self._say(said)
 
     def _step(self, name: str) -> Callable[[str], None]:
         def step(key: str) -> None:
@@ -96,12 +101,22 @@ class Steps:
                 self._at_once(key, pipeline.PARTS)
             self._run(key, name)
             _go_on(job)
-            self._say(events.StepDone(key, name, round(time.monotonic() - begin, 3)))
+            seconds = round(time.monotonic() - begin, 3)
+            self._say(events.StepDone(key, name, seconds))
+            self._spent[key] = self._spent.get(key, 0.0) + seconds
             if name == pipeline.STEPS[-1]:
+                self._say(self._made(job))
                 lifecycle.say(job, JobStatus.DELIVERING)
                 self._settle(job)  # where there is no destination, or all have it already
 
         return step
+
+    def _made(self, job: Job) -> events.ResultMade:
+        summary = job.read("summary.json") or {}
+        flags = sorted({flag["code"] for roi in summary.get("rois", ()) for flag in roi["flags"]})
+        study_uid, status, code = manifests.read(job).study_instance_uid, summary.get("status", ""), summary.get("code")
+        spent = round(self._spent.pop(job.key, 0.0), 3)
+        return events.ResultMade(study_uid, job.key, status, code, tuple(flags), len(job.outputs or ()), spent)
 
     def _at_once(self, key: str, names: Sequence[str]) -> None:
         """Run steps that do not need each other, if there are children for all; raises what the first raised."""

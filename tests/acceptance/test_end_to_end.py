@@ -117,6 +117,22 @@ def test_a_scan_is_in_the_pacs_with_the_numbers_of_the_summary(orthanc, serve, s
     assert orthanc.get("/statistics")["CountInstances"] == before
 
 
+STORY = ["association_released", "series_ready", "result_made", "delivery_ended", "job_ended"]
+
+
+def test_a_study_is_five_lines_of_the_log_under_one_identifier(orthanc, serve, storescu, ge_series):
+    node = serve({"pacs": orthanc.dicom_port})
+    storescu(node, ge_series)
+    (entry,) = wait_for(lambda: all_done(node), 240, "the result")
+    said = [json.loads(line) for line in node.log.read_text().splitlines() if line.startswith("{")]
+    lines = [one for one in said if one.get("study") == entry["study_instance_uid"]]
+    assert [(one["event"], one["level"]) for one in lines] == [(name, "info") for name in STORY]
+    released, _, made, delivered, _ = lines
+    assert (released["calling"], released["peer"], released["instances"]) == ("STORESCU", "127.0.0.1", len(ge_series))
+    assert made["status"] == "done"
+    assert all(one["seconds"] > 0 for one in (released, made, delivered))
+
+
 def test_a_missing_echo_is_waited_for_and_named(orthanc, serve, storescu, ge_series):
     node = serve({"pacs": orthanc.dicom_port})
     headers = {path: pydicom.dcmread(path, stop_before_pixels=True) for path in ge_series}

@@ -20,7 +20,7 @@ def example(kind):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_event_can_be_logged(kind):
     event = example(kind)
-    assert event.level in {"info", "warning", "error"}
+    assert event.level in {"debug", "info", "warning", "error"}
     json.dumps(event.said())
     for one in dataclasses.fields(kind):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -42,7 +42,7 @@ def test_every_sink_is_told():
 
 def logged(*statements):
     """The log of a process of its own: logging belongs to a whole process."""
-    program = "\n".join(["from dicomnode import events, logs", "logs.configure(json=True)", *statements])
+    program = "\n".join(["from dicomnode import events, logs", "logs.configure(json=True, level='debug')", *statements])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stderr.splitlines()]
 

@@ -108,7 +108,7 @@ def test_a_bad_end_is_said_with_its_reason(tmp_path, fault, status, words):
     state = lifecycle.state(job)
     assert state.status is status
     assert words in state.reason
-    assert [type(one) for one in said] == [events.JobFailed]
+    assert [type(one) for one in said] == [events.JobEnded if status is JobStatus.REFUSED else events.JobFailed]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,190 @@
+"""A sink of events that tells an audit repository of those it has to know: nothing waits for it, nothing is lost."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dicomnode import events, logs
+from dicomnode.audit import message as audit
+from dicomnode.audit.message import Message, Outcome, Participant, Study
+from dicomnode.audit.syslog import Datagrams, File, Repository, RepositoryAway, Stream, line
+from dicomnode.errors import NodeError
+from dicomnode.store.durable import make_folder, write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from dicomnode.config import AuditSettings, DestinationSettings, Settings
+    from dicomnode.tls import Certificates
+
+_TRY_AGAIN_SECONDS = 30.0
+_PROGRAM = "dicomnode"
+
+
+class Trail:
+    """Writes down what happened before it returns, and sends it from a thread of its own, for as long as it takes.
+
+    ``study_of`` tells what is known of a study: accession number and, where the configuration wants it, the patient's
+    number. What could not be sent yet lies in ``folder``, one file a message.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        certificates: Certificates,
+        *,
+        study_of: Callable[[str], Study],
+        say: events.Sink = logs.write,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ae_title, self._host = settings.node.ae_title, socket.gethostname()
+        self._destinations: Mapping[str, DestinationSettings] = {one.name: one for one in settings.destination}
+        self._folder = folder
+        self._repository = _repository(settings.audit, certificates)
+        self._study_of = study_of
+        self._say = say
+        self._clock = clock
+        self._due, self._stop = threading.Event(), threading.Event()
+        self._away = False
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, event: events.Event) -> None:
+        """Note an event that an audit repository has to know of."""
+        told = self._told(event) if self._repository is not None else None
+        if told is None:
+            return
+        when = self._clock()
+        try:
+            name = f"{when.strftime('%Y%m%dT%H%M%S%f')}-{uuid.uuid4().hex[:8]}.xml"
+            write_durably(self._folder / name, line(told.xml(when, self._ae_title), when, self._host, _PROGRAM))
+        except (OSError, NodeError) as fault:
+            self._say(events.AuditLost(event.name, str(fault)))
+        self._due.set()
+
+    def start(self) -> None:
+        """Begin to send, first what an earlier run has left."""
+        if self._repository is None:
+            return
+        make_folder(self._folder)
+        self._due.set()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what there is, if the repository takes it; the rest is sent by the next run."""
+        self._stop.set()
+        self._due.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            stopping = self._stop.is_set()
+            self._due.clear()
+            sent = self._send()
+            if stopping:
+                break
+            if sent:
+                self._due.wait()
+            else:
+                self._stop.wait(_TRY_AGAIN_SECONDS)
+        if self._repository is not None:
+            self._repository.close()
+
+    def _send(self) -> bool:
+        """Send every message that lies there, the oldest first; whether all were taken."""
+        for path in sorted(self._folder.glob("*.xml")):
+            try:
+                if self._repository is not None:
+                    self._repository.take(path.read_bytes())
+            except RepositoryAway as fault:
+                if not self._away:
+                    self._say(events.AuditAway(str(fault)))
+                self._away = True
+                return False
+            path.unlink(missing_ok=True)
+            self._away = False
+        return True
+
+    # ---- what is told
+
+    def _told(self, event: events.Event) -> Message | None:
+        makers: dict[type[events.Event], Callable[[Any], Message]] = {
+            events.Started: lambda _: self._activity(audit.START),
+            events.Stopped: lambda _: self._activity(audit.STOP),
+            events.AssociationReleased: self._received,
+            events.AssociationLost: self._received,
+            events.AssociationRejected: self._alert,
+            events.DeliveryBegun: self._begun,
+            events.DeliveryEnded: self._ended,
+            events.StudyRemoved: self._removed,
+        }
+        make = makers.get(type(event))
+        if make is None or getattr(event, "study", None) == "":  # an association that brought nothing
+            return None
+        return make(event)
+
+    def _activity(self, kind: audit.Code) -> Message:
+        return Message(audit.APPLICATION_ACTIVITY, "E", Outcome.SUCCESS, [self._own()], kind)
+
+    def _received(self, event: events.AssociationReleased | events.AssociationLost) -> Message:
+        lost = isinstance(event, events.AssociationLost)
+        scanner = Participant(event.calling, audit.SOURCE, event.calling, event.peer, requestor=True)
+        study = _counted(self._study_of(event.study), event.instances)
+        outcome = Outcome.MINOR_FAILURE if lost else Outcome.SUCCESS
+        why = event.reason if isinstance(event, events.AssociationLost) else ""
+        return Message(
+            audit.TRANSFERRED, "C", outcome, [scanner, self._own(audit.DESTINATION)], study=study, description=why
+        )
+
+    def _begun(self, event: events.DeliveryBegun) -> Message:
+        study = _counted(self._study_of(event.study), event.objects)
+        return Message(audit.BEGIN_TRANSFERRING, "E", Outcome.SUCCESS, self._ends(event.destination), study=study)
+
+    def _ended(self, event: events.DeliveryEnded) -> Message:
+        outcome = Outcome.SUCCESS if event.status == "delivered" else Outcome.SERIOUS_FAILURE
+        study = _counted(self._study_of(event.study), event.objects)
+        return Message(audit.TRANSFERRED, "C", outcome, self._ends(event.destination), study=study)
+
+    def _ends(self, name: str) -> list[Participant]:
+        known = self._destinations.get(name)
+        title, host = (known.ae_title, known.host) if known else (name, "")
+        return [self._own(audit.SOURCE, requestor=True), Participant(title, audit.DESTINATION, title, host)]
+
+    def _removed(self, event: events.StudyRemoved) -> Message:
+        study = self._study_of(event.study)
+        return Message(audit.STUDY_DELETED, "D", Outcome.SUCCESS, [self._own()], study=study, description=event.why)
+
+    def _alert(self, event: events.AssociationRejected) -> Message:
+        title, who = event.calling, event.calling or "unknown"
+        return Message(
+            audit.SECURITY_ALERT,
+            "E",
+            Outcome.SERIOUS_FAILURE,
+            [self._own(), Participant(who, audit.SOURCE, title, event.peer, requestor=True)],
+            audit.NODE_AUTHENTICATION,
+            description=event.reason,
+        )
+
+    def _own(self, role: audit.Code = audit.APPLICATION, *, requestor: bool = False) -> Participant:
+        return Participant(_PROGRAM, role, self._ae_title, self._host, requestor)
+
+
+def _counted(study: Study, instances: int) -> Study:
+    return Study(study.uid, study.accession_number, instances, (), study.patient_id)
+
+
+def _repository(settings: AuditSettings, certificates: Certificates) -> Repository | None:
+    if settings.file is not None:
+        return File(settings.file)
+    if settings.host is None:
+        return None
+    if settings.transport == "udp":
+        return Datagrams(settings.host, settings.port)
+    return Stream(settings.host, settings.port, certificates.sending if settings.transport == "tls" else None)
