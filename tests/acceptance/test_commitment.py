@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import time
 import urllib.request
 from datetime import UTC, datetime
 
@@ -165,4 +166,20 @@ def test_a_report_is_taken_by_the_machine_that_is_left(tmp_path, killed):
         done = wait_for(lambda: delivery(nodes[0], "delivered"), 120, "the end")
         assert set(done["committed"]) == set(request.objects)
         assert len(archive.requests) == 1
+    archive.close()
+
+
+def test_a_report_ends_the_pause_that_is_being_waited(serve, storescu, files):
+    archive = Archive(report=lambda _: [])
+    pacs = f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {archive.port}\n'
+    node = serve({}, f'{ANY}{pacs}storage_commitment = "separate"\n')
+    storescu(node, files)
+    waiting = wait_for(lambda: delivery(node, "awaiting commitment"), 120, "the waiting")
+    while waiting["unanswered"] < 16.0:  # the next look is eight seconds away
+        waiting = wait_for(lambda: delivery(node, "awaiting commitment"), 10, "the waiting")
+        time.sleep(0.1)
+    (request,) = archive.requests
+    archive.tell(Report(request.transaction_uid, request.objects), to=node.port, called="LIVERIRON")
+    wait_for(lambda: delivery(node, "delivered"), 4, "the end")
+    node.stop()
     archive.close()
