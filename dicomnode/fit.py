@@ -136,7 +136,8 @@ def decay(
 
     ``signal`` is (slices, K, L, M), ``region`` (slices, K, L) and not empty.
     """
-    median = np.median(signal[region].astype(np.float64), axis=0)
+    inside = signal[region]
+    median = np.array([np.median(echo.astype(np.float64)) for echo in inside.T])
     # The median of many voxels carries their bias from the noise floor, not their spread.
     times = np.asarray(echo_times_ms)
     corrected = _fit(median, times, noise)
@@ -293,7 +294,7 @@ def fall(
     first from ``s0``, which must be a cautious lower bound of the amplitude at time 0. The faster of the two is given,
     less what read-outs that alternate and a little fat may make of two echoes.
     """
-    square = np.square(signal[region].astype(np.float64))[:, :2]
+    square = np.square(signal[region][:, :2].astype(np.float64))
     middle, error = np.median(square, axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
     most_coils = max(noise.n_coils_range[1], noise.n_coils)
     floor = 2 * noise.n_coils * noise.sigma**2
@@ -346,8 +347,10 @@ def unexplained(
 
 
 def _map(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Write 0 where nothing is valid; what is invalid is told by ``valid``, 0 only keeps NaN out of the objects."""
-    return np.where(valid, values, 0.0).astype(np.float32)
+    """Write 0 where nothing is valid, in place; ``valid`` tells what that is, 0 only keeps NaN out of the objects."""
+    map_ = values.astype(np.float32, copy=False)
+    map_[~valid] = 0.0
+    return map_
 
 
 def compile_kernels() -> None:

@@ -27,14 +27,14 @@ from dicomnode.header.envelope import enveloped
 from dicomnode.model import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from dicomnode.model import EchoImage, EchoStack
 
-__all__ = ["Loaded", "load", "read"]
+__all__ = ["Slab", "load", "slabs"]
 
 # JPEG and JPEG-LS: their decoders fill what a stream that was cut short lacks, and say nothing.
 _ENDS_WITH_A_MARKER = frozenset({
@@ -44,11 +44,12 @@ _END_OF_IMAGE = b"\xff\xd9"  # ISO/IEC 10918-1 B.1.1.3, ISO/IEC 14495-1 C.1
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the files of a stack hold: every file was opened once."""
+class Slab:
+    """A slice as its files hold it."""
 
-    signal: NDArray[np.float32]  # (slices, K, L, M), the echo axis last, in the scanner's signal units
-    headers: Mapping[Path, bytes]  # of the first echo of each slice: the file as far as its pixels
+    slice: int
+    values: NDArray[np.float32]  # (K, L, M), the echo axis last, in the scanner's signal units
+    header: bytes  # of the file of its first echo, as far as the pixels
 
 
 def load(stack: EchoStack) -> NDArray[np.float32]:
@@ -56,18 +57,54 @@ def load(stack: EchoStack) -> NDArray[np.float32]:
 
     Where the scanner sent no magnitude it is |real + i imaginary|. Raises UndecodablePixels, Implausible.
     """
-    return read(stack).signal
+    signal = np.empty(stack.shape, np.float32)
+    for slab in slabs(stack):
+        signal[slab.slice] = slab.values
+    return signal
 
 
-def read(stack: EchoStack) -> Loaded:
-    """Return the magnitudes as ``load`` does, and the headers that a report is made from. Raises UndecodablePixels."""
-    headers: dict[Path, bytes] = {echoes[0].path: b"" for echoes in stack.images}
-    if stack.magnitude_from is Component.MAGNITUDE:
-        (magnitude,) = _load([stack.images], stack.shape, headers)
-        return Loaded(magnitude, headers)
-    parts = [stack.companions[part] for part in (Component.REAL, Component.IMAGINARY)]
-    real, imaginary = _load(parts, stack.shape, headers)
-    return Loaded(np.hypot(real, imaginary), headers)
+def slabs(stack: EchoStack) -> Iterator[Slab]:
+    """Yield every slice as soon as the last of its images is decoded, so that few are held at once.
+
+    Their order is that of the files. Every file is opened once, however many of its frames are needed. Raises as
+    ``load`` does.
+    """
+    parts = [stack.images]
+    if stack.magnitude_from is not Component.MAGNITUDE:
+        parts = [stack.companions[part] for part in (Component.REAL, Component.IMAGINARY)]
+    wanted = _wanted(parts)
+    floating = _floating([one.image for each in wanted.values() for one in each])
+    headers = {echoes[0].path: b"" for echoes in stack.images}
+    slices = _Slices(stack.shape, len(parts))
+    for path, frames in wanted.items():
+        file = _Opened(path, sorted(frames, key=lambda one: one.image.frame or 0))
+        if path in headers:
+            headers[path] = file.header
+        for one, values in file.decoded(slices.shape[1:3], floating=floating):
+            if (magnitude := slices.put(one, values)) is not None:
+                yield Slab(one.slice, magnitude, headers[stack.images[one.slice][0].path])
+
+
+class _Slices:
+    """Slices of which some images are decoded and some are not yet."""
+
+    def __init__(self, shape: tuple[int, int, int, int], parts: int) -> None:
+        self.shape = shape
+        self._parts = parts
+        self._begun: dict[int, NDArray[np.float32]] = {}
+        self._missing = [parts * shape[3]] * shape[0]  # images, of each slice
+
+    def put(self, one: _Wanted, values: NDArray[np.float64]) -> NDArray[np.float32] | None:
+        """Take an image; return the magnitudes of its slice if it was the last of them."""
+        if one.slice not in self._begun:
+            self._begun[one.slice] = np.empty((self._parts, *self.shape[1:]), np.float32)
+        self._begun[one.slice][one.part, :, :, one.echo] = values
+        self._missing[one.slice] -= 1
+        if self._missing[one.slice]:
+            return None
+        done = self._begun.pop(one.slice)
+        magnitude: NDArray[np.float32] = done[0] if self._parts == 1 else np.hypot(*done)
+        return magnitude
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +112,19 @@ class _Wanted:
     """A frame and where its values go."""
 
     image: EchoImage
-    target: NDArray[np.float32]  # (K, L)
+    part: int  # component
     slice: int
     echo: int
 
 
-def _load(
-    parts: Sequence[Sequence[Sequence[EchoImage]]], shape: tuple[int, int, int, int], headers: dict[Path, bytes]
-) -> list[NDArray[np.float32]]:
-    """Load components, opening every file once, however many of its frames are needed; fill in ``headers``."""
-    loaded = [np.empty(shape, np.float32) for _ in parts]
+def _wanted(parts: Sequence[Sequence[Sequence[EchoImage]]]) -> dict[Path, list[_Wanted]]:
+    """The frames that are needed of each file, slice after slice."""
     wanted: dict[Path, list[_Wanted]] = defaultdict(list)
-    for values, images in zip(loaded, parts, strict=True):
-        for s, echoes in enumerate(images):
+    for s, components in enumerate(zip(*parts, strict=True)):
+        for part, echoes in enumerate(components):
             for e, image in enumerate(echoes):
-                wanted[image.path].append(_Wanted(image, values[s, :, :, e], s, e))
-    floating = _floating([one.image for each in wanted.values() for one in each])
-    for path, frames in wanted.items():
-        file = _Opened(path, sorted(frames, key=lambda one: one.image.frame or 0))
-        file.fill(floating=floating)
-        if path in headers:
-            headers[path] = file.header()
-    return loaded
+                wanted[image.path].append(_Wanted(image, part, s, e))
+    return wanted
 
 
 def _floating(images: Sequence[EchoImage]) -> bool:
@@ -131,29 +159,28 @@ class _Opened:
     def __init__(self, path: Path, wanted: Sequence[_Wanted]) -> None:
         self._wanted = wanted
         try:
-            self._content = enveloped(path.read_bytes())
-            self._dataset = dcmread(io.BytesIO(self._content))
-            element: Any = self._dataset.get_item("PixelData")
-            # The tag, VR and length before the value take 12 bytes, or 8 without a VR (PS3.5 7.1).
-            self._pixels_at = element.value_tell - (8 if element.is_implicit_VR else 12)
+            content = enveloped(path.read_bytes())
+            self._dataset = dcmread(io.BytesIO(content))
+            self.header = _header(content, self._dataset)
         except Exception as fault:  # the parser raises anything
             raise _undecodable(wanted[0], f"{type(fault).__name__}: {fault}") from fault
 
-    def fill(self, *, floating: bool) -> None:
-        """Decode every frame into its place; raises UndecodablePixels."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape of what comes out is checked
-            decoded = self._frames([one.image.frame for one in self._wanted if one.image.frame is not None])
-            for one in self._wanted:
-                try:
-                    frame = next(decoded)
-                except Exception as fault:  # the decoders raise anything
-                    raise _undecodable(one, f"{type(fault).__name__}: {fault}") from fault
-                if frame.shape != one.target.shape:
-                    raise _undecodable(one, f"decoded to {frame.shape}, the header says {one.target.shape}")
-                one.target[:] = _scaled(frame, one.image, floating=floating)
-                if (padded := self._padded(frame)) is not None:
-                    one.target[padded] = 0.0  # no signal, as where a receiver heard nothing
+    def decoded(self, shape: tuple[int, int], *, floating: bool) -> Iterator[tuple[_Wanted, NDArray[np.float64]]]:
+        """Decode and scale every frame; raises UndecodablePixels, also where one is not of that shape (K, L)."""
+        frames = self._frames([one.image.frame for one in self._wanted if one.image.frame is not None])
+        for one in self._wanted:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # pydicom's remarks on padding; the shape is checked
+                    frame = next(frames)
+            except Exception as fault:  # the decoders raise anything
+                raise _undecodable(one, f"{type(fault).__name__}: {fault}") from fault
+            if frame.shape != shape:
+                raise _undecodable(one, f"decoded to {frame.shape}, the header says {shape}")
+            values = _scaled(frame, one.image, floating=floating)
+            if (padded := self._padded(frame)) is not None:
+                values[padded] = 0.0  # no signal, as where a receiver heard nothing
+            yield one, values
 
     def _padded(self, frame: NDArray[np.integer[Any]]) -> NDArray[np.bool_] | None:
         """Where the scanner wrote no value but Pixel Padding, one or a range (PS3.3 C.7.5.1.1.2)."""
@@ -165,11 +192,6 @@ class _Opened:
         padded: NDArray[np.bool_] = (frame >= low) & (frame <= high)
         return padded if padded.any() else None
 
-    def header(self) -> bytes:
-        """The file as far as its pixels; all of it where it is deflated and they cannot be told apart."""
-        deflated = self._dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-        return self._content if deflated else self._content[: self._pixels_at]
-
     def _frames(self, frames: Sequence[int]) -> Iterator[NDArray[np.integer[Any]]]:
         """Decode some frames, the only one where none is named. Raises whatever its decoder does."""
         source = self._dataset
@@ -179,6 +201,15 @@ class _Opened:
                 if index in (frames or (0,)) and not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
                     raise ValueError("the compressed stream is cut short")
         yield from iter_pixels(source, indices=frames or None, raw=True)
+
+
+def _header(content: bytes, dataset: Any) -> bytes:
+    """A file as far as its pixels; all of it where it is deflated and they cannot be told apart."""
+    element: Any = dataset.get_item("PixelData")
+    # The tag, VR and length before the value take 12 bytes, or 8 without a VR (PS3.5 7.1).
+    pixels_at = element.value_tell - (8 if element.is_implicit_VR else 12)
+    deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    return content if deflated else content[:pixels_at]
 
 
 def _stored(dataset: Any, keyword: str) -> int | None:

@@ -50,7 +50,8 @@ def _train(_signal: Signal, times: tuple[float, ...]) -> Iterator[tuple[str, str
 
 def _negative(signal: Signal, _times: tuple[float, ...]) -> Iterator[tuple[str, str]]:
     largest = float(np.max(signal, initial=0.0))
-    share = float(np.mean(signal < -CLEARLY * largest)) if signal.size else 0.0
+    below = sum(int(np.count_nonzero(slice_ < -CLEARLY * largest)) for slice_ in signal)
+    share = below / max(signal.size, 1)
     if share > MOST_NEGATIVE:
         yield "not-magnitude", f"{share:.0%} of the values lie below zero: no magnitudes, but a real part or a phase"
 

@@ -63,9 +63,11 @@ class Images:
     def of(cls, stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> Images:
         """Find the voxels that reach the largest value of the stack, where so many do that it is full scale."""
         top = signal.max(initial=0.0)
-        at_top = signal == top
-        few = top <= 0 or np.count_nonzero(at_top) <= FULL_SCALE_SHARED
-        return cls(stack, signal, maps, np.zeros(signal.shape[:-1], bool) if few else np.any(at_top, axis=-1))
+        clipped = np.zeros(signal.shape[:-1], bool)
+        if top > 0 and sum(int(np.count_nonzero(slice_ == top)) for slice_ in signal) > FULL_SCALE_SHARED:
+            for slice_, at_top in zip(signal, clipped, strict=True):
+                np.any(slice_ == top, axis=-1, out=at_top)
+        return cls(stack, signal, maps, clipped)
 
     @property
     def step_mm(self) -> tuple[float, float]:

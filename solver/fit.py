@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -163,7 +162,7 @@ def fit_t2star(
     chosen = arguments.mask(mask, shape).reshape(-1, *shape[-2:])
     slices = s.reshape(-1, *s.shape[-3:])
     dtype = arguments.precision(s)
-    signed = _is_signed(s)
+    signed = _is_signed(slices)
     noise = "gaussian" if signed else noise
     known = arguments.sigma(sigma, shape)
     known = known.reshape(-1, *shape[-2:]) if isinstance(known, np.ndarray) else known
@@ -197,21 +196,29 @@ def fit_t2star(
         hyperparameters=hyperparameters,
     )
     units = [found.of_slice(k) if settings.each_its_own else settings.sigma for k in range(len(slices))]
-    results = _each(partial(fit_slice, settings=settings), (slices, chosen, units), arguments.threads(threads))
-    return _assemble(results, settings, shape, units, found.maps)
+    maps = _Maps.empty(chosen.shape, dtype)
+
+    def fit(k: int) -> _Course:
+        one = fit_slice(slices[k], chosen[k], units[k], settings)
+        maps.put(k, one, units[k], settings)
+        return _Course(one.objective, one.iterations, one.converged, one.verdict)
+
+    return _assemble(maps, _each(fit, len(slices), arguments.threads(threads)), settings, shape, found.maps)
 
 
-def _each(fit: Callable[..., SliceFit], slices: tuple[Any, ...], threads: int) -> list[SliceFit]:
+def _each(fit: Callable[[int], _Course], count: int, threads: int) -> list[_Course]:
     """Fit every slice, as many at once as there are threads."""
-    if threads == 1 or len(slices[0]) == 1:
-        return list(map(fit, *slices))
+    if threads == 1 or count == 1:
+        return list(map(fit, range(count)))
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(fit, *slices))
+        return list(pool.map(fit, range(count)))
 
 
 def _is_signed(s: NDArray[Any]) -> bool:
     """Whether the data cannot be magnitudes, such as phantoms with Gaussian noise added: they have no floor."""
-    return bool(s.dtype.kind not in "ub" and np.count_nonzero(s < 0) > max(NEGATIVES, NEGATIVE * s.size))
+    if s.dtype.kind in "ub":
+        return False
+    return sum(int(np.count_nonzero(one < 0)) for one in s) > max(NEGATIVES, NEGATIVE * s.size)
 
 
 def _least_second(settings: Settings) -> float:
@@ -247,49 +254,75 @@ def _at_least(a: NDArray[Any], rate: NDArray[Any], settings: Settings) -> NDArra
     return bound
 
 
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How the fit of a slice went."""
+
+    objective: tuple[float, ...]
+    iterations: int
+    converged: bool
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Maps:
+    """What a result is made of, (slices, K, L), in the units of the input; each slice is written when it is fitted."""
+
+    s0: NDArray[Any]
+    t2star_ms: NDArray[Any]
+    r2star_per_s: NDArray[Any]
+    r2star_sd_per_s: NDArray[Any]
+    at_least_r2star_per_s: NDArray[Any]
+    beyond: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], dtype: Any) -> _Maps:
+        """Room for every slice, without an answer anywhere."""
+        return cls(*(np.full(shape, np.nan, dtype) for _ in range(5)), *(np.zeros(shape, bool) for _ in range(2)))
+
+    def put(self, k: int, one: SliceFit, unit: float | NDArray[Any], settings: Settings) -> None:
+        """Write a slice."""
+        t_last = float(settings.t_ms[-1])  # a number of Python's keeps the maps' precision
+        a, rate = one.x
+        low, high = settings.bounds
+        beyond = _beyond(a * np.exp(-rate * settings.t[1]), one.free, settings)
+        valid = one.free & ~beyond & (rate > low * 1.01) & (rate < high * 0.99) & (a > 0) & np.isfinite(one.sd)
+        self.beyond[k], self.valid[k] = beyond, valid
+        if beyond.any() and not settings.doubtful:
+            np.copyto(self.at_least_r2star_per_s[k], _at_least(a, rate, settings), "same_kind", where=beyond)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            np.copyto(self.s0[k], a * unit, "same_kind", where=valid)
+            np.copyto(self.t2star_ms[k], t_last / rate, "same_kind", where=valid)
+            np.copyto(self.r2star_per_s[k], rate * (1000 / t_last), "same_kind", where=valid)
+            np.copyto(self.r2star_sd_per_s[k], one.sd * (1000 / t_last), "same_kind", where=valid)
+
+
 def _assemble(
-    results: list[SliceFit],
+    maps: _Maps,
+    courses: list[_Course],
     settings: Settings,
     shape: tuple[int, ...],
-    units: list[float | NDArray[Any]],
-    maps: NDArray[Any] | None,
+    sigma_map: NDArray[Any] | None,
 ) -> T2StarFit:
-    """Join slices, back to the units of the input."""
-    t_last = float(settings.t_ms[-1])  # a number of Python's keeps the maps' precision
-    a, rate, sd = (np.stack(maps) for maps in zip(*((*one.x, one.sd) for one in results), strict=True))
-    free = np.stack([one.free for one in results])
-    low, high = settings.bounds
-    second, nan = settings.t[1], settings.dtype(np.nan)
-    beyond = _beyond(a * np.exp(-rate * second), free, settings)
-    valid = free & ~beyond & (rate > low * 1.01) & (rate < high * 0.99) & (a > 0) & np.isfinite(sd)
-
-    def kept(values: Any) -> NDArray[Any]:
-        map_: NDArray[Any] = np.where(valid, values, nan).astype(settings.dtype, copy=False).reshape(shape)
-        return map_
-
-    at_least = np.full(shape, nan)
-    if beyond.any() and not settings.doubtful:
-        at_least = np.where(beyond, _at_least(a, rate, settings), nan).astype(settings.dtype).reshape(shape)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        t2star, deviation = t_last / rate, sd * (1000 / t_last)
-        s0 = np.stack([one.x[0] * unit for one, unit in zip(results, units, strict=True)])
-    longest = max(len(one.objective) for one in results)
-    history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in results) for k in range(longest)]
-    worst = next((one.verdict for one in results if not one.converged), "converged")
+    """Say what became of all slices together."""
+    longest = max(len(one.objective) for one in courses)
+    history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in courses) for k in range(longest)]
+    worst = next((one.verdict for one in courses if not one.converged), "converged")
     return T2StarFit(
-        s0=kept(s0),
-        t2star_ms=kept(t2star),
-        r2star_per_s=kept(rate * (1000 / t_last)),
-        r2star_sd_per_s=kept(deviation),
-        at_least_r2star_per_s=at_least,
-        beyond=beyond.reshape(shape),
-        valid=valid.reshape(shape),
+        s0=maps.s0.reshape(shape),
+        t2star_ms=maps.t2star_ms.reshape(shape),
+        r2star_per_s=maps.r2star_per_s.reshape(shape),
+        r2star_sd_per_s=maps.r2star_sd_per_s.reshape(shape),
+        at_least_r2star_per_s=maps.at_least_r2star_per_s.reshape(shape),
+        beyond=maps.beyond.reshape(shape),
+        valid=maps.valid.reshape(shape),
         sigma=settings.sigma,
-        sigma_map=None if maps is None else maps.reshape(shape),
+        sigma_map=None if sigma_map is None else sigma_map.reshape(shape),
         n_coils=settings.n_coils,
         objective=tuple(float(v) for v in history),
-        iterations=max(one.iterations for one in results),
-        converged=all(one.converged for one in results),
+        iterations=max(one.iterations for one in courses),
+        converged=all(one.converged for one in courses),
         verdict=worst,
         regularised=settings.regularised,
         parameters=settings.as_parameters(),

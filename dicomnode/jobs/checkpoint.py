@@ -17,7 +17,7 @@ from dicomnode.config import GroupingSettings
 from dicomnode.errors import StepError
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import EchoStack
-from dicomnode.store.durable import Partial, write_durably
+from dicomnode.store.durable import Partial, write_durably, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -57,9 +57,7 @@ def take(spool: Spool, job: Job) -> Checkpoint:
     """Decode the pixels of a job and keep them, or read what was kept; raises UndecodablePixels, StepError."""
     stack = _stack(spool, job)
     if not (job.folder / _HEADERS).exists():
-        loaded = pixels.read(stack)
-        _keep(spool, job, loaded)
-        return Checkpoint(stack, loaded.signal, loaded.headers)
+        _keep(spool, job, stack)
     try:
         signal = np.load(job.folder / _SIGNAL, mmap_mode="r")
         with np.load(job.folder / _HEADERS) as file:
@@ -70,32 +68,31 @@ def take(spool: Spool, job: Job) -> Checkpoint:
     return Checkpoint(stack, signal, headers)
 
 
-def _keep(spool: Spool, job: Job, loaded: pixels.Loaded) -> None:
+def _keep(spool: Spool, job: Job, stack: EchoStack) -> None:
     """Write the pixels, then the headers, whose presence means that both are there."""
-    _write_array(job.folder / _SIGNAL, loaded.signal)
-    entries = {f"header{i}": content for i, content in enumerate(loaded.headers.values())}
-    names = {f"header{i}": str(path.relative_to(spool.folder)) for i, path in enumerate(loaded.headers)}
+    found = _keep_signal(job.folder / _SIGNAL, stack)
+    headers = {path: found[path] for path in (echoes[0].path for echoes in stack.images)}
+    entries = {f"header{i}": content for i, content in enumerate(headers.values())}
+    names = {f"header{i}": str(path.relative_to(spool.folder)) for i, path in enumerate(headers)}
     arrays: dict[str, Any] = {name: np.frombuffer(content, np.uint8) for name, content in entries.items()}
     arrays["names"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
-    _write(job.folder / _HEADERS, lambda file: np.savez(file, **arrays))
+    with written(job.folder / _HEADERS) as file:
+        np.savez(file, **arrays)
 
 
-def _write_array(path: Path, array: NDArray[Any]) -> None:
-    """The same as ``numpy.save``, durably and without a copy in memory."""
-    head = io.BytesIO()
-    whole = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(whole))
+def _keep_signal(path: Path, stack: EchoStack) -> dict[Path, bytes]:
+    """Write what ``numpy.save`` would, durably, each slice as it is decoded; return the headers of first echoes."""
+    head, headers = io.BytesIO(), {}
+    kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": stack.shape})
     with Partial(path.parent) as file:
         file.hand_over()
         file.write(head.getvalue())
-        file.write(whole.data.cast("B"))
+        for slab in pixels.slabs(stack):
+            file.write_at(head.tell() + slab.slice * slab.values.nbytes, slab.values.data.cast("B"))
+            headers[stack.images[slab.slice][0].path] = slab.header
         file.keep_as(path)
-
-
-def _write(path: Path, save: Callable[[Any], None]) -> None:
-    buffer = io.BytesIO()
-    save(buffer)
-    write_durably(path, buffer.getbuffer())
+    return headers
 
 
 def _stack(spool: Spool, job: Job) -> EchoStack:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
-import io
 import json
 import os
 import zipfile
@@ -27,7 +26,7 @@ from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
 from dicomnode.report import summary
 from dicomnode.report.instance import KINDS
-from dicomnode.store.durable import make_folder, sync_folder, write_durably
+from dicomnode.store.durable import make_folder, sync_folder, written
 from dicomnode.store.spool import Spool
 
 if TYPE_CHECKING:
@@ -216,10 +215,9 @@ _BESIDE = ("valid", "beyond", "sigma_map")  # of the arrays of maps; every other
 
 def _save(target: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
     """Write arrays and their JSON record as one file, whole or not at all; packing them would cost a second."""
-    buffer = io.BytesIO()
     content: dict[str, Any] = {**arrays, "record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
-    np.savez(buffer, **content)
-    write_durably(target, buffer.getbuffer())
+    with written(target) as file:
+        np.savez(file, **content)
 
 
 def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

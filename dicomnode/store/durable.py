@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicomnode.errors import DiskFull, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -41,6 +43,19 @@ def write_durably(path: Path, content: bytes | memoryview) -> None:
         file.keep_as(path)
 
 
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """The same of what is written piece by piece, so that it need not be in memory."""
+    with Partial(path.parent) as file:
+        file.hand_over()
+        try:
+            with file.path.open("r+b") as stream:
+                yield stream
+        except OSError as fault:
+            raise unwritten(path.parent, fault) from fault
+        file.keep_as(path)
+
+
 class Partial:
     """A file that is being written under a name nobody looks at, until it is kept or discarded; raises StorageError."""
 
@@ -67,6 +82,15 @@ class Partial:
                 taken = os.write(self._descriptor, chunk)
                 self.size += taken
                 chunk = chunk[taken:]
+        except OSError as fault:
+            raise unwritten(self.path.parent, fault) from fault
+
+    def write_at(self, place: int, chunk: memoryview) -> None:
+        """Write where it belongs, in any order; what is never written between is 0."""
+        try:
+            while chunk:
+                taken = os.pwrite(self._descriptor, chunk, place)
+                place, chunk = place + taken, chunk[taken:]
         except OSError as fault:
             raise unwritten(self.path.parent, fault) from fault
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -169,17 +171,19 @@ def _masks(seen: Look, rates: border.Rates | None, view: View) -> tuple[Mask, Ma
 def _far_from_gas(slices: Sequence[Looked], planes: Sequence[Plane]) -> list[Looked]:
     """Take off the regions what lies near gas, in the slice itself or in the ones beside it."""
     within = [border.from_gas_mm(s.look.gas, s.view.spacing_mm) for s in slices]
-    away = list(within)
-    for pair in evidence.neighbours(planes):
-        a, b = (planes[k] for k in pair)
-        if not evidence.stacked(a, b):
-            continue
-        for here, there in (pair, pair[::-1]):
-            across = np.hypot(within[there], b.location_mm - a.location_mm)
-            away[here] = np.minimum(away[here], across)
+    beside: dict[int, list[int]] = defaultdict(list)
+    for a, b in evidence.neighbours(planes):
+        if evidence.stacked(planes[a], planes[b]):
+            beside[a].append(b)
+            beside[b].append(a)
+
+    def away_mm(k: int) -> Array:
+        """Distance to the nearest gas of the slice or of those beside it."""
+        apart = {other: planes[other].location_mm - planes[k].location_mm for other in beside[k]}
+        return functools.reduce(np.minimum, (np.hypot(within[i], mm) for i, mm in apart.items()), within[k])
+
     return [
-        replace(s, region=border.far_from_gas(s.region, mm, s.view.spacing_mm))
-        for s, mm in zip(slices, away, strict=True)
+        replace(s, region=border.far_from_gas(s.region, away_mm(k), s.view.spacing_mm)) for k, s in enumerate(slices)
     ]
 
 

@@ -270,12 +270,24 @@ def test_magnitude_is_computed_from_rescaled_real_and_imaginary(stack_of):
     np.testing.assert_allclose(pixels.load(stack), np.hypot(real.astype(float), 2.0 * imaginary + 1), rtol=1e-6)
 
 
+def test_a_slice_is_given_before_the_files_of_the_next_are_opened(stack_of):
+    stack = stack_of(all_images(decay()))
+    slabs = pixels.slabs(stack)
+    first = next(slabs)
+    for image in stack.images[1 - first.slice]:
+        image.path.unlink()
+    np.testing.assert_array_equal(first.values, decay()[first.slice])
+    with pytest.raises(UndecodablePixels, match="slice 2"):
+        next(slabs)
+
+
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_a_header_is_kept_as_it_was_sent_as_far_as_the_pixels(stack_of, syntax):
     stack = stack_of(all_images(decay()), syntax)
-    headers = pixels.read(stack).headers
-    assert list(headers) == [echoes[0].path for echoes in stack.images]
-    for path, kept in headers.items():
+    slabs = list(pixels.slabs(stack))
+    assert len(slabs) == len(stack.images)
+    for slab in slabs:
+        path, kept = stack.images[slab.slice][0].path, slab.header
         again = dcmread(BytesIO(kept), force=True)
         assert path.read_bytes().startswith(kept)
         assert again == dcmread(path, stop_before_pixels=True)
