@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections import Counter
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from dicomnode import protocol
 from dicomnode.errors import StorageError
 from dicomnode.intake.complete import Arrival, Verdict
+from dicomnode.jobs import manifest as manifests
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dicomnode.header import Header
@@ -62,6 +65,39 @@ class Markers:
             for path in self.paths:
                 if path.stem != f"taken-{_ALL}":
                     path.unlink()
+
+
+class Begun:
+    """Jobs of a study that are begun and perhaps not in its record yet, should the process die in between.
+
+    The next process may be of another version or have other settings: it would give the same images another identity.
+    """
+
+    def __init__(self, spool: Spool, study_uid: str) -> None:
+        self._spool = spool
+        self._path = spool.studies / f"{study_uid}.begun"
+        self._said: dict[str, dict[str, str]] = read_json(self._path) or {}  # by group
+
+    def of(self, group_id: str) -> dict[str, str]:
+        """What the record would say of a group whose job is durable."""
+        one = self._said.get(group_id)
+        return one if one is not None and manifests.exists(self._spool.job(one["key"])) else {}
+
+    @contextlib.contextmanager
+    def marked(self, group_id: str, key: str, sources: str) -> Iterator[None]:
+        """Leave a mark while a job is begun, until the record is written; what fails is tried again without one."""
+        self._said[group_id] = {"key": key, "started": sources}
+        write_json(self._path, self._said)
+        try:
+            yield
+        except Exception:
+            del self._said[group_id]
+            write_json(self._path, self._said)
+            raise
+
+    def forget(self) -> None:
+        """Remove the marks: the record says it all."""
+        self._path.unlink(missing_ok=True)
 
 
 def images(study: Study) -> list[EchoImage]:

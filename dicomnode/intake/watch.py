@@ -207,8 +207,9 @@ class Watcher:
         groups: dict[str, Any] = {}
         deadlines = []
         damaged = header.damaged(one for _, one in sorted(study.headers.items()))
+        begun = studies.Begun(self._spool, study_uid)
         for candidate in group.assemble(studies.images(study), self._rules, damaged):
-            before = old["groups"].get(candidate.group_id) or {}
+            before = {**(old["groups"].get(candidate.group_id) or {}), **begun.of(candidate.group_id)}
             open_ends = self._stays_open(candidate.images[0].sender)
             arrival = studies.arrival(candidate, study, markers, bringing, stays_open=open_ends)
             if studies.was_waited_for(candidate, before):
@@ -220,7 +221,7 @@ class Watcher:
             decision = Decision(Verdict.READY) if started else decide(candidate, arrival, self._rules, now)
             if decision.again_at is not None:
                 deadlines.append(decision.again_at)
-            groups[candidate.group_id] = self._act(candidate, decision, before)
+            groups[candidate.group_id] = self._act(candidate, decision, before, begun)
         if any(studies.is_unread(found) for found in study.headers.values()):
             deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
@@ -238,6 +239,7 @@ class Watcher:
         }
         if record != old:
             write_json(self._spool.studies / f"{study_uid}.json", record)
+        begun.forget()
         if settled:  # nothing of it is kept in memory
             markers.fold(folder, frozenset(study.times))
             study.headers.clear()
@@ -266,12 +268,16 @@ class Watcher:
                 study.headers[path.name] = header.read(path)
                 study.times.setdefault(path.stem, now)
 
-    def _act(self, candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
+    def _act(
+        self, candidate: Group, decision: Decision, before: dict[str, Any], begun: studies.Begun
+    ) -> dict[str, Any]:
         """Start the job of a group that is ready; return what is to be remembered of the group."""
         entry = studies.entry(candidate, decision, before)
         if decision.verdict is Verdict.READY and entry["started"] != entry["sources"]:
             stack = _stack(candidate, decision)
-            entry["key"] = self._start(self._manifest(candidate, stack, decision, before.get("key")), stack)
+            manifest = self._manifest(candidate, stack, decision, before.get("key"))
+            with begun.marked(candidate.group_id, manifest.key, entry["sources"]):
+                entry["key"] = self._start(manifest, stack)
             entry["started"] = entry["sources"]
         if (before.get("status"), before.get("code")) != (entry["status"], entry["code"]):
             self._say(

@@ -13,6 +13,7 @@
     drop/                                           files put here are taken in
     refused/<digest>.dcm, .json                     what could not be taken in, and why
     studies/<study uid>.json                        what the watcher knows of a study
+    studies/<study uid>.begun                       the jobs of it that are begun, until the record says so
     jobs/<key>/...                                  one result: see Job
     requests/<id>.json                              what an operator asked for (retry, purge)
     removed/<study uid>.json                        what was removed of a study, when and why

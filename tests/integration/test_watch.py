@@ -11,6 +11,7 @@ import pytest
 from dicomnode import header, simulate
 from dicomnode.config import GroupingSettings
 from dicomnode.intake.watch import Watcher
+from dicomnode.jobs import manifest as manifests
 from dicomnode.model import Reason
 from dicomnode.operate.status import overview
 from dicomnode.store.spool import Spool
@@ -41,6 +42,7 @@ class World:
         self.rules = rules
         self.bringing = frozenset()
         self.started = []
+        self.version = "1"
         self.now = time.time()
         self.watcher = self.restart()
 
@@ -49,7 +51,7 @@ class World:
             self.rules,
             self.spool,
             parameters={},
-            software_version="1",
+            software_version=self.version,
             rules_of=lambda _: GroupingSettings(),
             bringing=lambda _: self.bringing,
             start=self.start,
@@ -209,6 +211,33 @@ def test_a_start_that_fails_is_tried_again_and_not_at_every_turn(world, images):
     world.watcher._start = kept
     world.turn(world.rules.rescan_seconds + 1)
     assert (len(calls), len(world.started)) == (1, 1)
+
+
+class PowerCut(BaseException):
+    """The process is gone, and nothing of it goes on."""
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_a_version_had_begun_when_it_died_is_not_begun_again_by_the_next(world, images, durable):
+    begun = []
+
+    def dying(manifest, stack):
+        if durable:
+            manifests.write(world.spool.job(manifest.key), manifest)
+        begun.append(manifest.key)
+        raise PowerCut
+
+    world.watcher._start = dying
+    world.store(images)
+    with pytest.raises(PowerCut):
+        world.turn()
+    world.version = "2"
+    world.restart()
+    world.settle()
+    (entry,) = overview(world.spool)
+    assert (entry["status"], entry["key"]) == (("queued", begun[0]) if durable else ("queued", "key1"))
+    assert [one.software_version for one in world.started] == ([] if durable else ["2"])
+    assert not list(world.spool.studies.glob("*.begun"))
 
 
 def test_other_bytes_under_a_known_uid_are_visible(world, images):
