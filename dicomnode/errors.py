@@ -15,6 +15,7 @@
     │   ├── DiskFull             there is none left                           waits, and goes on by itself
     │   └── DiskLow              free space is under the configured limit
     ├── StepError              a processing step failed                       retried, then dead-lettered
+    │   └── Newer                a newer version of the software began it       left to that one
     └── DeliveryError          a destination did not take an object
         ├── Unreachable          no association; nothing was sent             retried for days
         ├── NotOffered           it does not offer the service                retried, for people may cure it
@@ -89,6 +90,14 @@ class DiskLow(StorageError):
 
 class StepError(NodeError):
     """A processing step failed."""
+
+
+class Newer(StepError):
+    """A newer version of the software wrote it, and this one does not know what it means."""
+
+    def __init__(self, message: str = "", version: int = 0) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class DeliveryError(NodeError):

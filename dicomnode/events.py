@@ -463,6 +463,15 @@ class JobNotTakenUp(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LeftToNewer(Event):
+    """A newer version of the software began a job; it waits for that, here or on another machine."""
+
+    usual_level = "warning"
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoundFailed(Event):
     """Looking for what was left behind failed; the next round tries again."""
 

@@ -93,6 +93,7 @@ class Node:
             Work(steps.table(), deliveries.beginnings, deliveries.attempt, steps.failed),
             fits_at_once=settings.fit.workers,
             poll_seconds=settings.engine.poll_seconds,
+            versions=manifests.KNOWN_VERSIONS,
             say=say,
         )
         self._retention = Retention(self.spool, settings.retention, say=say)

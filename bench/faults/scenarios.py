@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.faults.database import postgresql, programs
 from bench.faults.forgetful import LATE_SECONDS, Forgetful
+from bench.faults.versions import another_version, software_versions
 from bench.faults.world import (
     ECHOES,
     LOOPBACK,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE = 180.0
+_UPGRADE_SECONDS = 40.0  # over which studies arrive while machines are upgraded
 SHORT = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\nunreleased_quiet_seconds = 20.0\nrescan_seconds = 2.0\n'
 _SETTINGS = SHORT + "[storage]\nminimum_free_mb = 1\n"
 
@@ -416,6 +418,55 @@ def many_machines(folder: Path, studies: int, workers: int = 4) -> Tally:
         return tally(sent, scanners[0], pacs, begin, remark)
 
 
+def rolling_upgrade(folder: Path, studies: int) -> Tally:
+    """Two receivers and two workers become another version one after the other, stopped or killed, while studies come.
+
+    The PACS refuses everything until half of them are done, so that the new version has to end what the old one began.
+    """
+    if programs() is None:
+        return Tally(remarks="not run: PostgreSQL is missing (Debian: postgresql)")
+    images, begin, over = template(), time.monotonic(), threading.Event()
+    dice, newer = chance(5), another_version(folder / "newer", "99.0.0")
+    sent = [Study(images) for _ in range(studies)]
+    with postgresql() as server, Pacs() as pacs, contextlib.ExitStack() as running:
+        more = f'{SHORT}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'
+        shared = folder / "shared"
+        receivers = [Node(folder / f"receiver{k}", pacs=pacs.port, more=more, shared=shared) for k in range(2)]
+        helpers = [
+            Node(folder / f"worker{k}", pacs=pacs.port, more=more, shared=shared, role="worker") for k in range(2)
+        ]
+        for node in (*receivers, *helpers):
+            running.enter_context(node)
+        pacs.mood = lambda _: 0xA700
+        scanners = [Scanner(node.port) for node in receivers]
+
+        def send() -> None:
+            for number, study in enumerate(sent):
+                if number % 3 == 0:
+                    _insist_in_halves(scanners, study, list(study.images))
+                else:
+                    scanners[number % 2].insist(study)
+                over.wait(_UPGRADE_SECONDS / studies)
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        for number, node in enumerate((helpers[0], receivers[0], helpers[1], receivers[1])):
+            time.sleep(dice.uniform(3.0, 8.0))
+            node.kill() if number % 2 else node.stop()
+            node.environment = newer
+            node.start()
+            if number == 1:
+                pacs.mood = lambda _: 0x0000
+        sending.join(_PATIENCE + studies)
+        with contextlib.suppress(Failed):
+            wait_for(all_reported(sent, pacs), _PATIENCE + studies, "every report")
+        time.sleep(3.0)
+        scanners[0].taken |= scanners[1].taken
+        made = software_versions(shared)
+        remark = f"{made['99.0.0']} of {made.total()} results by the new version"
+        return tally(sent, scanners[0], pacs, begin, remark)
+
+
 def _insist_in_halves(scanners: list[Scanner], study: Study, uids: list[str]) -> None:
     """Send each half over a receiver of its own until it is taken."""
     for scanner, half in zip(scanners, (uids[: ECHOES // 2], uids[ECHOES // 2 :]), strict=True):
@@ -472,5 +523,6 @@ SCENARIOS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     "sent again": (many_finished, 10, 3),
     "database away": (database_away, 8, 4),
     "many machines": (many_machines, 500, 6),
+    "rolling upgrade": (rolling_upgrade, 60, 8),
 }
 __all__ = ["SCENARIOS", "free_port"]

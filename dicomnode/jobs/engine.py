@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # leaves what was in flight under another application version alone for ever.
 _PROTOCOL = "liver-iron-node-1"
 _SENDS_AT_ONCE = 2  # to one destination
+_SHARED_VERSIONS = 2  # of manifests, whose jobs wait in one queue
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,17 @@ class Engine:
     """Runs work durably; at most one in a process, because DBOS is."""
 
     def __init__(
-        self, url: str, work: Work, *, fits_at_once: int, poll_seconds: float, say: events.Sink = logs.write
+        self,
+        url: str,
+        work: Work,
+        *,
+        fits_at_once: int,
+        poll_seconds: float,
+        versions: tuple[int, ...] = (1,),
+        say: events.Sink = logs.write,
     ) -> None:
         self._say = say
+        self._versions = versions  # of manifests that this software understands
         self._url = url
         self._folder = self._executor = ""
         self._work = work
@@ -99,12 +108,14 @@ class Engine:
             config["db_engine_kwargs"] = _durable_sqlite(self._url)
         logging.getLogger("dbos").setLevel(logging.ERROR)
         DBOS(config=config)
-        DBOS.listen_queues([self._fits, self._quick, self._sends])
+        DBOS.listen_queues([*self._fits, *self._quick, self._sends])
         poll = self._poll_seconds
         try:
             DBOS.launch()
-            DBOS.register_queue(self._fits, worker_concurrency=self._fits_at_once, polling_interval_sec=poll)
-            DBOS.register_queue(self._quick, worker_concurrency=1, polling_interval_sec=poll)
+            for queue in self._fits:
+                DBOS.register_queue(queue, worker_concurrency=self._fits_at_once, polling_interval_sec=poll)
+            for queue in self._quick:
+                DBOS.register_queue(queue, worker_concurrency=1, polling_interval_sec=poll)
             DBOS.register_queue(self._sends, partition_concurrency=_SENDS_AT_ONCE, polling_interval_sec=poll)
         except Exception as fault:
             DBOS.destroy(destroy_registry=True)
@@ -141,10 +152,14 @@ class Engine:
         patience = patience_seconds if _running_here() else 0  # DBOS waits a whole second even for nothing
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
 
-    def process(self, key: str, run: int = 0, *, quick: bool = False) -> None:
-        """Put a job in; nothing happens when this run of it is known. One that is ``quick`` waits for no long one."""
+    def process(self, key: str, run: int = 0, *, quick: bool = False, version: int = 1) -> None:
+        """Put a job in; nothing happens when this run of it is known. One that is ``quick`` waits for no long one.
+
+        ``version`` is that of its manifest: no software takes it that does not understand it.
+        """
+        queue = self._queue("quick" if quick else "fits", version)
         with SetWorkflowID(self._process_id(key, run)):
-            DBOS.enqueue_workflow(self._quick if quick else self._fits, self._process, key)
+            DBOS.enqueue_workflow(queue, self._process, key)
 
     def process_standing(self, key: str, run: int) -> Standing:
         """Where a run of a job stands."""
@@ -204,20 +219,25 @@ class Engine:
                 self._take_up(one.workflow_id, one.queue_name)
 
     def _pending(self) -> list[Any]:
-        queues = [self._fits, self._quick, self._sends]
-        return DBOS.list_workflows(status="PENDING", queue_name=queues, load_input=False, load_output=False)
+        """What runs of the folder's work, also in queues that only newer software listens to."""
+        found = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        return [one for one in found if (one.queue_name or "").endswith(f":{self._folder}")]
 
     def _take_up(self, workflow_id: str, queue: str) -> None:
         self._say(events.WorkflowTakenUp(workflow_id))
         DBOS.resume_workflow(workflow_id, queue_name=queue)
 
     @property
-    def _fits(self) -> str:
-        return f"fits:{self._folder}"
+    def _fits(self) -> list[str]:
+        return sorted({self._queue("fits", version) for version in self._versions})
 
     @property
-    def _quick(self) -> str:
-        return f"quick:{self._folder}"
+    def _quick(self) -> list[str]:
+        return sorted({self._queue("quick", version) for version in self._versions})
+
+    def _queue(self, kind: str, version: int) -> str:
+        """The first versions share a queue, each later one has its own."""
+        return f"{kind}:{self._folder}" if version <= _SHARED_VERSIONS else f"{kind}-{version}:{self._folder}"
 
     @property
     def _sends(self) -> str:

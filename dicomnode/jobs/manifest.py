@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dicomnode.errors import StepError
-from dicomnode.report import identity
+from dicomnode.errors import Newer, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from dicomnode.store.job import Job
 
 VERSION = 2  # 1 had no version, and no checkpoint of the stack beside it
-_KNOWN_VERSIONS = (1, VERSION)
+KNOWN_VERSIONS = (1, VERSION)
 _FILE = "manifest.json"
 _SMALL_SAMPLES = 4_000_000  # five slices of 256 × 256 with twelve echoes
 
@@ -50,6 +49,9 @@ class Manifest:
     @property
     def key(self) -> str:
         """The identity of the result."""
+        # Loaded late: the room brings highdicom, and whoever asks for a status should not wait for that.
+        from dicomnode.report import identity  # noqa: PLC0415
+
         return identity.result_key(self.identified_by or self.sources, self.parameters, self.software_version)
 
     def of_drawing(self, drawing: str, sop_instance_uid: str, origin: str, *, replaces: bool) -> Manifest:
@@ -72,15 +74,16 @@ def exists(job: Job) -> bool:
 
 
 def read(job: Job) -> Manifest:
-    """Read a job's manifest; raises StepError where there is none or where its version is not known, StorageError."""
+    """Read a job's manifest; raises StepError where there is none, Newer where it is of a newer version."""
     said = job.read(_FILE)
     if not isinstance(said, dict):
         raise StepError(f"{job.folder} holds no manifest")
     version = said.get("version", 1)
-    if version not in _KNOWN_VERSIONS:
-        known = " and ".join(map(str, _KNOWN_VERSIONS))
-        raise StepError(
-            f"{job.folder / _FILE} is of version {version}, this software knows {known}: it was written by a newer one"
+    if version not in KNOWN_VERSIONS:
+        known = " and ".join(map(str, KNOWN_VERSIONS))
+        raise Newer(
+            f"{job.folder / _FILE} is of version {version}, this software knows {known}: it was written by a newer one",
+            version,
         )
     names = {one.name for one in fields(Manifest)}
     try:

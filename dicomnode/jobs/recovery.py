@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
-from dicomnode.errors import InputError
+from dicomnode.errors import InputError, Newer
 from dicomnode.jobs import commitments, lifecycle, pipeline, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
@@ -36,7 +36,7 @@ _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
 class Queue(Protocol):
     """What drives the jobs: ``Engine``."""
 
-    def process(self, key: str, run: int = 0, *, quick: bool = False) -> None:
+    def process(self, key: str, run: int = 0, *, quick: bool = False, version: int = 1) -> None:
         """Put a job in; nothing happens when this run of it is known."""
 
     def process_standing(self, key: str, run: int) -> Standing:
@@ -117,21 +117,29 @@ class Recovery:
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
         earlier = self._spool.job(manifest.supersedes) if manifest.supersedes and not manifest.drawing else None
-        if earlier is not None and self._overtake(earlier):
-            manifest = replace(manifest, supersedes=manifests.read(earlier).supersedes)
+        overtaken = None if earlier is None else self._overtake(earlier)
+        if overtaken is not None:
+            manifest = replace(manifest, supersedes=overtaken.supersedes)
         job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings)
-        self._queue.process(job.key, lifecycle.state(job).run, quick=manifest.is_small)
+        self._put_in(job, manifest, lifecycle.state(job).run)
         return job.key
 
-    def _overtake(self, job: Job) -> bool:
-        """End a job of which nothing was sent yet, so that the PACS gets one report; whether that was possible."""
+    def _put_in(self, job: Job, manifest: Manifest, run: int) -> None:
+        self._queue.process(job.key, run, quick=manifest.is_small, version=manifest.version)
+
+    def _overtake(self, job: Job) -> Manifest | None:
+        """End a job of which nothing was sent yet, so that the PACS gets one report; None where that cannot be."""
         if not manifests.exists(job) or lifecycle.state(job).status.is_end or _is_sent(job):
-            return False
+            return None
+        try:
+            made_from = manifests.read(job)
+        except Newer:  # left alone: the later report says that it replaces it
+            return None
         lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
         if _is_sent(job):  # an attempt began at the same moment; it looks at the state after it has said so
             lifecycle.say(job, JobStatus.DELIVERING)
-            return False
-        return True
+            return None
+        return made_from
 
     def take_up(self, now: float) -> None:
         """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
@@ -208,17 +216,24 @@ class Recovery:
                 self._deliveries.settle(job)  # it ended between two writes
         if state.status.is_end:
             return
+        try:
+            manifest: Manifest | Newer = manifests.read(job)
+        except Newer as fault:
+            self._say(events.LeftToNewer(job.key, str(fault)))
+            manifest = fault
         run = state.run
         while (standing := self._queue.process_standing(job.key, run)) is Standing.OVER:
             run += 1
         # Read again after the standing: a run says how it ended before it is over.
         if standing is Standing.GOING or lifecycle.state(job).status.is_end:
             return
-        if job.outputs is None:
-            lifecycle.say(job, JobStatus.QUEUED, run=run)
-            self._queue.process(job.key, run, quick=manifests.read(job).is_small)
-        else:
+        if job.outputs is not None:
             self._deliver_what_is_left(job)
+        elif isinstance(manifest, Newer):
+            self._queue.process(job.key, run, version=manifest.version)  # into a queue that this software leaves alone
+        else:
+            lifecycle.say(job, JobStatus.QUEUED, run=run)
+            self._put_in(job, manifest, run)
 
     def _deliver_what_is_left(self, job: Job) -> None:
         lifecycle.say(job, JobStatus.DELIVERING)
@@ -241,7 +256,8 @@ class Recovery:
         if not state.status.is_end and going:
             return
         if job.outputs is None:
-            wanted = anyway or self._rules_of(manifests.read(job).sender).anatomy == "any"
+            sender = manifests.read(job).sender
+            wanted = anyway or self._rules_of(sender).anatomy == "any"
             lifecycle.say(job, JobStatus.QUEUED, run=state.run + 1, anyway=wanted)
             self._go_on(job)
             return

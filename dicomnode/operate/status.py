@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
-from dicomnode.errors import StorageError
+from dicomnode.errors import Newer, NodeError, StorageError
 from dicomnode.intake.complete import Verdict
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs import manifest as manifests
@@ -205,7 +205,20 @@ def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     deliveries = {name: delivery.as_json() for name, delivery in lifecycle.deliveries(job).items()}
     said = {**entry, "status": state.status.value, "reason": state.reason, "deliveries": deliveries}
     said["code"] = state.code or entry["code"]
+    if not state.status.is_end:
+        said["reason"] = state.reason or _newer(job)
     return _without_number(said, job) if state.status is JobStatus.DONE else said
+
+
+def _newer(job: Job) -> str | None:
+    """That a job waits for newer software than this, where it does."""
+    try:
+        manifests.read(job)
+    except Newer as fault:
+        return f"waits for newer software: {fault}"
+    except NodeError:
+        return None  # not there yet, or damaged: its step says so
+    return None
 
 
 def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:

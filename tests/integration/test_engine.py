@@ -79,8 +79,8 @@ class Script:
 
 
 @contextlib.contextmanager
-def running(url, script, folder="here"):
-    engine = Engine(url, script.work, fits_at_once=1, poll_seconds=0.05)
+def running(url, script, folder="here", versions=(1, 2)):
+    engine = Engine(url, script.work, fits_at_once=1, poll_seconds=0.05, versions=versions)
     engine.start(folder)
     engine.take_over(lambda _: True)  # as a node does that owns its folder alone
     try:
@@ -625,6 +625,18 @@ def postgresql(peer):
         peer("pg_ctl")
     with database.postgresql() as server:
         yield server.url
+
+
+def test_a_job_of_a_manifest_that_is_not_known_waits_for_software_that_knows_it(url):
+    older, newer = Script(), Script()
+    with running(url, older) as engine:
+        engine.process("theirs", version=3)
+        engine.process("ours", version=2)
+        wait_for(over(engine, "ours"))
+        assert engine.process_standing("theirs", 0) is Standing.GOING
+    with running(url, newer, versions=(1, 2, 3)) as engine:
+        wait_for(over(engine, "theirs"))
+    assert {one[1] for one in older.said} == {"ours"}
 
 
 def test_a_small_series_overtakes_the_large_ones_that_wait(url):

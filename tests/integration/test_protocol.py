@@ -77,7 +77,7 @@ class Queue:
     def __init__(self):
         self.runs = []
 
-    def process(self, key, run=0, *, quick=False):
+    def process(self, key, run=0, *, quick=False, version=1):
         self.runs.append(run)
 
     def process_standing(self, key, run):

@@ -87,6 +87,14 @@ def test_what_somebody_removed_by_hand_is_said_and_not_waited_for(spool):
     assert all("send the series again" in one["reason"] for one in found)
 
 
+def test_a_job_that_newer_software_began_says_what_it_waits_for(spool):
+    record(spool, groups={"g": group(key="k")})
+    spool.job("k").write("manifest.json", {"version": 99})
+    (entry,) = overview(spool)
+    assert entry["status"] == "queued"
+    assert "waits for newer software: " in entry["reason"]
+
+
 def test_what_is_no_echo_is_listed_with_its_count(spool):
     record(spool, others=[{"code": "damaged", "reason": "damaged: why", "count": 3}])
     (entry,) = overview(spool)
