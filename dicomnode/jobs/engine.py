@@ -167,11 +167,12 @@ class Engine:
 
     def deliver(self, key: str, destination: str, attempt: int, delay_seconds: float = 0.0) -> None:
         """Put an attempt to send a result in; nothing happens when this attempt is known."""
-        if delay_seconds:
-            self._due[key, destination, attempt] = time.monotonic() + delay_seconds
+        due = time.monotonic() + delay_seconds
         options = SetEnqueueOptions(queue_partition_key=destination, delay_seconds=delay_seconds or None)
         with SetWorkflowID(self._deliver_id(key, destination, attempt)), options:
             DBOS.enqueue_workflow(self._sends, self._deliver, key, destination, attempt)
+        if delay_seconds:  # known only now: a pause that is not in the database yet cannot be ended
+            self._due[key, destination, attempt] = due
 
     def deliver_standing(self, key: str, destination: str, attempt: int) -> Standing:
         """Where an attempt to send a result stands."""
@@ -192,12 +193,16 @@ class Engine:
         self._due.setdefault((key, destination, attempt), time.monotonic() + delay_seconds)
 
     def end_pauses(self) -> None:
-        """End the pauses that are over: the database keeps the time of day, which may have been set back since."""
+        """End the pauses that are over: the database keeps the time of day, which may have been set back since.
+
+        Or be set back in the moment between this and its own look, so what still pauses is ended again.
+        """
         now = time.monotonic()
         for one in [one for one, due in list(self._due.items()) if due <= now]:
-            del self._due[one]
             if _state_of(self._deliver_id(*one)) == "DELAYED":
                 self.deliver_now(*one)
+            else:
+                del self._due[one]
 
     def take_up_lost(self) -> None:
         """Start again what the database says is running and is not, because its end met a full disk.
