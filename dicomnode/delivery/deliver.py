@@ -113,7 +113,7 @@ class Deliveries:
             before, status = lifecycle.state(job).status, JobStatus.DONE if gone else JobStatus.FAILED
             lifecycle.say(job, status, reason or None)
             if before is not status:
-                self._say(events.JobEnded(_study(job), job.key, status.value, reason or None))
+                self._say(events.JobEnded(manifests.study_of(job), job.key, status.value, reason or None))
             if not bad:
                 self._tidy(job)
 
@@ -159,7 +159,7 @@ class Deliveries:
         if self._clock() < until:
             return begun, Wait(why)  # it could not be reached a moment ago; do not knock for every waiting result
         state, problems = begun, set()
-        self._say(events.DeliveryBegun(job.key, destination.name, len(files), _study(job)))
+        self._say(events.DeliveryBegun(job.key, destination.name, len(files), manifests.study_of(job)))
         try:
             for sent in self._sender.send(destination, list(files)):
                 if sent.outcome is not Outcome.DELIVERED:
@@ -216,17 +216,9 @@ class Deliveries:
     def _end(self, job: Job, name: str, tried: Delivery, status: DeliveryStatus, reason: str | None) -> None:
         lifecycle.say_delivery(job, name, replace(tried, status=status, reason=reason, next=None))
         lasted = 0.0 if tried.first is None else max(0.0, round(time.time() - tried.first, 3))
-        said = events.DeliveryEnded(job.key, name, status.value, len(tried.delivered), _study(job), lasted)
+        said = events.DeliveryEnded(job.key, name, status.value, len(tried.delivered), manifests.study_of(job), lasted)
         self._say(said)
         self.settle(job)
-
-
-def _study(job: Job) -> str:
-    """The study a result is of; nothing where its manifest cannot be read."""
-    try:
-        return manifests.read(job).study_instance_uid
-    except NodeError:
-        return ""
 
 
 def _missing(job: Job, destination: DestinationSettings, begun: Delivery) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dicomnode.errors import Newer, StepError
+from dicomnode.errors import Newer, NodeError, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +66,14 @@ class Manifest:
             report={},
             version=VERSION,
         )
+
+
+def study_of(job: Job) -> str:
+    """The study a job is of; nothing where its manifest cannot be read."""
+    try:
+        return read(job).study_instance_uid
+    except NodeError:
+        return ""
 
 
 def exists(job: Job) -> bool:

@@ -77,7 +77,7 @@ class Steps:
         job = self._spool.job(key)
         if isinstance(fault, (Overtaken, Stopping)):
             return  # nothing is wrong with the job
-        study_uid = manifests.read(job).study_instance_uid
+        study_uid = manifests.study_of(job)
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
             code = fault.code if isinstance(fault, Refused) else None
             lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
@@ -114,7 +114,7 @@ class Steps:
     def _made(self, job: Job) -> events.ResultMade:
         summary = job.read("summary.json") or {}
         flags = sorted({flag["code"] for roi in summary.get("rois", ()) for flag in roi["flags"]})
-        study_uid, status, code = manifests.read(job).study_instance_uid, summary.get("status", ""), summary.get("code")
+        study_uid, status, code = manifests.study_of(job), summary.get("status", ""), summary.get("code")
         spent = round(self._spent.pop(job.key, 0.0), 3)
         return events.ResultMade(study_uid, job.key, status, code, tuple(flags), len(job.outputs or ()), spent)
 
