@@ -265,6 +265,21 @@ class AuditSettings(Section):
         return self
 
 
+class NotifySettings(Section):
+    """Whom to tell what needs a person; nobody without a webhook or an address."""
+
+    webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    webhook_token_file: Path | None = Field(default=None, strict=False)
+    email_to: tuple[str, ...] = ()
+    email_from: str = "dicomnode@localhost"
+    smtp_host: str = "localhost"
+    smtp_port: Port = 25
+    smtp_starttls: bool = True
+    smtp_user: str = ""
+    smtp_password_file: Path | None = Field(default=None, strict=False)
+    repeat_hours: Annotated[float, Field(ge=0)] = 24.0  # between notices of one kind about one result
+
+
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its
 # identity: how long is waited for images, whether what is no liver is processed, and how many processes fit.
 _CHANGES_NO_NUMBER = {
@@ -291,6 +306,7 @@ class Settings(Section):
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
+    notify: NotifySettings = NotifySettings()
 
     def is_shared(self) -> bool:
         """Whether several processes may share the data folder: their queue is a server's."""

@@ -669,6 +669,25 @@ class AuditLost(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class NoticeDelayed(Event):
+    """Nobody takes notices for people; they are kept and sent when somebody does."""
+
+    part = "notify"
+    usual_level = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeLost(Event):
+    """A notice could not be written down, and so will not be sent."""
+
+    part = "notify"
+    usual_level = "error"
+    about: str
+    reason: str
+
+
 # ---- node
 
 

@@ -26,6 +26,7 @@ from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.retention import Retention
 from dicomnode.jobs.space import Space
 from dicomnode.jobs.steps import Steps
+from dicomnode.notices import Notices
 from dicomnode.store.spool import Spool
 from dicomnode.tls import Certificates
 
@@ -70,7 +71,8 @@ class Node:
             Certificates(settings.tls),
             study_of=Subjects(self.spool, patient_id=settings.audit.patient_id),
         )
-        self._say = say = events.to_all(logs.write, self._audit, *sinks)
+        self._notices = Notices(settings, self.spool.folder / "notices")
+        self._say = say = events.to_all(logs.write, self._audit, self._notices, *sinks)
         self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
         self._space = space = Space(self.spool.folder, say)
         workers = settings.fit.workers  # and one for small series, which none of the large ones holds up
@@ -136,11 +138,14 @@ class Node:
         Where the queue is a server that does not answer, images are taken in all the same: the files say what is to do.
         """
         self.spool.create()
-        self._audit.start()
+        tellers = (self._audit, self._notices)
+        for one in tellers:
+            one.start()
         try:
             self._start()
         except BaseException:
-            self._audit.stop()
+            for one in tellers:
+                one.stop()
             raise
         self._say(events.Started(dicomnode.__version__, str(self.spool.folder)))
 
@@ -164,6 +169,7 @@ class Node:
         self._running.close()
         self._say(events.Stopped())
         self._audit.stop()
+        self._notices.stop()
 
     def serve(self, stop: threading.Event) -> None:
         """Run until told to stop."""

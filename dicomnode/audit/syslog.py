@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode.errors import NodeError
+from dicomnode.store.outbox import NotTaken
 
 if TYPE_CHECKING:
     import ssl
@@ -20,15 +21,11 @@ _BOM = b"\xef\xbb\xbf"
 _SECONDS = 10.0
 
 
-class RepositoryAway(NodeError):
-    """The audit repository does not take what it is sent."""
-
-
 class Repository(Protocol):
     """Where messages go."""
 
     def take(self, line: bytes) -> None:
-        """Send one; raises RepositoryAway, and then it is sent again."""
+        """Send one; raises NotTaken, and then it is sent again."""
 
     def close(self) -> None:
         """End what is open."""
@@ -57,7 +54,7 @@ class Stream:
         except (OSError, NodeError) as fault:
             self.close()
             why = getattr(fault, "strerror", None) or fault
-            raise RepositoryAway(f"[audit] host {self._host}, port {self._port}: {why}") from fault
+            raise NotTaken(f"[audit] host {self._host}, port {self._port}: {why}") from fault
 
     def close(self) -> None:
         """Hang up."""
@@ -89,9 +86,7 @@ class Datagrams:
             with socket.socket(family, kind) as out:
                 out.sendto(line, address)
         except OSError as fault:
-            raise RepositoryAway(
-                f"[audit] host {self._to[0]}, port {self._to[1]}: {fault.strerror or fault}"
-            ) from fault
+            raise NotTaken(f"[audit] host {self._to[0]}, port {self._to[1]}: {fault.strerror or fault}") from fault
 
     def close(self) -> None:
         """Nothing is open."""
@@ -109,7 +104,7 @@ class File:
             with open(self._path, "ab", opener=_for_its_group) as out:
                 out.write(line.replace(b"\n", b" ") + b"\n")
         except OSError as fault:
-            raise RepositoryAway(f"[audit] file {self._path}: {fault.strerror}") from fault
+            raise NotTaken(f"[audit] file {self._path}: {fault.strerror}") from fault
 
     def close(self) -> None:
         """Nothing is open."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import socket
-import threading
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import events, logs
 from dicomnode.audit import message as audit
 from dicomnode.audit.message import Message, Outcome, Participant, Study
-from dicomnode.audit.syslog import Datagrams, File, Repository, RepositoryAway, Stream, line
+from dicomnode.audit.syslog import Datagrams, File, Repository, Stream, line
 from dicomnode.errors import NodeError
-from dicomnode.store.durable import make_folder, write_durably
+from dicomnode.store.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,72 +43,37 @@ class Trail:
     ) -> None:
         self._ae_title, self._host = settings.node.ae_title, socket.gethostname()
         self._destinations: Mapping[str, DestinationSettings] = {one.name: one for one in settings.destination}
-        self._folder = folder
-        self._repository = _repository(settings.audit, certificates)
+        self._repository = repository = _repository(settings.audit, certificates)
         self._study_of = study_of
         self._say = say
         self._clock = clock
-        self._due, self._stop = threading.Event(), threading.Event()
-        self._away = False
-        self._thread: threading.Thread | None = None
+        self._outbox: Outbox | None = None
+        if repository is not None:
+            self._outbox = Outbox(
+                folder, repository.take, lambda why: say(events.AuditAway(why)), pause_seconds=_TRY_AGAIN_SECONDS
+            )
 
     def __call__(self, event: events.Event) -> None:
         """Note an event that an audit repository has to know of."""
-        told = self._told(event) if self._repository is not None else None
-        if told is None:
+        told = self._told(event) if self._outbox is not None else None
+        if told is None or self._outbox is None:
             return
         when = self._clock()
         try:
-            name = f"{when.strftime('%Y%m%dT%H%M%S%f')}-{uuid.uuid4().hex[:8]}.xml"
-            write_durably(self._folder / name, line(told.xml(when, self._ae_title), when, self._host, _PROGRAM))
+            self._outbox.put(line(told.xml(when, self._ae_title), when, self._host, _PROGRAM))
         except (OSError, NodeError) as fault:
             self._say(events.AuditLost(event.name, str(fault)))
-        self._due.set()
 
     def start(self) -> None:
         """Begin to send, first what an earlier run has left."""
-        if self._repository is None:
-            return
-        make_folder(self._folder)
-        self._due.set()
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-        self._thread.start()
+        if self._outbox is not None:
+            self._outbox.start()
 
     def stop(self) -> None:
         """Send what there is, if the repository takes it; the rest is sent by the next run."""
-        self._stop.set()
-        self._due.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            stopping = self._stop.is_set()
-            self._due.clear()
-            sent = self._send()
-            if stopping:
-                break
-            if sent:
-                self._due.wait()
-            else:
-                self._stop.wait(_TRY_AGAIN_SECONDS)
-        if self._repository is not None:
+        if self._outbox is not None and self._repository is not None:
+            self._outbox.stop()
             self._repository.close()
-
-    def _send(self) -> bool:
-        """Send every message that lies there, the oldest first; whether all were taken."""
-        for path in sorted(self._folder.glob("*.xml")):
-            try:
-                if self._repository is not None:
-                    self._repository.take(path.read_bytes())
-            except RepositoryAway as fault:
-                if not self._away:
-                    self._say(events.AuditAway(str(fault)))
-                self._away = True
-                return False
-            path.unlink(missing_ok=True)
-            self._away = False
-        return True
 
     # ---- what is told
 

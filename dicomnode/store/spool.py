@@ -17,7 +17,7 @@
     jobs/<key>/...                                  one result: see Job
     requests/<id>.json                              what an operator asked for (retry, purge)
     removed/<study uid>.json                        what was removed of a study, when and why
-    audit/<time>-<id>.xml                           what the audit repository was not told yet
+    audit/, notices/<time>-<id>                     what the audit repository, or people, were not told yet
     usage.json                                      how full the disk was on each day the node ran
     commitments/<transaction uid>.json              what a PACS was asked to keep for good, and for which result
     promises/<id>.json                              what a scanner asked us to keep, until it has our answer

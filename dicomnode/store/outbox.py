@@ -1,0 +1,84 @@
+"""Messages that are written down first and sent by a thread until they are taken, also after a restart."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dicomnode.errors import NodeError
+from dicomnode.store.durable import make_folder, write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class NotTaken(NodeError):
+    """Nobody takes messages now; they are sent again."""
+
+
+class Outbox:
+    """A folder of messages, the oldest sent first.
+
+    ``take`` sends one and raises NotTaken; ``away`` is told why when that begins. ``pause_seconds`` lie between trials.
+    """
+
+    def __init__(
+        self, folder: Path, take: Callable[[bytes], None], away: Callable[[str], None], *, pause_seconds: float
+    ) -> None:
+        self._folder = folder
+        self._take = take
+        self._tell = away
+        self._pause = pause_seconds
+        self._due, self._stop = threading.Event(), threading.Event()
+        self._is_away = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, message: bytes) -> None:
+        """Write a message down; raises StorageError, OSError where that cannot be."""
+        make_folder(self._folder)
+        name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}-{uuid.uuid4().hex[:8]}"
+        write_durably(self._folder / name, message)
+        self._due.set()
+
+    def start(self) -> None:
+        """Begin to send, first what an earlier run has left."""
+        make_folder(self._folder)
+        self._due.set()
+        self._thread = threading.Thread(target=self._run, name=self._folder.name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what there is, if it is taken; the rest is sent by the next run."""
+        self._stop.set()
+        self._due.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            stopping = self._stop.is_set()
+            self._due.clear()
+            sent = self._send()
+            if stopping:
+                return
+            if sent:
+                self._due.wait()
+            else:
+                self._stop.wait(self._pause)
+
+    def _send(self) -> bool:
+        """Send every message that lies there; whether all were taken."""
+        for path in sorted(path for path in self._folder.iterdir() if not path.name.startswith(".")):
+            try:
+                self._take(path.read_bytes())
+            except NotTaken as fault:
+                if not self._is_away:
+                    self._tell(str(fault))
+                self._is_away = True
+                return False
+            path.unlink(missing_ok=True)
+            self._is_away = False
+        return True
