@@ -47,7 +47,8 @@ def _pattern(text: str) -> str:
     return text
 
 
-_DATABASE = re.compile(r"sqlite:///.|postgresql(\+\w+)?://[^/]*/.")
+_DATABASE = re.compile(r"sqlite:///.|postgresql(\+\w+)?://[^/]*/.|credential:[\w.-]+$")
+_CREDENTIAL = "credential:"  # before the name of one that systemd's LoadCredential= hands to the service
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -68,6 +69,7 @@ class NodeSettings(Section):
     ae_title: AeTitle = "LIVERIRON"
     host: str = "0.0.0.0"  # noqa: S104  a modality must reach it; [[scanner]] says who may speak
     port: Port = 11112
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class ReceiveSettings(Section):
@@ -330,8 +332,9 @@ class Settings(Section):
         return next((one for one in found if one.port is not None), found[0] if found else None)
 
     def engine_url(self) -> str:
-        """The durable queue's database."""
-        return self.engine.url or f"sqlite:///{self.storage_folder() / 'engine.sqlite'}"
+        """The durable queue's database; raises ConfigError where it is a credential that cannot be read."""
+        url = self.engine.url or f"sqlite:///{self.storage_folder() / 'engine.sqlite'}"
+        return _secret(url, "[engine] url")
 
     def result_parameters(self) -> dict[str, Any]:
         """Every setting that can change a number in a result: part of each result's identity.
@@ -429,10 +432,40 @@ def _with_folder(settings: Settings, path: Path | None) -> Settings:
     storage = settings.storage.model_copy(update={"folder": base / folder})
     tls = settings.tls.model_copy(
         update={
-            name: base / value for name in ("certificate", "key", "authority") if (value := getattr(settings.tls, name))
+            name: _file(value, base)
+            for name in ("certificate", "key", "authority")
+            if (value := getattr(settings.tls, name))
         }
     )
     return settings.model_copy(update={"storage": storage, "tls": tls})
+
+
+def _file(path: Path, base: Path) -> Path:
+    """A file that is named by its path, or as a credential."""
+    name = str(path)
+    return _credentials() / name.removeprefix(_CREDENTIAL) if name.startswith(_CREDENTIAL) else base / path
+
+
+def _secret(text: str, key: str) -> str:
+    """A value that stands in the file, or in a credential."""
+    if not text.startswith(_CREDENTIAL):
+        return text
+    path = _credentials() / text.removeprefix(_CREDENTIAL)
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        why = f"{getattr(fault, 'strerror', None) or fault}; see LoadCredential= in the unit"
+        raise ConfigError(f"{key}: the credential {path} cannot be read: {why}") from fault
+    if secret.startswith(_CREDENTIAL) or not _DATABASE.match(secret):
+        raise ConfigError(
+            f"{key}: the credential {path} holds neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE"
+        )
+    return secret
+
+
+def _credentials() -> Path:
+    """Where systemd puts credentials; who is not the service finds them there while that runs, if allowed."""
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/dicomnode.service"))
 
 
 def _report(path: Path | None, faults: list[str]) -> str:

@@ -692,6 +692,35 @@ class NoticeLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigurationRead(Event):
+    """The configuration was read again: which keys hold at once, and which do after a restart."""
+
+    at_once: tuple[str, ...]
+    after_restart: tuple[str, ...]
+
+    @property
+    def level(self) -> Level:
+        """What does not hold yet should be seen."""
+        return "warning" if self.after_restart else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationNotTaken(Event):
+    """The configuration was read again and cannot be used; the one before is used on."""
+
+    usual_level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck(Event):
+    """Parts of the node do not turn any more; systemd starts it anew where its watchdog is on."""
+
+    usual_level = "error"
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Started(Event):
     """Every part is up."""
 

@@ -31,7 +31,7 @@ def configure(*, json: bool, level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("dicomnode").setLevel(level.upper())
+    set_level(level)
     # pynetdicom and pydicom print data sets, and so identities, below this level.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.ERROR)
@@ -40,6 +40,11 @@ def configure(*, json: bool, level: str = "info") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def set_level(level: str) -> None:
+    """Write events from this level on; libraries keep theirs."""
+    logging.getLogger("dicomnode").setLevel(level.upper())
 
 
 def write(event: Event) -> None:

@@ -13,7 +13,7 @@ from dicomnode.audit.subject import Subjects
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
-from dicomnode.errors import NodeError
+from dicomnode.errors import ConfigError, NodeError
 from dicomnode.intake.receive import Receiver
 from dicomnode.intake.study import is_overtaken
 from dicomnode.intake.watch import Watcher
@@ -27,13 +27,16 @@ from dicomnode.jobs.retention import Retention
 from dicomnode.jobs.space import Space
 from dicomnode.jobs.steps import Steps
 from dicomnode.notices import Notices
+from dicomnode.reload import compare
+from dicomnode.service import Service
 from dicomnode.store.spool import Spool
 from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
-    from dicomnode.config import Settings
+    from dicomnode.config import GroupingSettings, Settings
     from dicomnode.jobs.members import Members
     from dicomnode.jobs.steps import RunStep
     from dicomnode.store.job import Job
@@ -78,9 +81,11 @@ class Node:
         workers = settings.fit.workers  # and one for small series, which none of the large ones holds up
         limits = Limits(settings.fit.step_seconds, settings.fit.step_memory_mb)
         self._children = children or Children(workers + 1, pipeline.prepare, limits, warm=workers)
-        sender = sender or Sender(settings.node.ae_title, settings.tls, say)
+        self._sender = sender = sender or Sender(settings.node.ae_title, settings.tls, say)
         more = self._expects_more
-        deliveries = Deliveries(self.spool, settings.destination, sender, more_is_coming=more, space=space, say=say)
+        self._deliveries = deliveries = Deliveries(
+            self.spool, settings.destination, sender, more_is_coming=more, space=space, say=say
+        )
         steps = Steps(
             self.spool,
             self._children,
@@ -105,7 +110,7 @@ class Node:
             deliveries,
             settings.report,
             look_at=self._look_at,
-            rules_of=settings.grouping_of,
+            rules_of=self._rules_of,
             purge=self._retention.purge,
             space=space,
             is_dead=self._members.is_dead,
@@ -126,6 +131,8 @@ class Node:
         self._watcher: Watcher | None = None  # of the one process that decides
         self._connected = False
         self._next_try = self._next_look = 0.0
+        self._polled = time.monotonic()  # when the queues were last known to be looked into
+        self._known_stuck: tuple[str, ...] = ()
 
     @property
     def port(self) -> int:
@@ -171,14 +178,86 @@ class Node:
         self._audit.stop()
         self._notices.stop()
 
-    def serve(self, stop: threading.Event) -> None:
-        """Run until told to stop."""
+    def serve(
+        self,
+        stop: threading.Event,
+        *,
+        service: Service | None = None,
+        reread: Callable[[], Settings | None] = lambda: None,
+    ) -> None:
+        """Run until told to stop, telling ``service`` how it goes.
+
+        ``reread`` gives the configuration where it is to be read again, and None otherwise.
+        """
+        service = service or Service({})
         self.start()
         try:
+            self._tell(service, time.monotonic())
             while not stop.wait(1.0):
+                self._reread(service, reread)
                 self.turn(time.monotonic())
+                self._tell(service, time.monotonic())
         finally:
+            service.stopping()
             self.stop()
+
+    def use(self, read: Settings) -> None:
+        """Take at once what can change at once; raises ConfigError, and then nothing has changed."""
+        change = compare(self._settings, read)
+        settings = change.settings
+        audits = settings.audit.host is not None and settings.audit.transport == "tls"
+        sends = audits or any(one.tls for one in settings.destination)
+        Certificates(settings.tls).try_out(sends=sends)
+        self._settings = settings
+        logs.set_level(settings.node.log_level)
+        self.spool.keep_free(settings.storage.minimum_free_mb)
+        self._certificates.use(settings.tls)
+        self._sender.use(settings.tls)
+        for part in (self._receiver, self._promised, self._audit):
+            part.use(settings)
+        self._deliveries.use(settings.destination)
+        self._retention.use(settings.retention)
+        self.recovery.hurry()
+        self._say(events.ConfigurationRead(change.at_once, change.after_restart))
+
+    def _reread(self, service: Service, reread: Callable[[], Settings | None]) -> None:
+        try:
+            read = reread()
+            if read is None:
+                return
+            service.reloading()
+            self.use(read)
+        except ConfigError as fault:
+            service.reloading()
+            self._say(events.ConfigurationNotTaken(str(fault)))
+        service.reloaded()
+
+    def _tell(self, service: Service, now: float) -> None:
+        """Say how it goes, unless a part hangs: then this process is of no use any more."""
+        stuck = self._stuck(now, service.patience_seconds)
+        if not stuck:
+            service.turned(now, ready=self._connected, how=self._how())
+        elif stuck != self._known_stuck:
+            self._say(events.Stuck(stuck))
+            service.stuck(stuck)
+        self._known_stuck = stuck
+
+    def _stuck(self, now: float, patience_seconds: float) -> tuple[str, ...]:
+        """The parts that have not turned for so long; that the queue answers is known, or this would not be asked."""
+        turned = {"receiver": self._receiver.turned if self._receives else now}
+        if self._watcher is not None:
+            turned["watcher"] = self._watcher.turned
+        if self._connected and self.engine.is_polling():
+            self._polled = now
+        turned["queue"] = self._polled if self._connected else now
+        return tuple(name for name, when in turned.items() if now - when > patience_seconds)
+
+    def _how(self) -> str:
+        if not self._connected:
+            return "the queue's database does not answer" + ("; images are taken in" if self._receives else "")
+        if not self._receives:
+            return "working"
+        return f"listening on {self._settings.node.host}:{self.port}, {self._receiver.connections} connections"
 
     def turn(self, now: float) -> None:
         """What is to be done from time to time: reach the queue, decide if this process does, end pauses."""
@@ -224,11 +303,11 @@ class Node:
             parameters=settings.result_parameters(),
             software_version=dicomnode.__version__,
             bringing=self._receiver.bringing,
-            stays_open=lambda sender: any(one.ae_title == sender and one.keeps_association for one in settings.scanner),
+            stays_open=self._stays_open,
             open_elsewhere=self._open_elsewhere,
             start=self.recovery.start,
             drawing_replaces=settings.report.drawing_replaces_result,
-            rules_of=settings.grouping_of,
+            rules_of=self._rules_of,
             say=self._say,
         )
         self._watcher.start()
@@ -262,6 +341,12 @@ class Node:
         if watcher is not None:
             return watcher.expects_more(study_uid, job.key)
         return is_overtaken(self.spool, study_uid, job.key)
+
+    def _rules_of(self, sender: str) -> GroupingSettings:
+        return self._settings.grouping_of(sender)
+
+    def _stays_open(self, sender: str) -> bool:
+        return any(one.ae_title == sender and one.keeps_association for one in self._settings.scanner)
 
     def _look_at(self, study_uid: str) -> None:
         if self._watcher is not None:

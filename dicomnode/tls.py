@@ -31,8 +31,18 @@ class Certificates:
         self._tls = tls
         self._say = say
         self._lock = threading.Lock()
-        self._made: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+        self._made: dict[str, tuple[tuple[object, ...], ssl.SSLContext]] = {}
         self._next_reminder = 0.0
+
+    def use(self, tls: TlsSettings) -> None:
+        """Take other files, or none, from the next connection on."""
+        self._tls = tls
+
+    def try_out(self, *, sends: bool) -> None:
+        """Raise ConfigError where the files cannot be used for what they are for."""
+        self.receiving()
+        if sends:
+            self.sending()
 
     def receiving(self) -> ssl.SSLContext | None:
         """For who calls this node; None where that needs no TLS. Raises ConfigError where there was never one."""
@@ -55,7 +65,8 @@ class Certificates:
                 self._say(events.CertificateEnds(str(path), days))
 
     def _context(self, side: str, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        stamps = tuple(_stamp(path) for path in (self._tls.certificate, self._tls.key, self._tls.authority))
+        files = (self._tls.certificate, self._tls.key, self._tls.authority)
+        stamps = tuple((path, _stamp(path)) for path in files)
         with self._lock:
             known = self._made.get(side)
             if known is not None and known[0] == stamps:

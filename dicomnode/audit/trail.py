@@ -42,7 +42,8 @@ class Trail:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ae_title, self._host = settings.node.ae_title, socket.gethostname()
-        self._destinations: Mapping[str, DestinationSettings] = {one.name: one for one in settings.destination}
+        self._certificates = certificates
+        self.use(settings)
         self._repository = repository = _repository(settings.audit, certificates)
         self._study_of = study_of
         self._say = say
@@ -52,6 +53,11 @@ class Trail:
             self._outbox = Outbox(
                 folder, repository.take, lambda why: say(events.AuditAway(why)), pause_seconds=_TRY_AGAIN_SECONDS
             )
+
+    def use(self, settings: Settings) -> None:
+        """Name other destinations from the next message on; where messages go stays as it is."""
+        self._destinations: Mapping[str, DestinationSettings] = {one.name: one for one in settings.destination}
+        self._certificates.use(settings.tls)
 
     def __call__(self, event: events.Event) -> None:
         """Note an event that an audit repository has to know of."""

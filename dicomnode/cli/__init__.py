@@ -79,13 +79,15 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(dicomnode.__version__)
 @click.option("--log-json", is_flag=True, help="Log JSON lines.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def main(log_json: bool, log_level: str) -> None:
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="In place of [node] log_level."
+)
+def main(log_json: bool, log_level: str | None) -> None:
     """Measure liver iron from multi-echo MRI and return the result to the PACS.
 
     Results are for research and clinical evaluation; this is not a cleared medical device.
     """
-    logs.configure(json=log_json, level=log_level)
+    logs.configure(json=log_json, level=log_level or "info")
 
 
 def _use_cache_directory() -> None:

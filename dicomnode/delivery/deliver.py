@@ -50,12 +50,16 @@ class Deliveries:
     ) -> None:
         self._spool = spool
         self._space = space or Space(spool.folder, say)
-        self._destinations = {destination.name: destination for destination in destinations}
+        self.use(destinations)
         self._sender = sender
         self._confirmation = Confirmation(spool, sender, say)
         self._more_is_coming = more_is_coming
         self._clock = clock
         self._say = say
+
+    def use(self, destinations: Sequence[DestinationSettings]) -> None:
+        """Send there from the next attempt on; whoever could not be reached a moment ago may be at another address."""
+        self._destinations = {destination.name: destination for destination in destinations}
         self._not_before: dict[str, tuple[float, str]] = {}  # by destination that could not be reached: when, why
 
     def names(self) -> list[str]:

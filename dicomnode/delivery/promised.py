@@ -49,7 +49,7 @@ class Promised:
     """Answers what lies in ``promises/``: each on an association of its own, with growing pauses, for a day."""
 
     def __init__(self, settings: Settings, spool: Spool, sender: Sender, say: events.Sink = logs.write) -> None:
-        self._settings = settings
+        self.use(settings)
         self._spool = spool
         self._sender = sender
         self._say = say
@@ -57,6 +57,10 @@ class Promised:
         self._unread: set[str] = set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def use(self, settings: Settings) -> None:
+        """Know other scanners from the next look on."""
+        self._settings = settings
 
     def start(self) -> None:
         """Look from time to time, in a thread of its own: a scanner may be silent for long."""

@@ -117,6 +117,10 @@ class Sender:
         _config.LOG_HANDLER_LEVEL = "none"  # its default handlers print data sets, and so identities
         _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies there, without decoding it
 
+    def use(self, tls: TlsSettings) -> None:
+        """Speak TLS with other certificates from the next association on."""
+        self._certificates.use(tls)
+
     def send(self, destination: DestinationSettings, files: list[Path]) -> Iterator[Sent]:
         """Send files on one association, yielding after each; a refused object does not hold back the next.
 

@@ -68,10 +68,14 @@ class Commitment:
     def __init__(
         self, settings: Settings, spool: Spool, reported: Callable[[str, str], None], say: events.Sink
     ) -> None:
-        self._settings = settings
+        self.use(settings)
         self._spool = spool
         self._reported = reported
         self._say = say
+
+    def use(self, settings: Settings) -> None:
+        """Know other scanners from the next request on."""
+        self._settings = settings
 
     def reply(self, command: Command, letter: Letter, transfer_syntax: str, calling: str) -> Reply:
         """Answer an N-ACTION or N-EVENT-REPORT; what goes wrong is its status."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING
 
 from dicomnode import events, header, logs
@@ -24,6 +25,7 @@ class DropFolder:
     """The folder ``drop/`` of the spool; a file's name may be a patient's, so it is never said."""
 
     def __init__(self, spool: Spool, patience_seconds: float, say: events.Sink = logs.write) -> None:
+        self.turned = time.monotonic()  # when it last began with a file
         self._spool = spool
         self._patience_seconds = patience_seconds  # for a file that cannot be read to its end
         self._say = say
@@ -34,6 +36,7 @@ class DropFolder:
         seen = {}
         taken: dict[str, list[str]] = {}
         for path in sorted(path for path in self._spool.drop.rglob("*") if path.is_file()):
+            self.turned = time.monotonic()
             try:
                 age, seen[path] = self._age(path, now)
                 if age >= _QUIET_SECONDS and (stored := self._take(path, age)):

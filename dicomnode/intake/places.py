@@ -47,13 +47,17 @@ class Places:
     """The connections and associations of a receiver."""
 
     def __init__(self, settings: Settings) -> None:
+        self.use(settings)
+        self._lock = threading.Lock()
+        self._pending: set[Held] = set()
+        self._associations: set[Held] = set()
+
+    def use(self, settings: Settings) -> None:
+        """Let in by these rules from now on; who is in stays."""
         self._receive = settings.receive
         self._ae_title = settings.node.ae_title
         self._scanners = settings.scanner
         self._reporting = {one.ae_title for one in settings.destination if one.storage_commitment != "off"}
-        self._lock = threading.Lock()
-        self._pending: set[Held] = set()
-        self._associations: set[Held] = set()
 
     def take(self, held: Held) -> Held | None:
         """Let a connection in; return the one that has to make room for it, if any."""

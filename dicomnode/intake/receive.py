@@ -85,19 +85,18 @@ class Receiver:
         certificates: Certificates | None = None,
         reported: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
-        self._settings = settings
         self._member = member
         self._certificates = certificates or Certificates(settings.tls, say)
         self._spool = spool
         self._arrived = arrived
         self._say = say
-        receive = settings.receive
-        self._patience = Patience(receive.network_timeout_seconds, receive.request_seconds, receive.idle_seconds)
         always = dict.fromkeys((str(Verification), PUSH_MODEL), (ImplicitVRLittleEndian, ExplicitVRLittleEndian))
         self._offered = wire.contexts({**always, **STORED}, (PUSH_MODEL,))
         self._offered_to_destinations = wire.contexts(always, (PUSH_MODEL,))
         self._commitment = Commitment(settings, spool, reported, say)
         self._places = Places(settings)
+        self.use(settings)
+        self.turned = time.monotonic()  # when it last looked for who knocks
         self._lock = threading.Lock()
         self._open: set[_Association] = set()
         self._wires: set[Wire] = set()
@@ -105,6 +104,13 @@ class Receiver:
         self._listener: socket.socket | None = None
         self._stopping = threading.Event()
         self._accepting: threading.Thread | None = None
+
+    def use(self, settings: Settings) -> None:
+        """Serve by these settings from the next connection on; address and name stay those of the start."""
+        self._settings, receive = settings, settings.receive
+        self._patience = Patience(receive.network_timeout_seconds, receive.request_seconds, receive.idle_seconds)
+        self._places.use(settings)
+        self._commitment.use(settings)
 
     @property
     def port(self) -> int:
@@ -157,6 +163,7 @@ class Receiver:
     def _accept(self, listener: socket.socket) -> None:
         """Take connections without speaking to any: nobody who is silent keeps another waiting."""
         while not self._stopping.is_set():
+            self.turned = time.monotonic()
             self._places.end_overdue()
             try:
                 connection, address = listener.accept()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _BATCH_SECONDS = 0.1  # what arrives within this time is looked at together
 _AGAIN_SECONDS = 5.0  # after a look that failed
+_LONGEST_REST_SECONDS = 5.0  # so that a watcher that hangs can be told from one that rests
 _BETWEEN_LOOKS_SECONDS = 2.0  # at a study that is arriving
 _SAME_TICK_SECONDS = 2.0  # a folder touched this recently may change again without a new time stamp
 
@@ -88,8 +89,14 @@ class Watcher:
         self._stop = threading.Event()
         self._next_rescan = -math.inf
         self._drop = DropFolder(spool, rules.unreleased_quiet_seconds, say)
+        self._turned = time.monotonic()  # when it last began with a study or an image
         self._observer: Any = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def turned(self) -> float:
+        """When it last got anywhere."""
+        return max(self._turned, self._drop.turned)
 
     def start(self) -> None:
         """Watch in a thread of its own."""
@@ -161,13 +168,15 @@ class Watcher:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()
+            self._turned = time.monotonic()
             try:
                 next_look = self.turn(self._clock())
             except Exception as fault:  # noqa: BLE001  the edge of a turn
                 self._say(events.TurnFailed(fault))
                 next_look = self._clock() + self._rules.rescan_seconds
             self._stop.wait(_BATCH_SECONDS)
-            self._wake.wait(max(0.0, min(next_look - self._clock(), self._rules.rescan_seconds)))
+            rest = min(next_look - self._clock(), self._rules.rescan_seconds, _LONGEST_REST_SECONDS)
+            self._wake.wait(max(0.0, rest))
 
     def _mark_changed(self) -> None:
         """Find study folders that changed since they were last looked at: one stat a study."""
@@ -180,6 +189,7 @@ class Watcher:
 
     def _look_safely(self, study_uid: str, now: float) -> None:
         """One study that cannot be looked at must not hold back the others; the next rescan tries it again."""
+        self._turned = time.monotonic()
         try:
             self._look(study_uid, now)
         except Exception as fault:  # noqa: BLE001  the edge of a look
@@ -263,6 +273,7 @@ class Watcher:
     def _read_new(self, folder: Path, study: studies.Study, now: float) -> None:
         """Read the headers that are not known yet."""
         for path in sorted(folder.glob("[0-9]*.dcm")):
+            self._turned = time.monotonic()
             known = study.headers.get(path.name)
             if known is None or studies.is_unread(known):
                 study.headers[path.name] = header.read(path)

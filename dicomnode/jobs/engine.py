@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sqlite3
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -151,6 +152,11 @@ class Engine:
             return
         patience = patience_seconds if _running_here() else 0  # DBOS waits a whole second even for nothing
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience)
+
+    def is_polling(self) -> bool:
+        """Whether a thread looks into each queue; DBOS starts one a second after ``start``, and anew where it died."""
+        alive = {thread.name for thread in threading.enumerate()}
+        return all(f"queue-worker-{queue}" in alive for queue in (*self._fits, *self._quick, self._sends))
 
     def process(self, key: str, run: int = 0, *, quick: bool = False, version: int = 1) -> None:
         """Put a job in; nothing happens when this run of it is known. One that is ``quick`` waits for no long one.

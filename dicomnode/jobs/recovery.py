@@ -179,6 +179,10 @@ class Recovery:
         if delivery.status is DeliveryStatus.AWAITING_COMMITMENT:
             self._queue.deliver_now(key, destination, delivery.attempt + 1)
 
+    def hurry(self) -> None:
+        """Make the next turn look for what is not finished: there may be one more destination."""
+        self._next_round = 0.0
+
     def _take_over(self, now: float) -> None:
         self._next_look_for_dead = now + _LOOK_FOR_DEAD_SECONDS
         try:

@@ -51,6 +51,10 @@ class Retention:
         self._say = say
         self._next_round = -math.inf
 
+    def use(self, settings: RetentionSettings) -> None:
+        """Keep by other rules from the next round on."""
+        self._settings = settings
+
     def turn(self, now: float) -> None:
         """From time to time, note how full the disk is and remove what is over its time; ``now`` is monotonic."""
         if now < self._next_round:

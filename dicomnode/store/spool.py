@@ -89,6 +89,10 @@ class Spool:
         # Two associations may bring one instance at once; the second must find what the first has kept.
         self._one_at_a_time = [threading.Lock() for _ in range(64)]
 
+    def keep_free(self, minimum_free_mb: int) -> None:
+        """From now on, refuse what comes when there is less room than that."""
+        self._minimum_free = minimum_free_mb * 1_000_000
+
     def create(self) -> None:
         """Make the folders; raises StorageError when that is not allowed."""
         try:

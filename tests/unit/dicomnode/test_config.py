@@ -110,6 +110,27 @@ def test_the_storage_folder_is_beside_the_file_or_systemds(tmp_path, monkeypatch
     assert config.load(path).storage_folder() == tmp_path / "state"
 
 
+def test_a_key_file_may_be_a_credential(tmp_path, monkeypatch):
+    path = write(tmp_path, '[tls]\nkey = "credential:node.key"\ncertificate = "node.crt"\n')
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+    tls = config.load(path).tls
+    assert (tls.key, tls.certificate) == (Path("/run/credentials/x/node.key"), tmp_path / "node.crt")
+
+
+def test_the_database_may_be_a_credential_that_is_read_when_it_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = config.load(write(tmp_path, SERVING + '[engine]\nurl = "credential:queue"\n'), for_serving=True)
+    with pytest.raises(ConfigError, match="queue cannot be read: No such file or directory; see LoadCredential="):
+        settings.is_shared()
+    (tmp_path / "queue").write_text("postgresql://node:secret@db/queue\n")
+    assert settings.engine_url() == "postgresql://node:secret@db/queue"
+    assert settings.is_shared()
+    (tmp_path / "queue").write_text("mysql://node:secret@db/queue\n")
+    with pytest.raises(ConfigError, match="holds neither sqlite") as fault:
+        settings.engine_url()
+    assert "secret" not in str(fault.value)
+
+
 def test_the_example_is_valid_and_documents_every_key():
     path = REPOSITORY / "deploy" / "config.example.toml"
     settings = config.load(path, for_serving=True)
