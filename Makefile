@@ -6,13 +6,17 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 TORCH := $(VENV)/.torch
 
+# What a machine without the internet is installed from; PYTHONS are the interpreters that its Python may be like.
+WHEELHOUSE := dist/wheelhouse
+PYTHONS = $(BIN)/python
+
 # Files stay together, for what is made once a file is made once.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 # Share of the lines of dicomnode and solver that the tests reach, in percent. Raise it when it has risen; never lower it.
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery lock clean
+.PHONY: demo test fast coverage check rooms format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -63,6 +67,20 @@ audit: $(READY)
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+# Every package that requirements.lock names and our own, as wheels for this kind of machine.
+wheelhouse: $(READY)
+	rm -rf $(WHEELHOUSE)
+	for python in $(PYTHONS); do \
+	  $$python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+	    --dest $(WHEELHOUSE) -r requirements.lock || exit; \
+	done
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(WHEELHOUSE) .
+	cp deploy/wheelhouse.md $(WHEELHOUSE)/README.md
+
+# A Debian package that carries the wheelhouse; its environment is built where it is installed.
+deb: wheelhouse
+	deploy/debian/build.sh $(WHEELHOUSE) dist
 
 # The weights of the liver finder, from this repository alone; the product never imports torch.
 train: $(TORCH)
