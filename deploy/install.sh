@@ -269,7 +269,9 @@ install_all() {
         return
     fi
     restart_running
-    if [ "$enable" = yes ] && has_systemd; then systemctl enable --now dicomnode.service; fi
+    if [ "$enable" = no ]; then return; fi
+    if [ "$fresh_config" = yes ]; then fail "not enabled: the configuration is still the example; fill it in and run this again"; fi
+    if has_systemd; then systemctl enable --now dicomnode.service; fi
 }
 
 roll_back() {

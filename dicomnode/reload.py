@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,9 @@ def _tables(settings: Settings) -> dict[str, dict[str, Any]]:
         if not isinstance(value, tuple):
             tables[f"[{section}]"] = dict(value)
             continue
+        seen: Counter[str] = Counter()
         for one in value:
             name = getattr(one, "name", one.ae_title)
-            again = sum(table.startswith(f"[[{section}]] {name}") for table in tables)
-            tables[f"[[{section}]] {name}" + (f" ({again + 1})" if again else "")] = dict(one)
+            seen[name] += 1
+            tables[f"[[{section}]] {name}" + (f" ({seen[name]})" if seen[name] > 1 else "")] = dict(one)
     return tables

@@ -108,8 +108,7 @@ def release(machine):
 
 
 def test_install_upgrade_go_back_and_remove(machine):
-    said = machine.run(install(1))
-    assert "fill in /etc/dicomnode/config.toml" in said
+    assert "still the example" in machine.run(f"{install(1)} --enable", status=1)
     first = release(machine)
     assert machine.run("dicomnode --version").strip().endswith(first.split("-")[0])
     assert machine.owner("/etc/dicomnode/config.toml") == "root:dicomnode 640"
@@ -120,8 +119,10 @@ def test_install_upgrade_go_back_and_remove(machine):
     machine.run(f"systemd-analyze verify {units}")
 
     machine.run("echo '# ours' >> /etc/dicomnode/config.toml; touch /var/lib/dicomnode/study")
+    machine.run("touch /opt/dicomnode/releases/half")
     assert "is there already" in machine.run(install(1))
     assert release(machine) == first
+    assert machine.run("ls /opt/dicomnode/releases").split() == [first]
 
     machine.run("echo '[node' >> /etc/dicomnode/config.toml")
     said = machine.run(install(2), status=1)

@@ -173,6 +173,11 @@ def test_a_folder_that_cannot_be_read_is_a_message(config, tmp_path):
     said(run("status", "--config", config()), 1)
 
 
+def test_check_of_the_syntax_asks_nobody_and_names_the_fault(config):
+    assert said(run("check", "--syntax", "--config", config()), 0) == "the configuration is valid\n"
+    assert "[fit] worker: unknown key" in said(run("check", "--syntax", "--config", config("[fit]\nworker = 1\n")), 2)
+
+
 # pynetdicom leaves the socket of a failed connection to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_check_of_a_dead_destination_is_status_1_and_names_it(config):

@@ -109,6 +109,12 @@ def test_a_job_goes_its_way_once_however_often_it_is_put_in(url):
     assert script.names() == ["fit", "measure", "report", "deliver"]
 
 
+def test_each_queue_is_looked_into_while_the_engine_runs(url):
+    with running(url, Script()) as engine:
+        wait_for(engine.is_polling)
+    wait_for(lambda: not engine.is_polling())
+
+
 def test_every_connection_writes_ahead_and_syncs_fully(url, tmp_path):
     with running(url, Script()):
         from dbos._dbos import _get_dbos_instance

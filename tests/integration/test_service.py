@@ -47,6 +47,12 @@ class Manager:
             self.hear()
         return found[-1]
 
+    def wait_for_no(self, line, seconds, deadline=30.0):
+        """Wait until it was not told for so long."""
+        end = time.monotonic() + deadline
+        while line in self.hear(seconds):
+            assert time.monotonic() < end, f"{line} was told again and again"
+
     def forget(self):
         self.hear(0.01)
         self.told.clear()
@@ -149,10 +155,19 @@ def test_the_watchdog_is_fed_until_the_watcher_hangs(node, manager):
     os.mkfifo(pipe)  # opening it waits for somebody who writes
     assert node.said("stuck")["parts"] == ["watcher"]
     assert "watcher" in manager.wait_for("STATUS=does not turn any more")
+    manager.wait_for_no("WATCHDOG=1", WATCHDOG_SECONDS)
     manager.forget()
-    assert "WATCHDOG=1" not in manager.hear(WATCHDOG_SECONDS)
     os.close(os.open(pipe, os.O_WRONLY))
     manager.wait_for("WATCHDOG=1")
+
+
+def test_the_watchdog_is_not_fed_when_the_main_loop_hangs_and_the_log_says_where(node, manager):
+    manager.wait_for("READY=1")
+    os.mkfifo(node.folder / "requests" / "1.json")  # opening it waits for somebody who writes
+    manager.wait_for_no("WATCHDOG=1", WATCHDOG_SECONDS)
+    node.process.send_signal(signal.SIGABRT)  # as systemd does then
+    assert node.process.wait(30) == -signal.SIGABRT
+    assert "_answer_requests" in node.log.read_text()
 
 
 def test_what_may_change_at_once_does_and_the_log_says_what_does_not(node, manager):

@@ -72,6 +72,12 @@ def test_a_table_that_is_new_is_named_once(tmp_path):
     assert [one.name for one in found.settings.destination] == ["pacs", "archive"]
 
 
+def test_scanners_whose_names_begin_alike_are_told_apart(tmp_path):
+    more = '[[scanner]]\nae_title = "MR"\n'
+    _, found = change(tmp_path, "", "", more)
+    assert found.at_once == ("[[scanner]] MR",)
+
+
 def test_nothing_that_is_part_of_a_results_identity_changes_without_a_restart():
     assert not AT_ONCE.keys() & config.Settings().result_parameters().keys()
 
