@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -49,6 +49,10 @@ contracts: $(READY)
 # The picture in docs/architecture.md, from the imports.
 rooms: $(READY)
 	$(BIN)/python -m bench.rooms
+
+# docs/configuration.md, from the schema and the example file.
+reference: $(READY)
+	$(BIN)/python -m bench.reference
 
 study: $(READY)
 	$(BIN)/python -m bench.study

@@ -1,0 +1,1 @@
+"""The documents about the configuration and the commands that are made from them."""
