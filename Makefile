@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference manual format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -53,6 +53,10 @@ rooms: $(READY)
 # docs/configuration.md, from the schema and the example file.
 reference: $(READY)
 	$(BIN)/python -m bench.reference
+
+# Manual pages and what shells complete by, for whoever installs: docs/man, which is not kept in the repository.
+manual: $(READY)
+	$(BIN)/python -m bench.reference --manual docs/man
 
 study: $(READY)
 	$(BIN)/python -m bench.study

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import dicomnode
 from dicomnode import logs
@@ -58,6 +59,11 @@ class _Group(click.Group):
         """List the sub-commands without loading any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Name the sub-commands to a shell without loading any."""
+        named = [CompletionItem(name, help=said) for name, said in COMMANDS.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a sub-command."""
