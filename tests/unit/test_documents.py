@@ -72,3 +72,10 @@ def _codes_in_the_source():
                 found = node.value.elts[0]
             if isinstance(found, ast.Constant):
                 yield found.value
+
+
+def test_the_sandbox_is_the_one_that_the_security_document_names():
+    unit = (REPOSITORY / "systemd" / "dicomnode.service").read_text().splitlines()
+    named = re.findall(r"`([A-Z][A-Za-z]+=[^`]*)`", (REPOSITORY / "SECURITY.md").read_text())
+    assert len(named) > 8
+    assert [one for one in named if one not in unit] == []
