@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
 import dicomnode
 from dicomnode.commitment import PUSH_MODEL
 from dicomnode.delivery.find import FIND
 from dicomnode.intake.offered import STORED
+from dicomnode.operate.statement import after, before
 from dicomnode.report.instance import KINDS
 from dicomnode.report.rejection_note import SOP_CLASS_UID as NOTE
 
@@ -17,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from dicomnode.config import DestinationSettings, Settings
+    from dicomnode.operate.statement import Part
 
 _SAME = "on the association of the request, at once"
 _VERIFICATION = "1.2.840.10008.1.1"
+_PACKED = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}
 # Younger than pydicom's dictionary, or private.
 _NAMES = {
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
@@ -38,6 +49,8 @@ def _lines(settings: Settings) -> Iterator[str]:
     yield ""
     yield f"Application Entity `{node.ae_title}`, port {node.port}. What the objects hold: docs/conformance.md."
     yield ""
+    yield from _overview(settings)
+    yield from _parts(before(settings))
     yield "## Storage and Verification as SCP"
     yield ""
     yield f"- Up to {receive.maximum_associations} associations at once, and two for each scanner below all the same."
@@ -61,6 +74,36 @@ def _lines(settings: Settings) -> Iterator[str]:
         yield "No destination is configured."
     for destination in settings.destination:
         yield from _destination(destination)
+    yield from _parts(after(settings))
+
+
+def _overview(settings: Settings) -> Iterator[str]:
+    products = {product for one in settings.destination for product in one.products}
+    used = {str(kind.sop_class_uid) for kind in KINDS.values() if kind.product in products} | {_VERIFICATION}
+    provided = {_VERIFICATION, *map(str, STORED)}
+    yield "## Overview (A.1)"
+    yield ""
+    yield "Measures liver iron from multi-echo MR images that are stored to it, and stores maps and a report."
+    yield ""
+    rows = ((_named(uid), _yes(uid in used), _yes(uid in provided)) for uid in sorted(used | provided, key=_named))
+    yield from _table(("network service", "user (SCU)", "provider (SCP)"), rows)
+    yield ""
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+def _parts(parts: Iterable[Part]) -> Iterator[str]:
+    for part in parts:
+        yield f"## {part.title}"
+        yield ""
+        for sentence in part.sentences:
+            yield sentence
+            yield ""
+        if part.rows:
+            yield from _table(part.head, part.rows)
+            yield ""
 
 
 def _commitment_as_provider(settings: Settings) -> Iterator[str]:
@@ -89,9 +132,9 @@ def _callers(settings: Settings) -> str:
 
 
 def _accepted() -> Iterator[tuple[str, ...]]:
-    yield _named(_VERIFICATION), _VERIFICATION, _named(ImplicitVRLittleEndian)
+    yield _named(_VERIFICATION), _VERIFICATION, "; ".join(map(_named, (ImplicitVRLittleEndian, ExplicitVRLittleEndian)))
     for sop_class, syntaxes in STORED.items():
-        yield _named(sop_class), sop_class, ", ".join(_named(syntax) for syntax in syntaxes)
+        yield _named(sop_class), sop_class, "; ".join(_named(syntax) for syntax in syntaxes)
 
 
 def _destination(destination: DestinationSettings) -> Iterator[str]:
@@ -105,12 +148,22 @@ def _destination(destination: DestinationSettings) -> Iterator[str]:
     yield from _asked_beside(destination)
     yield ""
     kinds = [kind for kind in KINDS.values() if kind.product in destination.products]
-    syntaxes = ", ".join(_named(syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian))
-    rows = [(kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, syntaxes) for kind in kinds]
+    rows = [
+        (kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, _offered(kind.sop_class_uid, destination))
+        for kind in kinds
+    ]
     if destination.rejection_notes:
-        rows.append(("Rejection of a replaced result", _named(NOTE), NOTE, syntaxes))
-    yield from _table(("object", "SOP class", "UID", "transfer syntaxes"), rows)
+        rows.append(("Rejection of a replaced result", _named(NOTE), NOTE, _offered(NOTE, destination)))
+    verification = ("none", _named(_VERIFICATION), _VERIFICATION, _named(ImplicitVRLittleEndian))
+    yield from _table(("object", "SOP class", "UID", "transfer syntaxes"), [*rows, verification])
     yield ""
+
+
+def _offered(sop_class: str, destination: DestinationSettings) -> str:
+    """The transfer syntaxes an object is offered in; pages may be compressed for a destination."""
+    packed = _PACKED.get(destination.compress_pages) if sop_class == SecondaryCaptureImageStorage else None
+    syntaxes = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, *([packed] if packed else [])]
+    return "; ".join(map(_named, syntaxes))
 
 
 def _asked_beside(destination: DestinationSettings) -> Iterator[str]:
