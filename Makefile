@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 TORCH := $(VENV)/.torch
+SITE := $(VENV)/.site
 
 # What a machine without the internet is installed from; PYTHONS are the interpreters that its Python may be like.
 WHEELHOUSE := dist/wheelhouse
@@ -16,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference manual format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference manual site format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -53,6 +54,12 @@ rooms: $(READY)
 # docs/configuration.md, from the schema and the example file.
 reference: $(READY)
 	$(BIN)/python -m bench.reference
+
+# The documents as a site with search, in build/site; a link that leads nowhere fails.
+site: $(SITE)
+	rm -rf build/documents && mkdir -p build/documents
+	cp -r README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs build/documents
+	$(BIN)/properdocs build --strict
 
 # Manual pages and what shells complete by, for whoever installs: docs/man, which is not kept in the repository.
 manual: $(READY)
@@ -122,17 +129,22 @@ $(PEERS): $(READY) requirements-bench.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-bench.lock
 	touch $@
 
+$(SITE): $(READY) requirements-site.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-site.lock
+	touch $@
+
 $(TORCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 nibabel==5.4.2
 	touch $@
 
 # Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test, the third
-# what we measure beside us.
+# what we measure beside us, the fourth what makes the documentation site.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
 	$(LOCK) --output-file requirements.lock pyproject.toml requirements.build.in
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements.build.in
 	$(LOCK) --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml requirements.build.in
+	$(LOCK) --extra site --constraint requirements-dev.lock --output-file requirements-site.lock pyproject.toml requirements.build.in
 
 clean:
 	rm -rf $(VENV) build dist

@@ -104,4 +104,6 @@ def _bounds(rule: Mapping[str, Any]) -> str:
     if "prefixItems" in rule:
         each = _bounds(rule["prefixItems"][0])
         return f"each {each}" if each else ""
+    if "minimum" in rule and "maximum" in rule:
+        return f"{rule['minimum']} to {rule['maximum']}"
     return ", ".join(words.format(rule[name]) for name, words in _BOUNDS.items() if name in rule)

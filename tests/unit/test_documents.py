@@ -28,6 +28,12 @@ def test_every_file_that_the_documents_name_exists():
             assert any(place.exists() for place in places), f"{document} names {name}"
 
 
+def test_every_link_of_the_documents_leads_to_a_file():
+    for document in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
