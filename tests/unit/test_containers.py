@@ -4,7 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 
@@ -29,10 +28,10 @@ def test_every_command_is_understood(arguments, tmp_path):
     there = tmp_path / "config.toml"
     there.touch()
     arguments = [str(there) if one == "/etc/dicomnode/config.toml" else one for one in arguments]
-    context = click.Context(cli.main)
+    context = cli.main.make_context("dicomnode", [], resilient_parsing=True)
     rest = cli.main.make_parser(context).parse_args(list(arguments))[1]
     name, command, left = cli.main.resolve_command(context, rest)
-    command.make_context(name, left)
+    command.make_context(name, left, parent=context)
 
 
 def test_the_commands_are_found():
