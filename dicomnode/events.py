@@ -110,6 +110,7 @@ class AssociationRejected(Event):
     calling: str
     peer: str
     reason: str
+    code: str = ""  # of the reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,6 +508,17 @@ class RequestFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked(Event):
+    """A person asked for something, and it was done; ``by`` is the name of an account, never of a patient."""
+
+    part = "people"
+    what: str
+    by: str
+    keys: tuple[str, ...]
+    studies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowTakenUp(Event):
     """The queue's database says that this runs, and it does not: it is started again."""
 
@@ -686,6 +698,54 @@ class NoticeLost(Event):
     usual_level = "error"
     about: str
     reason: str
+
+
+# ---- web
+
+
+@dataclass(frozen=True, slots=True)
+class PageOpened(Event):
+    """The web page can be asked for."""
+
+    part = "web"
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageFailed(Event):
+    """There is no web page for now; the node goes on without it."""
+
+    part = "web"
+    usual_level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageBroke(Event):
+    """A fault of ours while a page was made."""
+
+    part = "web"
+    usual_level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn(Event):
+    """Somebody logged in on the web page; ``by`` is the name of an account."""
+
+    part = "web"
+    by: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogInRefused(Event):
+    """A name and a password do not belong together, or too many were tried."""
+
+    part = "web"
+    usual_level = "warning"
+    reason: str
+    peer: str
 
 
 # ---- node

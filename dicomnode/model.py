@@ -203,6 +203,7 @@ class Group:
     stack: EchoStack | None = None
     partial: EchoStack | None = None
     missing: tuple[str, ...] = ()  # "echo 7, slice 12", in the order of the grid
+    holes: tuple[tuple[int, int], ...] = ()  # slice and echo of the cells without an image, counted from 0
     left_out: tuple[str, ...] = ()  # what of the images is not in the stack, and why
     counted: bool = False  # the scanner said how many images there are
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _TRY_AGAIN_SECONDS = 5.0  # to reach a database that is away
 _LOOK_SECONDS = 30.0  # between looks for what this process has lost
+_SILENT_SECONDS = 300.0  # a watcher that has not come to the end of a turn for so long is stuck
 _LOOK_ELSEWHERE_SECONDS = 2.0  # between looks for what other machines have received
 
 
@@ -138,6 +139,18 @@ class Node:
     def port(self) -> int:
         """The port the receiver listens on."""
         return self._receiver.port
+
+    def ailments(self) -> dict[str, str]:
+        """What of the node does not work, and why; empty where all does. Waits for a database that is away."""
+        found = {}
+        if self._receives and not self._receiver.listens:
+            found["receiver"] = "scanners cannot connect"
+        watcher = self._watcher
+        if watcher is not None and watcher.silent_seconds() > _SILENT_SECONDS:
+            found["watcher"] = "what arrives is not looked at"
+        if not self._connected or not self.engine.answers():
+            found["queue"] = "the queue's database does not answer; images are taken in and wait"
+        return found
 
     def start(self) -> None:
         """Start every part, the receiver last: nothing is accepted before it can be kept.

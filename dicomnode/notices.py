@@ -43,14 +43,10 @@ def notice_of(event: events.Event) -> Notice | None:
     return None if make is None else make(event)
 
 
-def _failed(event: events.JobFailed) -> Notice:
-    return Notice("failed", f"a result failed: {event.reason}", _retry(event.key), event.key)
-
-
 def _ended(event: events.JobEnded) -> Notice | None:
     if event.status != "failed":
         return None
-    return Notice("not-delivered", f"a result is not everywhere: {event.reason}", _retry(event.key), event.key)
+    return Notice("failed", f"a result failed, or is not everywhere: {event.reason}", _retry(event.key), event.key)
 
 
 def _full(event: events.DiskFull) -> Notice:
@@ -75,7 +71,6 @@ def _certificate(event: events.CertificateEnds) -> Notice:
 
 
 _MAKERS: Mapping[type[events.Event], Callable[[Any], Notice | None]] = {
-    events.JobFailed: _failed,
     events.JobEnded: _ended,
     events.DiskFull: _full,
     events.QueueUnreachable: _queue_away,

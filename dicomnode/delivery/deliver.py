@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _SENDING = DeliveryStatus.SENDING
+_HELD_SECONDS = 300.0  # the same for what a person holds back; to release it ends the pause
 _ARRIVING_SECONDS = 1.0  # between looks whether a result has been overtaken by more of its series
 
 
@@ -97,8 +98,10 @@ class Deliveries:
             status = DeliveryStatus.NOT_CONFIGURED if gone else DeliveryStatus.DEAD_LETTER
             self._end(job, name, begun, status, why)
             return None
+        waiting = replace(begun, first=None)  # no trial: pauses between those begin small
+        if lifecycle.held_by(job) is not None:
+            return self._wait(job, name, waiting, Wait("held back by a person"), _HELD_SECONDS)
         if not begun.delivered and self._more_is_coming(job):
-            waiting = replace(begun, first=None)  # no trial: pauses between those begin small
             return self._wait(job, name, waiting, Wait("more of its series is arriving"), _ARRIVING_SECONDS)
         doing = begun if before.status is DeliveryStatus.AWAITING_COMMITMENT else replace(begun, status=_SENDING)
         lifecycle.say_delivery(job, name, doing)

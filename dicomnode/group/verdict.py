@@ -160,7 +160,15 @@ def _gridded(scan: Scan, group: Group, rules: GroupingSettings, arrived: Mapping
     if not missing and reason.code == "damaged-images":
         missing = (reason.sentence,)
     full = None if missing else stack  # where nothing more can come, a full grid may go although more was announced
-    return replace(group, status=GroupStatus.INCOMPLETE, reason=reason, stack=full, partial=stack, missing=missing)
+    return replace(
+        group,
+        status=GroupStatus.INCOMPLETE,
+        reason=reason,
+        stack=full,
+        partial=stack,
+        missing=missing,
+        holes=tuple(holes),
+    )
 
 
 def _left_over(grids: Mapping[Component, Grid], needed: Sequence[Grid], table: Table) -> tuple[str, ...]:

@@ -37,9 +37,10 @@ class Held:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a peer is turned away: for the log, and as PS3.8 puts it."""
+    """Why a peer is turned away: for the log, for programs, and as PS3.8 puts it."""
 
     reason: str
+    code: str
     said: tuple[int, int, int]
 
 
@@ -80,7 +81,7 @@ class Places:
             known = any(scanner.ae_title == calling for scanner in self._scanners)
             own = sum(one.calling == calling for one in self._associations)
             if len(self._associations) >= self._receive.maximum_associations and not (known and own < _KEPT_FOR_EACH):
-                return Refusal("[receive] maximum_associations are open", NO_PLACE)
+                return Refusal("[receive] maximum_associations are open", "no-place", NO_PLACE)
             held.calling = calling
             self._pending.discard(held)
             self._associations.add(held)
@@ -111,12 +112,13 @@ class Places:
 
     def _unwanted(self, address: str, calling: str, called: str) -> Refusal | None:
         if self._receive.require_called_ae_title and called != self._ae_title:
-            return Refusal(f"it called {called!r}, and [node] ae_title is {self._ae_title!r}", UNKNOWN_CALLED)
+            reason = f"it called {called!r}, and [node] ae_title is {self._ae_title!r}"
+            return Refusal(reason, "unknown-called", UNKNOWN_CALLED)
         allowed = {scanner.address for scanner in self._scanners if scanner.ae_title == calling}
         if not allowed and not self._receive.accept_any_scanner and calling not in self._reporting:
-            return Refusal("calling AE title is not in [[scanner]]", UNKNOWN_CALLING)
+            return Refusal("calling AE title is not in [[scanner]]", "unknown-calling", UNKNOWN_CALLING)
         if allowed and None not in allowed and address not in _resolved(name for name in allowed if name):
-            return Refusal("address not allowed", UNKNOWN_CALLING)
+            return Refusal("address not allowed", "address", UNKNOWN_CALLING)
         return None
 
 

@@ -120,6 +120,11 @@ class Receiver:
         return int(self._listener.getsockname()[1])
 
     @property
+    def listens(self) -> bool:
+        """Whether who calls is answered."""
+        return self._accepting is not None and self._accepting.is_alive()
+
+    @property
     def connections(self) -> int:
         """How many are open, with an association or without."""
         return len(self._places.everyone())
@@ -213,7 +218,7 @@ class Receiver:
         asked = spoken.asked()
         refusal = self._places.admit(held, asked.calling, asked.called)
         if refusal is not None:
-            self._say(events.AssociationRejected(asked.calling, held.address, refusal.reason))
+            self._say(events.AssociationRejected(asked.calling, held.address, refusal.reason, refusal.code))
             spoken.reject(*refusal.said)
             return
         association = _Association(asked.calling, held.address, time.monotonic())

@@ -147,6 +147,7 @@ def entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[
         "code": decision.reason.code if decision.reason else None,
         "reason": decision.reason.sentence if decision.reason else None,
         "missing": list(candidate.missing),
+        "holes": [list(cell) for cell in candidate.holes],
         "left_out": list(candidate.left_out),
         "echo_times_ms": list(candidate.echo_times_ms),
         "slices": candidate.n_slices,

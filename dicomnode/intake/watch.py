@@ -88,6 +88,7 @@ class Watcher:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._next_rescan = -math.inf
+        self._turned = -math.inf
         self._drop = DropFolder(spool, rules.unreleased_quiet_seconds, say)
         self._turned = time.monotonic()  # when it last began with a study or an image
         self._observer: Any = None
@@ -103,6 +104,7 @@ class Watcher:
         self._observer = Observer()
         self._observer.schedule(_Waker(self.look_at_drop), str(self._spool.drop), recursive=True)
         self._observer.start()
+        self._turned = self._clock()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
@@ -128,6 +130,11 @@ class Watcher:
             if study_uid in self._due:
                 return True
         return studies.is_overtaken(self._spool, study_uid, key)
+
+    def silent_seconds(self) -> float:
+        """How long ago the last turn ended; no end where the thread is gone."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return self._clock() - self._turned if alive else math.inf
 
     def look_at_drop(self) -> None:
         """Ask for a look at the drop folder."""
@@ -174,6 +181,7 @@ class Watcher:
             except Exception as fault:  # noqa: BLE001  the edge of a turn
                 self._say(events.TurnFailed(fault))
                 next_look = self._clock() + self._rules.rescan_seconds
+            self._turned = self._clock()
             self._stop.wait(_BATCH_SECONDS)
             rest = min(next_look - self._clock(), self._rules.rescan_seconds, _LONGEST_REST_SECONDS)
             self._wake.wait(max(0.0, rest))

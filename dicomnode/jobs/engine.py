@@ -180,6 +180,10 @@ class Engine:
         if delay_seconds:  # known only now: a pause that is not in the database yet cannot be ended
             self._due[key, destination, attempt] = due
 
+    def answers(self) -> bool:
+        """Whether the database answers; waits for as long as it is away."""
+        return self._running and _state_of("none") is None
+
     def deliver_standing(self, key: str, destination: str, attempt: int) -> Standing:
         """Where an attempt to send a result stands."""
         return _standing(self._deliver_id(key, destination, attempt))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,15 +82,15 @@ JOB_TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     _J.REFUSED: frozenset({_J.QUEUED}) | _STEPS,
     _J.OVERTAKEN: frozenset({_J.QUEUED, _J.DELIVERING}),
 }
-# What is delivered stays delivered. The other ends begin again when an operator asks, or when a crash came before the
-# end was recorded in the queue.
+# What is delivered stays delivered, unless an operator asks for it to be sent again. The other ends begin again when an
+# operator asks, or when a crash came before the end was recorded in the queue.
 _ATTEMPTED = _DELIVERY_ENDS | _PAUSES | {_D.SENDING}
 DELIVERY_TRANSITIONS: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     _D.WAITING: _ATTEMPTED,
     _D.SENDING: _ATTEMPTED,
     _D.DELAYED: _ATTEMPTED,
     _D.AWAITING_COMMITMENT: _ATTEMPTED,
-    _D.DELIVERED: frozenset(),
+    _D.DELIVERED: frozenset({_D.WAITING}),
     _D.PARTLY_REFUSED: _ATTEMPTED | {_D.WAITING},
     _D.DEAD_LETTER: _ATTEMPTED | {_D.WAITING},
     _D.NOT_CONFIGURED: _ATTEMPTED | {_D.WAITING},
@@ -105,6 +106,7 @@ class JobState:
     run: int = 0  # how often it was begun anew
     code: str | None = None  # of the reason, where it is a refusal
     anyway: bool = False  # a person wants it processed although it is no liver's
+    times: tuple[tuple[str, float], ...] = field(default=(), compare=False)  # status, and since when, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,10 @@ class Delivery:
             refused={**self.refused, **failed},
         )
 
+    def anew(self) -> Delivery:
+        """The same from the beginning: what is confirmed is sent again, too."""
+        return Delivery(attempt=self.attempt + 1)
+
     def as_json(self) -> dict[str, Any]:
         """JSON values by name, as they lie on the disk and as ``status --json`` prints them."""
         return {
@@ -177,6 +183,7 @@ def state(job: Job) -> JobState:
             int(said.get("run", 0)),
             said.get("code"),
             bool(said.get("anyway", False)),
+            tuple((str(status), float(since)) for status, since in said.get("times", ())),
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise StorageError(f"{job.folder / _STATE} is damaged") from fault
@@ -194,7 +201,9 @@ def say(
     """Record where a job stands; what is to be processed ``anyway`` stays so. Raises IllegalTransition."""
     before = state(job)
     _allow("a job", before.status, status, JOB_TRANSITIONS)
-    after = JobState(status, reason, before.run if run is None else run, code, before.anyway or anyway)
+    times = before.times if before.status is status and before.times else (*before.times, (status.value, time.time()))
+    run = before.run if run is None else run
+    after = JobState(status, reason, run, code, before.anyway or anyway, times[-_TIMES_KEPT:])
     job.write(_STATE, {**asdict(after), "status": after.status.value})
     return after
 
@@ -217,7 +226,25 @@ def say_delivery(job: Job, destination: str, after: Delivery) -> None:
     job.write(_receipt(destination), after.as_json())
 
 
+def hold(job: Job, by: str) -> None:
+    """Send nothing of a result until it is released; ``by`` is who wants that."""
+    job.write(_HOLD, {"by": by, "since": time.time()})
+
+
+def release(job: Job) -> None:
+    """Let a result go that was held."""
+    (job.folder / _HOLD).unlink(missing_ok=True)
+
+
+def held_by(job: Job) -> str | None:
+    """Who holds a result back; None where nobody does. Raises StorageError."""
+    said = job.read(_HOLD)
+    return None if said is None else str(said.get("by", ""))
+
+
 _STATE = "state.json"
+_HOLD = "hold.json"
+_TIMES_KEPT = 50  # of a job that is run again and again
 _Status = TypeVar("_Status", JobStatus, DeliveryStatus)
 
 

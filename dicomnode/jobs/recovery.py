@@ -117,10 +117,13 @@ class Recovery:
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
         earlier = self._spool.job(manifest.supersedes) if manifest.supersedes and not manifest.drawing else None
+        holder = None if earlier is None else lifecycle.held_by(earlier)
         overtaken = None if earlier is None else self._overtake(earlier)
         if overtaken is not None:
             manifest = replace(manifest, supersedes=overtaken.supersedes)
         job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings)
+        if holder is not None:
+            lifecycle.hold(job, holder)
         self._put_in(job, manifest, lifecycle.state(job).run)
         return job.key
 
@@ -136,6 +139,7 @@ class Recovery:
         except Newer:  # left alone: the later report says that it replaces it
             return None
         lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
+        self._say(events.JobEnded(made_from.study_instance_uid, job.key, JobStatus.OVERTAKEN.value, None))
         if _is_sent(job):  # an attempt began at the same moment; it looks at the state after it has said so
             lifecycle.say(job, JobStatus.DELIVERING)
             return None
@@ -191,7 +195,7 @@ class Recovery:
             self._say(events.RoundFailed(fault))
 
     def _answer_requests(self) -> None:
-        """Do what operators asked for by ``dicomnode retry``; what cannot be done holds up nothing."""
+        """Do what operators asked for, by command or on the web page; what cannot be done holds up nothing."""
         for path in sorted(self._spool.requests.glob("*.json")):
             try:
                 self._answer(path)
@@ -202,15 +206,26 @@ class Recovery:
 
     def _answer(self, path: Path) -> None:
         request = read_json(path)
+        what, by = request.get("what", "retry"), request.get("by", "")
         for study_uid in request.get("purge", ()):
             try:
                 self._purge(study_uid, request["reason"], request["undelivered"])
             except InputError as fault:
                 self._say(events.PurgeRefused(study_uid, str(fault)))
         for key in request.get("keys", ()):
-            self._retry(self._spool.job(key), anyway=request.get("anyway", False))
+            job = self._spool.job(key)
+            if what == "hold":
+                lifecycle.hold(job, by)
+            elif what == "release":
+                lifecycle.release(job)
+                self._retry(job, anyway=False)
+            elif what == "send again":
+                self._send_again(job)
+            else:
+                self._retry(job, anyway=request.get("anyway", False))
         for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
+        self._say(events.Asked(what, by, tuple(request.get("keys", ())), tuple(request.get("studies", ()))))
 
     def _go_on(self, job: Job) -> None:
         state = lifecycle.state(job)
@@ -272,6 +287,15 @@ class Recovery:
                 self._queue.deliver_now(job.key, name, delivery.attempt + 1)
             elif delivery.status.is_end and delivery.status is not DeliveryStatus.DELIVERED:
                 lifecycle.say_delivery(job, name, delivery.again())
+        self._deliver_what_is_left(job)
+
+    def _send_again(self, job: Job) -> None:
+        """Send all of a result to every destination, as to a PACS that lost it; what was never sent is left alone."""
+        if job.outputs is None or not lifecycle.state(job).status.is_end:
+            return
+        for name in self._deliveries.names():
+            self._deliveries.forget_absence(name)
+            lifecycle.say_delivery(job, name, lifecycle.delivery(job, name).anew())
         self._deliver_what_is_left(job)
 
 

@@ -80,13 +80,13 @@ class Steps:
         study_uid = manifests.study_of(job)
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
             code = fault.code if isinstance(fault, Refused) else None
-            lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
-            said: events.Event = events.JobEnded(study_uid, key, JobStatus.REFUSED.value, reason, code)
+            after = lifecycle.say(job, JobStatus.REFUSED, reason, code=code)
         else:
-            lifecycle.say(job, JobStatus.FAILED, f"{step}: {reason}")
-            said = events.JobFailed(key, step, reason, fault, study_uid)
+            code = None
+            after = lifecycle.say(job, JobStatus.FAILED, f"{step}: {reason}")
+            self._say(events.JobFailed(key, step, reason, fault, study_uid))
         self._spent.pop(key, None)
-        self._say(said)
+        self._say(events.JobEnded(study_uid, key, after.status.value, after.reason, code))
 
     def _step(self, name: str) -> Callable[[str], None]:
         def step(key: str) -> None:

@@ -7,8 +7,9 @@ import json
 import os
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dicomnode
 from dicomnode.errors import Newer, NodeError, StorageError
@@ -20,7 +21,7 @@ from dicomnode.store import usage
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _NO_SERIES: dict[str, Any] = {
     "series_instance_uids": [],
     "missing": [],
+    "holes": [],
     "left_out": [],
     "echo_times_ms": [],
     "slices": 0,
@@ -44,16 +46,39 @@ _NOTHING: dict[str, Any] = {
     "reason": None,
     "images": 0,
     "key": None,
+    "held": None,
     "deliveries": {},
 }
 
 
 def overview(spool: Spool) -> list[dict[str, Any]]:
     """One entry a series, oldest study first: where it stands and why; then what could not be taken in."""
-    index = _Index.read(spool)
-    entries = [entry for stamp, path in sorted(_records(spool)) for entry in index.entries(path, stamp)]
-    index.write()
-    return [*_disk(spool), *entries, *_not_taken_in(spool)]
+    entries = [entry for study in Studies(spool).look() for entry in study.entries]
+    return [*_disk(spool), *entries, *not_taken_in(spool)]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The entries of a study, and when its record last changed, seconds since the epoch."""
+
+    changed: float
+    entries: tuple[dict[str, Any], ...]
+
+
+class Studies:
+    """Every study; of those that are settled, one look after the other reads nothing but time stamps."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._index = _Index.read(spool)
+
+    def look(self) -> list[Study]:
+        """Every study, the one that changed last at the end."""
+        found = [
+            Study(stamp / 1e9, tuple(self._index.entries(path, stamp))) for stamp, path in sorted(_records(self._spool))
+        ]
+        self._index.write()
+        return found
 
 
 def _records(spool: Spool) -> Iterator[tuple[int, str]]:
@@ -83,7 +108,7 @@ class _Index:
             said = read_json(spool.folder / _INDEX) or {}
         except StorageError:
             said = {}
-        return cls(spool, said.get("studies", {}) if said.get("version") == dicomnode.__version__ else {})
+        return cls(spool, said.get("studies", {}) if said.get("version") == _INDEX_VERSION else {})
 
     def entries(self, path: str, stamp: int) -> list[dict[str, Any]]:
         """The entries of a study, from the index where nothing has changed."""
@@ -102,12 +127,13 @@ class _Index:
 
     def write(self) -> None:
         """Write down what may be of use next time; where that is not allowed, it is read again next time."""
-        if self._now.keys() == self._known.keys() and all(self._known[name] is one for name, one in self._now.items()):
+        known, self._known, self._now = self._known, self._now, {}
+        if self._known.keys() == known.keys() and all(known[name] is one for name, one in self._known.items()):
             return
         target = self._spool.folder / _INDEX
         part = target.with_name(f".{_INDEX}-{uuid.uuid4().hex}.part")
         try:
-            part.write_text(json.dumps({"version": dicomnode.__version__, "studies": self._now}))
+            part.write_text(json.dumps({"version": _INDEX_VERSION, "studies": self._known}))
             part.replace(target)
         except OSError:
             part.unlink(missing_ok=True)
@@ -148,6 +174,7 @@ _INDEX = "status-index.json"
 REMOVED = "removed"
 NEEDS_A_PERSON = {"failed", "disk low", "unreadable"}
 FINISHED = {"done", "no_number", "refused", "incomplete", "not an echo", "overtaken", REMOVED}  # nothing more comes
+_INDEX_VERSION = f"{dicomnode.__version__}/2"  # the second raises with what an entry holds
 _SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo", REMOVED}
 
 
@@ -160,7 +187,7 @@ def _study(spool: Spool, path: Path) -> list[dict[str, Any]]:
         return [{**_NOTHING, "study_instance_uid": path.stem, "status": "unreadable", "reason": str(fault)}]
 
 
-def _not_taken_in(spool: Spool) -> Iterator[dict[str, Any]]:
+def not_taken_in(spool: Spool) -> Iterator[dict[str, Any]]:
     """What arrived and belongs to no study, by reason."""
     reasons = Counter(_reason(path) for path in spool.refused.glob("*.json"))
     for (code, reason), count in sorted(reasons.items()):
@@ -178,13 +205,13 @@ def _reason(path: Path) -> tuple[str, str]:
 def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     study = {name: record[name] for name in ("study_instance_uid", "accession_number")}
     for other in record["others"]:
-        unknown = {"status": "not an echo", "key": None, "images": other["count"], "deliveries": {}}
+        unknown = {"status": "not an echo", "key": None, "held": None, "images": other["count"], "deliveries": {}}
         yield {**study, **_NO_SERIES, **unknown, **other}
     for group in record["groups"].values():
         said = {name: value for name, value in group.items() if name not in {"sources", "started"}}
-        yield _with_job(spool, {**study, **said, "deliveries": {}})
+        yield _with_job(spool, {**study, "holes": [], **said, "held": None, "deliveries": {}})
     for drawing in record.get("drawings", {}).values():
-        yield _with_job(spool, {**study, **_NO_SERIES, **drawing, "images": 1, "deliveries": {}})
+        yield _with_job(spool, {**study, **_NO_SERIES, **drawing, "images": 1, "held": None, "deliveries": {}})
 
 
 def _no_longer_there(what: str, code: str) -> dict[str, Any]:
@@ -204,6 +231,7 @@ def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     state = lifecycle.state(job)
     deliveries = {name: delivery.as_json() for name, delivery in lifecycle.deliveries(job).items()}
     said = {**entry, "status": state.status.value, "reason": state.reason, "deliveries": deliveries}
+    said["held"] = lifecycle.held_by(job)
     said["code"] = state.code or entry["code"]
     if not state.status.is_end:
         said["reason"] = state.reason or _newer(job)
@@ -240,14 +268,24 @@ def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, u
     return studies
 
 
+Action = Literal["retry", "send again", "hold", "release"]
+
+
 def request_retry(spool: Spool, entries: list[dict[str, Any]], *, anyway: bool = False) -> None:
     """Ask the running node, or the next one, to try these again; the request is durable.
 
     ``anyway`` processes what was refused because it is no liver's.
     """
+    request(spool, "retry", entries, by="command line", anyway=anyway)
+
+
+def request(spool: Spool, what: Action, entries: Sequence[dict[str, Any]], *, by: str, anyway: bool = False) -> None:
+    """Ask the running node, or the next one, for something; durable. ``by`` is who asks, for the log."""
     request = {
+        "what": what,
+        "by": by,
         "keys": sorted({entry["key"] for entry in entries if entry["key"]}),
-        "studies": sorted({entry["study_instance_uid"] for entry in entries}),
+        "studies": sorted({entry["study_instance_uid"] for entry in entries}) if what == "retry" else [],
         "anyway": anyway,
     }
     write_json(spool.requests / f"{uuid.uuid4().hex}.json", request)

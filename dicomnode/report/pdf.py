@@ -147,7 +147,7 @@ def _numbers(page: Sheet, result: Result, y: float) -> float:
 
 def _tiles(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """Return name, value and what qualifies it, of each."""
-    rate, time, iron = pictures.values(numbers)
+    rate, time, iron = wording.values(numbers)
     lic, reach = numbers.lic_mg_per_g, numbers.reach
     known = lic is not None and numbers.measurable and not wording.is_under_range(numbers)
     spread, times = wording.rate_interval(numbers), wording.time_interval(numbers)
@@ -324,7 +324,7 @@ _REGION_HEADS = ("Region", "R2* /s", "95 %", "T2* ms", "LIC mg/g", "95 %", "voxe
 
 def _region_rows(result: Result) -> Iterable[tuple[str, ...]]:
     for number, roi, numbers in pictures.rows(result):
-        rate, time, iron = pictures.values(numbers)
+        rate, time, iron = wording.values(numbers)
         shown = numbers.lic is not None and numbers.measurable and not wording.is_under_range(numbers)
         between = wording.interval(numbers.lic) if shown and numbers.lic is not None else ""
         label = wrapped(f"{number}  {wording.tracked(roi, numbers)}", 150, SMALL)

@@ -199,24 +199,13 @@ def rows(result: Result) -> list[tuple[int, Roi, RoiMeasurement]]:
 def _lines(k: int, here: list[tuple[int, Roi, RoiMeasurement]]) -> Iterator[tuple[tuple[float, str, str], ...]]:
     """Return the regions that lie on a slice; the first, which goes through many, also by this slice alone."""
     for number, roi, numbers in here:
-        yield _cells(f"{number} {roi.name}", *values(numbers))
+        yield _cells(f"{number} {roi.name}", *wording.values(numbers))
         one = next((s for s in numbers.slices if s.index == k), None) if len(numbers.slices) > 1 else None
         if one is not None:
             rate = "–" if one.r2star_per_s is None else wording.number(one.r2star_per_s)
             time = "–" if not one.r2star_per_s else wording.number(1000.0 / one.r2star_per_s)
             iron = "–" if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"
             yield _cells("this slice alone", rate, time, iron, 24)
-
-
-def values(numbers: RoiMeasurement) -> tuple[str, str, str]:
-    """Return the medians of a region and its LIC for a table; a bound says that it is one."""
-    bound = numbers.at_least
-    rate = "–" if bound is None else f"> {wording.number(bound.r2star_per_s)}"
-    if numbers.r2star_per_s is not None:
-        rate = wording.number(numbers.r2star_per_s.median)
-    time = "–" if numbers.t2star_ms is None else wording.number(numbers.t2star_ms.median)
-    iron = wording.lic(numbers).removesuffix(f" {wording.LIC_UNIT}")
-    return rate, time, "–" if iron == "not given" else iron
 
 
 def _cells(name: str, rate: str, time: str, iron: str, indent: int = 0) -> tuple[tuple[float, str, str], ...]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from dicomnode import protocol
 from dicomnode.analyse import why_no_number
 from dicomnode.measure import iron
+from dicomnode.report import wording
 
 if TYPE_CHECKING:
-    from dicomnode.model import Group, Output, Result, RoiMeasurement
+    from dicomnode.model import Group, Output, Result, Roi, RoiMeasurement
 
 
 def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
         "converged": record.converged,
         "iterations": record.iterations,
         "verdict": record.verdict,
+        "answer": str(wording.headline(result)),
         "seconds": round(record.seconds, 3),
         "sigma": list(result.maps.sigma),
         "key": result.identity.key,
@@ -43,7 +45,10 @@ def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
         "settings": dict(result.settings),
         "finder": dict(result.finder),
         "advice": protocol.advice(stack) or None,
-        "rois": [_roi_summary(one) for one in result.measurements],
+        "rois": [
+            {**_roi_summary(one), "words": _words(roi, one)}
+            for roi, one in zip(result.rois, result.measurements, strict=True)
+        ],
         "outputs": [{**dataclasses.asdict(output), "path": str(output.path)} for output in outputs],
     }
 
@@ -72,6 +77,21 @@ def without_result(candidate: Group, status: str, reason: str | None, code: str 
         "advice": (protocol.advice(candidate.stack) or None) if candidate.stack is not None else None,
         "rois": [],
         "outputs": [],
+    }
+
+
+def _words(roi: Roi, one: RoiMeasurement) -> dict[str, str]:
+    """The numbers of a region as the report words them, for who shows them elsewhere."""
+    rate, time, iron = wording.values(one)
+    known = one.lic is not None and one.measurable and not wording.is_under_range(one)
+    return {
+        "r2star_per_s": rate,
+        "r2star_ci95": wording.rate_interval(one),
+        "t2star_ms": time,
+        "lic_mg_per_g": iron,
+        "lic_ci95": wording.interval(one.lic) if known and one.lic is not None else "",
+        "range": wording.band(roi, one),
+        "doubt": wording.doubt_of(one),
     }
 
 

@@ -192,6 +192,17 @@ def statistics(values: Statistics | None) -> str:
     return f"median {number(values.median)}, mean {number(values.mean)} ± {number(values.sd)}"
 
 
+def values(numbers: RoiMeasurement) -> tuple[str, str, str]:
+    """Return the medians of a region and its LIC for a table; a bound says that it is one."""
+    bound = numbers.at_least
+    rate = "–" if bound is None else f"> {number(bound.r2star_per_s)}"
+    if numbers.r2star_per_s is not None:
+        rate = number(numbers.r2star_per_s.median)
+    time = "–" if numbers.t2star_ms is None else number(numbers.t2star_ms.median)
+    iron = lic(numbers).removesuffix(f" {LIC_UNIT}")
+    return rate, time, "–" if iron == "not given" else iron
+
+
 def reach(numbers: RoiMeasurement) -> str:
     """Return up to where this protocol could have measured, or nothing where it is not known."""
     if numbers.reach is None:

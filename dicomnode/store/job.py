@@ -28,6 +28,7 @@ class Job:
         commitments/<destination>/<transaction uid>.json   what it has said to keep, and what it has not
         notes/<destination>.dcm                says there that the result this one replaces is rejected
         state.json           what to tell an operator
+        hold.json            a person holds the result back
 
     What the files of state mean is known to ``dicomnode.jobs`` alone.
     """

@@ -80,6 +80,16 @@ def test_every_object_goes_to_every_destination_once(world):
     assert lifecycle.state(job).status == "done"
 
 
+def test_nothing_is_sent_of_what_a_person_holds_back(world):
+    job = world.job()
+    lifecycle.hold(job, "anna")
+    assert world.deliveries.attempt("k", "pacs", 0) > 0
+    assert (world.peers.knocks, lifecycle.delivery(job, "pacs").reason) == ([], "held back by a person")
+    lifecycle.release(job)
+    assert world.deliveries.attempt("k", "pacs", 1) is None
+    assert lifecycle.delivery(job, "pacs").status == "delivered"
+
+
 def test_a_dead_destination_does_not_hold_back_another(world):
     job = world.job()
     world.peers.will["pacs"] = "away"

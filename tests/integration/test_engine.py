@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.faults import database
+from dicomnode import events
 from dicomnode.config import (
     DestinationSettings,
     FitSettings,
@@ -26,7 +27,7 @@ from dicomnode.jobs.children import ChildDied
 from dicomnode.jobs.engine import Engine, Standing, Work
 from dicomnode.jobs.manifest import Manifest
 from dicomnode.node import Node
-from dicomnode.operate.status import request_retry
+from dicomnode.operate.status import request, request_retry
 from dicomnode.store.durable import write_json
 
 DEADLINE = 30.0
@@ -317,7 +318,7 @@ def pacs():
 def world(tmp_path, pacs):
     nodes = []
 
-    def begin(**more):
+    def begin(sinks=(), **more):
         destination = DestinationSettings(
             name="pacs", ae_title="PACS", host="127.0.0.1", port=1, retry_first_seconds=0.05, retry_longest_seconds=0.1
         )
@@ -327,7 +328,7 @@ def world(tmp_path, pacs):
             storage=StorageSettings(folder=tmp_path / "store", minimum_free_mb=0),
             **{"destination": (destination,), **more},
         )
-        node = Node(settings, sender=pacs, children=Inline(), run_step=make_outputs)
+        node = Node(settings, sender=pacs, children=Inline(), run_step=make_outputs, sinks=sinks)
         node.start()
         nodes.append(node)
         return node
@@ -375,6 +376,55 @@ def test_retry_of_what_is_done_changes_nothing(world, pacs):
     retry(node, job)
     assert lifecycle.state(job).status == "done"
     assert len(pacs.sent) == 1
+
+
+def ask(node, what, *jobs):
+    request(node.spool, what, [{"key": job.key, "study_instance_uid": "1.2"} for job in jobs], by="anna")
+    node.recovery.turn(0.0)
+
+
+def test_what_is_sent_again_goes_once_more_to_every_destination(world, pacs):
+    node = world()
+    job = put_in(node)
+    wait_for(is_said(job, "done"))
+    ask(node, "send again", job)
+    wait_for(lambda: len(pacs.sent) == 2 and lifecycle.state(job).status == "done")
+    ask(node, "send again", job)
+    wait_for(lambda: len(pacs.sent) == 3 and lifecycle.state(job).status == "done")
+
+
+def test_a_result_that_is_held_back_goes_when_it_is_released(world, pacs):
+    pacs.away = True
+    node = world()
+    job = put_in(node)
+    wait_for(lambda: lifecycle.delivery(job, "pacs").status == "delayed")
+    ask(node, "hold", job)
+    pacs.away = False
+    wait_for(lambda: lifecycle.delivery(job, "pacs").reason == "held back by a person")
+    assert pacs.sent == []
+    ask(node, "release", job)
+    wait_for(is_said(job, "done"))
+    assert pacs.sent == [f"{job.key}.dcm"]
+
+
+def test_what_replaces_a_result_that_is_held_back_is_held_back_too(world, pacs):
+    pacs.away = True
+    node = world()
+    first = put_in(node)
+    ask(node, "hold", first)
+    later = Manifest(sources=("1.1", "1.2"), parameters={}, software_version="1", supersedes=first.key)
+    second = node.spool.job(node.recovery.start(later, None))
+    assert lifecycle.held_by(second) == "anna"
+
+
+def test_who_asked_is_said(world):
+    said = []
+    node = world(sinks=(said.append,))
+    job = put_in(node)
+    wait_for(is_said(job, "done"))
+    ask(node, "send again", job)
+    (asked,) = [event for event in said if isinstance(event, events.Asked)]
+    assert (asked.what, asked.by, asked.keys) == ("send again", "anna", (job.key,))
 
 
 def test_retry_of_what_is_on_its_way_changes_nothing(world, pacs):

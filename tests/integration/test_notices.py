@@ -12,7 +12,7 @@ from dicomnode import events
 from dicomnode.config import NodeSettings, NotifySettings, Settings
 from dicomnode.notices import Notices
 
-FAILED = events.JobFailed("k1", "fit", "the disk is gone", OSError(), "1.2")
+FAILED = events.JobEnded("1.2", "k1", "failed", "fit: the disk is gone")
 
 
 def wait_for(condition):

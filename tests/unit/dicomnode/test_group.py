@@ -286,6 +286,7 @@ def test_a_hole_is_named_by_echo_and_slice():
     assert group.status is GroupStatus.INCOMPLETE
     assert str(group.reason) == "1 image missing: echo 3, slice 2"
     assert group.missing == ("echo 3, slice 2",)
+    assert group.holes == ((1, 2),)  # slice and echo, counted from 0
 
 
 def test_the_slices_that_are_whole_are_offered_as_a_partial_stack():

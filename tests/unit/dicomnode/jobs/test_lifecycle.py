@@ -56,12 +56,31 @@ def test_an_illegal_transition_names_both_states_and_changes_nothing(job, before
     assert lifecycle.state(job).status is before
 
 
-def test_what_is_delivered_stays_delivered(job):
+def test_what_is_delivered_stays_delivered_unless_it_is_to_be_sent_again(job):
     lifecycle.say_delivery(job, "pacs", Delivery(DeliveryStatus.DELIVERED, delivered=("1.2",)))
-    for status in set(DeliveryStatus) - {DeliveryStatus.DELIVERED}:
+    for status in set(DeliveryStatus) - {DeliveryStatus.DELIVERED, DeliveryStatus.WAITING}:
         with pytest.raises(IllegalTransition):
             lifecycle.say_delivery(job, "pacs", Delivery(status))
     assert lifecycle.delivery(job, "pacs").delivered == ("1.2",)
+    lifecycle.say_delivery(job, "pacs", lifecycle.delivery(job, "pacs").anew())
+    assert lifecycle.delivery(job, "pacs") == Delivery(attempt=1)
+
+
+def test_a_job_remembers_when_it_came_to_each_state(job):
+    for status in (JobStatus.FITTING, JobStatus.FITTING, JobStatus.MEASURING, JobStatus.REFUSED):
+        lifecycle.say(job, status)
+    times = lifecycle.state(job).times
+    assert [status for status, _ in times] == ["fitting", "measuring", "refused"]
+    assert [since for _, since in times] == sorted(since for _, since in times)
+
+
+def test_what_is_held_says_by_whom_until_it_is_released(job):
+    assert lifecycle.held_by(job) is None
+    lifecycle.hold(job, "anna")
+    assert lifecycle.held_by(job) == "anna"
+    for _ in range(2):
+        lifecycle.release(job)
+    assert lifecycle.held_by(job) is None
 
 
 def test_a_delivery_is_read_as_it_was_written(job):

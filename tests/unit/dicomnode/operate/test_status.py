@@ -8,7 +8,7 @@ import pytest
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
 from dicomnode.operate import status
-from dicomnode.operate.status import find, overview, request_retry
+from dicomnode.operate.status import Studies, find, overview, request_retry
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
 
@@ -178,6 +178,30 @@ def test_what_has_settled_is_not_read_again_until_it_changes(spool, monkeypatch)
     assert (entry["status"], entry["reason"]) == ("failed", "the disk is gone")
     record(spool, "1.2.8", groups={"g": group("waiting", key="k8")})
     assert [entry["status"] for entry in find(spool, "1.2.8")] == ["waiting"]
+
+
+def test_one_look_after_the_other_reads_only_what_is_under_way(spool, monkeypatch):
+    for number in range(20):
+        record(spool, f"1.2.{number}", groups={"g": group(key=f"k{number}")})
+        job(spool, f"k{number}", "done")
+    record(spool, "1.3", groups={"g": group("waiting")})
+    studies = Studies(spool)
+    first = studies.look()
+    assert (len(first), first[-1].entries[0]["status"]) == (21, "waiting")
+    read = []
+    real = status.read_json
+    monkeypatch.setattr(status, "read_json", lambda path: (read.append(path.name), real(path))[1])
+    assert studies.look() == first
+    assert read == ["1.3.json"]
+    lifecycle.say(spool.job("k7"), lifecycle.JobStatus.FAILED, "the disk is gone")
+    assert "failed" in [study.entries[0]["status"] for study in studies.look()]
+
+
+def test_what_a_person_holds_back_says_by_whom(spool):
+    record(spool, groups={"g": group(key="k")})
+    job(spool, "k", "delivering")
+    lifecycle.hold(spool.job("k"), "anna")
+    assert [entry["held"] for entry in overview(spool)] == ["anna"]
 
 
 def test_an_index_that_is_damaged_or_of_another_version_is_made_again(spool):
