@@ -160,7 +160,7 @@ def _node(folder: Path) -> Iterator[Peer]:
     config.write_text(
         f'[node]\nae_title = "NODE"\nhost = "{LOOPBACK}"\nport = {port}\n'
         f'[storage]\nfolder = "{folder / "node"}"\nminimum_free_mb = 1\n'
-        '[[scanner]]\nae_title = "BENCH"\n'
+        '[[scanner]]\nae_title = "BENCH"\n[web]\nenabled = false\n'
         f'[[destination]]\nname = "nobody"\nae_title = "NOBODY"\nhost = "{LOOPBACK}"\nport = {free_port()}\n'
     )
     command = [sys.executable, "-m", "dicomnode", "serve", "--config", str(config)]

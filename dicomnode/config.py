@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -45,6 +46,13 @@ def _pattern(text: str) -> str:
     except re.error as fault:
         raise ValueError(f"not a regular expression: {fault}") from fault
     return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 _DATABASE = re.compile(r"sqlite:///.|postgresql(\+\w+)?://[^/]*/.|credential:[\w.-]+$")
@@ -238,8 +246,31 @@ class EngineSettings(Section):
     poll_seconds: Annotated[float, Field(gt=0)] = 0.2
 
 
+class UserSettings(Section):
+    """Who may log in on the web page."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
+    password: Annotated[str, Field(pattern=r"^\$argon2id\$")] = Field(repr=False)  # its hash: `dicomnode password`
+    role: Literal["view", "act"] = "view"
+
+
 class WebSettings(Section):
-    """The status page; nothing to set yet."""
+    """The web page, and health and metrics for programs."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    names: tuple[str, ...] = ()  # by which browsers call it, beside host
+    show_patient: bool = False
+    users: tuple[UserSettings, ...] = ()
+    session_minutes: Annotated[float, Field(gt=0, le=1440)] = 30.0  # without a click, until the next log-in
+    certificate: Path | None = Field(default=None, strict=False)  # None: as in [tls]
+    key: Path | None = Field(default=None, strict=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return _is_loopback(self.host)
 
 
 class TlsSettings(Section):
@@ -386,6 +417,23 @@ def _faults_of_serving(raw: dict[str, Any], lines: _Lines) -> list[str]:
     tls = raw.get("tls", {})
     if (tls.get("receive") or tls.get("key")) and not (tls.get("certificate") and tls.get("key")):
         faults.append(f"{lines.of(('tls',))}[tls]: certificate and key are both needed")
+    return faults + _faults_of_the_page(raw, lines)
+
+
+def _faults_of_the_page(raw: dict[str, Any], lines: _Lines) -> list[str]:
+    """Nobody opens the page to a network by accident."""
+    web, tls = raw.get("web", {}), raw.get("tls", {})
+    host = web.get("host", WebSettings().host)
+    faults = []
+    if ("certificate" in web) != ("key" in web):
+        faults.append(f"{lines.of(('web',))}[web]: certificate and key go together")
+    if web.get("enabled") is False or not isinstance(host, str) or _is_loopback(host):
+        return faults
+    where = f"{lines.of(('web', 'host'))}[web] host: {host} is open to the network, and that needs"
+    if not web.get("users"):
+        faults.append(f"{where} [[web.users]] with a name and a password (dicomnode password prints its hash)")
+    if not any(section.get("certificate") and section.get("key") for section in (web, tls)):
+        faults.append(f'{where} a certificate and a key, in [web] or [tls]; or use host = "127.0.0.1"')
     return faults
 
 
@@ -430,14 +478,17 @@ def _with_folder(settings: Settings, path: Path | None) -> Settings:
         state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
         folder = Path(state) if state else base / "dicomnode-data"
     storage = settings.storage.model_copy(update={"folder": base / folder})
-    tls = settings.tls.model_copy(
-        update={
-            name: _file(value, base)
-            for name in ("certificate", "key", "authority")
-            if (value := getattr(settings.tls, name))
-        }
-    )
-    return settings.model_copy(update={"storage": storage, "tls": tls})
+    tls = _beside(base, settings.tls, "certificate", "key", "authority")
+    web = _beside(base, settings.web, "certificate", "key")
+    return settings.model_copy(update={"storage": storage, "tls": tls, "web": web})
+
+
+_Files = TypeVar("_Files", TlsSettings, WebSettings)
+
+
+def _beside(base: Path, section: _Files, *names: str) -> _Files:
+    """Paths that are relative are so to the file."""
+    return section.model_copy(update={name: _file(value, base) for name in names if (value := getattr(section, name))})
 
 
 def _file(path: Path, base: Path) -> Path:
@@ -533,6 +584,7 @@ def _known(key: _Key) -> list[str]:
     return list(model.model_fields)
 
 
+_SECRET = {"password"}  # what stands there may be the password itself
 _ALTERNATIVES = ("tuple[", "literal[")  # pydantic's names for the branches of a union
 
 
@@ -548,4 +600,6 @@ def _sentence(fault: Any, lines: _Lines) -> str:
         return f"{where}: is needed"
     message = fault["msg"].removeprefix("Value error, ")
     value = fault["input"]
-    return f"{where}: {message}, not {value!r}" if not isinstance(value, dict) else f"{where}: {message}"
+    if isinstance(value, dict) or key[-1] in _SECRET:
+        return f"{where}: {message}"
+    return f"{where}: {message}, not {value!r}"

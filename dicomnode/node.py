@@ -69,14 +69,14 @@ class Node:
         self._running = contextlib.ExitStack()
         shared = settings.is_shared()
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb, shared=shared)
-        self._audit = Trail(
+        self.audit = Trail(
             settings,
             self.spool.folder / "audit",
             Certificates(settings.tls),
             study_of=Subjects(self.spool, patient_id=settings.audit.patient_id),
         )
         self._notices = Notices(settings, self.spool.folder / "notices")
-        self._say = say = events.to_all(logs.write, self._audit, self._notices, *sinks)
+        self._say = say = events.to_all(logs.write, self.audit, self._notices, *sinks)
         self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
         self._space = space = Space(self.spool.folder, say)
         workers = settings.fit.workers  # and one for small series, which none of the large ones holds up
@@ -158,7 +158,7 @@ class Node:
         Where the queue is a server that does not answer, images are taken in all the same: the files say what is to do.
         """
         self.spool.create()
-        tellers = (self._audit, self._notices)
+        tellers = (self.audit, self._notices)
         for one in tellers:
             one.start()
         try:
@@ -188,7 +188,7 @@ class Node:
         """Stop every part, the receiver first."""
         self._running.close()
         self._say(events.Stopped())
-        self._audit.stop()
+        self.audit.stop()
         self._notices.stop()
 
     def serve(
@@ -226,7 +226,7 @@ class Node:
         self.spool.keep_free(settings.storage.minimum_free_mb)
         self._certificates.use(settings.tls)
         self._sender.use(settings.tls)
-        for part in (self._receiver, self._promised, self._audit):
+        for part in (self._receiver, self._promised, self.audit):
             part.use(settings)
         self._deliveries.use(settings.destination)
         self._retention.use(settings.retention)

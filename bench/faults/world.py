@@ -130,7 +130,7 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.toml").write_text(
             f'[node]\nae_title = "NODE"\nhost = "{LOOPBACK}"\nport = {self.port}\n'
-            '[[scanner]]\nae_title = "MR1"\n[[scanner]]\nae_title = "MR2"\n'
+            '[[scanner]]\nae_title = "MR1"\n[[scanner]]\nae_title = "MR2"\n[web]\nenabled = false\n'
             f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "{LOOPBACK}"\nport = {self.pacs}\n'
             f"products = {list(PRODUCTS)}\ntimeout_seconds = 5.0\n"
             "retry_first_seconds = 0.5\nretry_longest_seconds = 2.0\n"

@@ -36,6 +36,7 @@ COMMANDS = {
     "retry": "Try again what was refused, failed or could not be delivered.",
     "purge": "Remove all the node keeps of a study, for a reason.",
     "conformance": "Print the DICOM conformance statement of this configuration.",
+    "password": "Print the hash of a password, for who may log in on the web page.",
     "warm": "Compile the numerical kernels into the cache.",
 }
 

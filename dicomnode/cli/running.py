@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dicomnode import logs
+from dicomnode import events, logs
 from dicomnode.cli.options import node_settings
 from dicomnode.errors import ConfigError
 from dicomnode.node import Node
 from dicomnode.service import Service
+from dicomnode.web.beside import Page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,13 @@ def run(config_path: Path | None, *, receives: bool) -> None:
         return _read(config_path, level, receives=receives)
 
     service = Service()
-    Node(settings, receives=receives, sinks=(service.count,)).serve(stop, service=service, reread=reread)
+    if not receives or not settings.web.enabled:
+        Node(settings, receives=receives, sinks=(service.count,)).serve(stop, service=service, reread=reread)
+        return
+    page = Page(settings, lambda event: events.to_all(logs.write, node.audit)(event), stop=stop)
+    node = Node(settings, sinks=(service.count, page.sink))
+    with page.open(node.ailments):
+        node.serve(stop, service=service, reread=reread)
 
 
 def _read(config_path: Path | None, level: str | None, *, receives: bool) -> Settings:

@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 @click.command("serve")
 @config_option
 def command(config_path: Path | None) -> None:
-    """Run the node: receive, process, send."""
+    """Run the node: receive, process, send; and its web page."""
     run(config_path, receives=True)

@@ -165,6 +165,7 @@ def serve(tmp_path) -> Iterator[Callable[..., Serving]]:
         port = free_port()
         text = f'[node]\nhost = "127.0.0.1"\nport = {port}\n[[scanner]]\nae_title = "STORESCU"\n'
         text += "[storage]\nminimum_free_mb = 10\n" + more
+        text += "" if "[web]" in more else "[web]\nenabled = false\n"
         for name, pacs in destinations.items():
             text += f'[[destination]]\nname = "{name}"\nae_title = "{ae_title}"\nhost = "127.0.0.1"\nport = {pacs}\n'
             text += f"retry_first_seconds = 0.5\nretry_longest_seconds = 2.0\n{of_each}"

@@ -302,3 +302,14 @@ def test_every_command_has_its_file_and_the_name_it_is_listed_by(name):
     command = cli.main.get_command(None, name)
     assert command.name == name
     assert command.help
+
+
+def test_password_prints_a_hash_that_the_configuration_takes(config):
+    result = run("password", "--password", "correct horse battery")
+    assert result.exit_code == 0
+    user = f'[web]\n[[web.users]]\nname = "anna"\npassword = "{result.stdout.strip()}"\n'
+    assert configuration.load(config(user)).web.users[0].name == "anna"
+
+
+def test_a_password_that_is_short_is_not_taken():
+    assert run("password", "--password", "short").exit_code == 2

@@ -56,6 +56,7 @@ def lint(folder):
         ("dicomnode/jobs/rogue.py", "import highdicom", "highdicom only"),
         ("dicomnode/jobs/rogue.py", "import sqlalchemy", "database only"),
         ("dicomnode/report/rogue.py", "import solver", "solver is reached"),
+        ("dicomnode/operate/rogue.py", "import starlette", "only in web"),
     ],
 )
 def test_a_rogue_module_is_caught(copy, rogue, content, broken):

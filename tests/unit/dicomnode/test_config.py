@@ -192,3 +192,44 @@ def test_a_calibration_that_cannot_be_is_refused_by_name(tmp_path, line, said):
     with pytest.raises(config.ConfigError) as fault:
         config.load(path)
     assert said in str(fault.value)
+
+
+OPEN = 'host = "0.0.0.0"\n'
+USER = '[[web.users]]\nname = "anna"\npassword = "$argon2id$x"\n'
+
+
+@pytest.mark.parametrize(
+    ("web", "words"),
+    [
+        (OPEN, ["[web] host: 0.0.0.0 is open to the network", "[[web.users]]", "a certificate and a key"]),
+        (OPEN + USER, ["a certificate and a key"]),
+        (OPEN + 'certificate = "a"\nkey = "b"\n', ["[[web.users]]"]),
+        ('certificate = "a"\n', ["certificate and key go together"]),
+        ('[[web.users]]\nname = "anna"\npassword = "secret"\n', ["[web] users 1 password"]),
+    ],
+)
+def test_the_page_is_not_opened_to_a_network_by_accident(tmp_path, web, words):
+    said = faults(tmp_path, f"{SERVING}[web]\n{web}", for_serving=True)
+    for one in words:
+        assert one in said
+
+
+@pytest.mark.parametrize(
+    "web",
+    [
+        "",
+        "enabled = false\n" + OPEN,
+        'host = "::1"\n',
+        'host = "localhost"\n',
+        OPEN + 'certificate = "a"\nkey = "b"\n' + USER,
+        OPEN + USER + '[tls]\ncertificate = "a"\nkey = "b"\n',
+    ],
+)
+def test_a_page_that_is_closed_or_guarded_is_served(tmp_path, web):
+    config.load(write(tmp_path, f"{SERVING}[web]\n{web}"), for_serving=True)
+
+
+def test_a_wrong_password_entry_is_not_repeated(tmp_path):
+    """It may be the password itself."""
+    said = faults(tmp_path, f'{SERVING}[web]\n[[web.users]]\nname = "anna"\npassword = "hunter2hunter2"\n')
+    assert "hunter2" not in said

@@ -1,0 +1,5 @@
+"""A result to show."""
+
+from tests.unit.dicomnode.report.conftest import bench
+
+__all__ = ["bench"]
