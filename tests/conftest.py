@@ -56,7 +56,9 @@ def peer() -> Callable[[str], str]:
         # Debian's dcmtk before the scripts of the same name that pynetdicom puts into the virtual environment.
         path = shutil.which(program, path="/usr/bin:/usr/sbin:/usr/local/bin") or shutil.which(program)
         if path is None:
-            _absent(f"{program} is not installed (Debian: orthanc, dcmtk, dicom3tools, pixelmed-apps, chromium)")
+            _absent(
+                f"{program} is not installed (Debian: orthanc, dcmtk, dicom3tools, pixelmed-apps, chromium, prometheus)"
+            )
         return str(path)
 
     return find

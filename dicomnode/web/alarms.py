@@ -69,6 +69,9 @@ def _destinations(figures: Figures) -> Iterator[Alarm]:
                 f"{one.name}: {words.number(one.backlog, 'result')} waiting, the oldest since {words.when(one.oldest)}."
             )
             yield Alarm("backlog", what, "See whether the PACS is there. They go by themselves when it is.", "doubt")
+        elif one.backlog and (one.last_error or 0.0) > (one.last_success or 0.0):
+            what = f"{one.name} does not take results now: {one.reason}."
+            yield Alarm("destination", what, "It is tried again by itself.", "doubt")
 
 
 def _certificates(certificates: list[tuple[Path, int]]) -> Iterator[Alarm]:

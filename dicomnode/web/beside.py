@@ -26,7 +26,7 @@ _AGAIN_SECONDS = (2.0, 60.0)  # first and longest pause after a page that could 
 
 
 class Page:
-    """The page of a node: ``sink`` is told of every event; it is closed when ``stop`` is set, and sets it when it is."""
+    """The page of a node: ``sink`` is told of every event; ``stop`` closes it, and is set when it is closed."""
 
     def __init__(
         self, settings: Settings, say: events.Sink = logs.write, *, stop: threading.Event | None = None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Tone = Literal["good", "doubt", "bad", "busy", "quiet"]
 
@@ -55,12 +58,28 @@ GRADES: dict[str, Said] = {
     "low confidence": Said("▲", "Low confidence", "doubt"),
     "info": Said("•", "Note", "quiet"),
 }
+# What a person does about a result without a number, where its reason asks for something else.
+_NEXT = {
+    "beyond-range": "That bound is an answer. Where advice is given, it says how to scan again for a number.",
+    "residuals": "The images are not what the method needs: scan again.",
+    "clipped": "The images are not what the method needs: scan again with less gain.",
+    "mixed": "The images are not what the method needs: scan again.",
+    "slices-disagree": "The images are not what the method needs: scan again.",
+    "noise": "Scan again with more signal.",
+    "interval": "Scan again with more signal.",
+}
 _UNKNOWN = Said("?", "Unknown", "doubt")
 
 
 def state(code: str) -> Said:
     """A state of a series."""
     return STATES.get(code, _UNKNOWN)
+
+
+def advice(entry: Mapping[str, Any]) -> str:
+    """What a person does about a series, or nothing."""
+    of_code = _NEXT.get(entry["code"] or "", "") if entry["status"] == "no_number" else ""
+    return of_code or state(entry["status"]).next
 
 
 def delivery(code: str) -> Said:

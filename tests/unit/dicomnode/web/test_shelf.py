@@ -81,6 +81,19 @@ def test_what_waits_for_a_destination_is_its_backlog(settings, spool):
     assert codes(found) == ["backlog"]
 
 
+def test_a_destination_that_does_not_take_results_now_is_said(settings, spool):
+    study(spool, "1.2.1", delivery=Delivery(DeliveryStatus.DELAYED, 3, reason="away", first=time.time()))
+    (alarm,) = alarms.of(Shelf(settings, spool))
+    assert (alarm.code, alarm.tone) == ("destination", "doubt")
+    assert "away" in alarm.what
+
+
+def test_what_a_person_holds_back_is_no_fault_of_its_destination(settings, spool):
+    held = Delivery(DeliveryStatus.DELAYED, 3, reason="held back by a person")
+    lifecycle.hold(study(spool, "1.2.1", delivery=held), "anna")
+    assert codes(Shelf(settings, spool)) == []
+
+
 def test_what_was_given_up_is_an_alarm(settings, spool):
     dead = Delivery(DeliveryStatus.DEAD_LETTER, 3, reason="refused")
     study(spool, "1.2.1", state="failed", delivery=dead)
