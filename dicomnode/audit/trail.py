@@ -93,6 +93,8 @@ class Trail:
             events.DeliveryBegun: self._begun,
             events.DeliveryEnded: self._ended,
             events.StudyRemoved: self._removed,
+            events.LoggedIn: lambda event: self._person(event.by, event.peer, Outcome.SUCCESS),
+            events.LogInRefused: lambda event: self._person("unknown", event.peer, Outcome.MINOR_FAILURE),
         }
         make = makers.get(type(event))
         if make is None or getattr(event, "study", None) == "":  # an association that brought nothing
@@ -129,6 +131,10 @@ class Trail:
     def _removed(self, event: events.StudyRemoved) -> Message:
         study = self._study_of(event.study)
         return Message(audit.STUDY_DELETED, "D", Outcome.SUCCESS, [self._own()], study=study, description=event.why)
+
+    def _person(self, name: str, peer: str, outcome: Outcome) -> Message:
+        who = Participant(name, audit.APPLICATION, address=peer, requestor=True)
+        return Message(audit.USER_AUTHENTICATION, "E", outcome, [self._own(), who], audit.LOGIN)
 
     def _alert(self, event: events.AssociationRejected) -> Message:
         title, who = event.calling, event.calling or "unknown"

@@ -43,7 +43,12 @@ def run(config_path: Path | None, *, receives: bool) -> None:
     if not receives or not settings.web.enabled:
         Node(settings, receives=receives, sinks=(service.count,)).serve(stop, service=service, reread=reread)
         return
-    page = Page(settings, lambda event: events.to_all(logs.write, node.audit)(event), stop=stop)
+
+    def say(event: events.Event) -> None:
+        logs.write(event)
+        node.audit(event)
+
+    page = Page(settings, say, stop=stop)
     node = Node(settings, sinks=(service.count, page.sink))
     with page.open(node.ailments):
         node.serve(stop, service=service, reread=reread)

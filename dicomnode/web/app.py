@@ -51,6 +51,7 @@ _LATEST = 8  # results on the overview
 _THUMBNAIL = 480  # pixels
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _ACTIONS: dict[str, status.Action] = {name: name for name in get_args(status.Action)}
+_RENEWAL = "x-renewal"  # a header of a page that renews itself
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -104,7 +105,7 @@ def application(site: Site) -> Starlette:
         Middleware(SafeHeaders, encrypted=pages.encrypted),
         Middleware(TrustedHostMiddleware, allowed_hosts=known, www_redirect=False),
     ]
-    handlers: dict[Any, Any] = {HTTPException: pages.refused, Exception: pages.failed}
+    handlers: dict[Any, Any] = {HTTPException: pages.refused}
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
@@ -140,11 +141,17 @@ class _Pages:
         """Answer in a thread of its own; a form must be one that was given to the same session."""
 
         async def endpoint(request: Request) -> Response:
-            session = self._sessions.of(request.cookies.get(self._cookie, ""))
+            clicked = _RENEWAL not in request.headers
+            session = self._sessions.of(request.cookies.get(self._cookie, ""), clicked=clicked)
             form = await _form(request) if request.method == "POST" else {}
             if request.method == "POST" and not session.gave(form.get("form_token", "")):
                 raise HTTPException(403, "This form is no longer good. Go back, load the page again, and repeat it.")
-            response = await run_in_threadpool(handler, Asked(request, session, form))
+            try:
+                response = await run_in_threadpool(handler, Asked(request, session, form))
+            except HTTPException:
+                raise
+            except Exception as fault:  # noqa: BLE001  the edge of a request
+                response = self._failed(Asked(request, session, form), fault)
             if self._cookie not in request.cookies and "set-cookie" not in response.headers:
                 self._give(response, session)
             return response
@@ -309,12 +316,9 @@ class _Pages:
         session = self._sessions.of(request.cookies.get(self._cookie, ""))
         return self._page(Asked(request, session, {}), "message.html", fault.status_code, message=fault.detail)
 
-    def failed(self, request: Request, fault: Exception) -> Response:
-        """A fault of ours: the log says which."""
+    def _failed(self, asked: Asked, fault: Exception) -> Response:
         self._site.say(events.PageBroke("".join(traceback.format_exception(fault))))
-        session = self._sessions.of(request.cookies.get(self._cookie, ""))
-        message = "This page could not be made. The log of the node says why."
-        return self._page(Asked(request, session, {}), "message.html", 500, message=message)
+        return self._page(asked, "message.html", 500, message="This page could not be made. The log says why.")
 
     # ---- what programs ask
 

@@ -15,6 +15,7 @@ from dicomnode.web.process import serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
     from dicomnode.config import Settings
     from dicomnode.web.tally import Tally
@@ -37,6 +38,7 @@ class Page:
         self._untold: queue.Queue[tuple[Any, ...]] = queue.Queue(_MOST_UNTOLD)
         self._stop = stop or threading.Event()
         self._last_failure = ""
+        self._process: SpawnProcess | None = None
 
     def sink(self, event: events.Event) -> None:
         """Count an event."""
@@ -65,6 +67,8 @@ class Page:
         finally:
             self._stop.set()
             keeper.join(_PATIENCE_SECONDS)  # the other may wait for a database
+            if keeper.is_alive() and self._process is not None:
+                self._process.kill()
 
     def _examine(self, ailments: Callable[[], dict[str, str]]) -> None:
         while not self._stop.wait(_HEALTH_SECONDS):
@@ -95,6 +99,7 @@ class Page:
         pipe, theirs = context.Pipe()
         process = context.Process(target=serve, args=(self._settings, theirs), name="page", daemon=True)
         process.start()
+        self._process = process
         theirs.close()
         with pipe:
             teller = threading.Thread(target=self._pass_on, args=(pipe, process.is_alive), daemon=True)

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 NICENESS = 5  # an image that arrives goes before a page
 _LOOK_SECONDS = 1.0
+_PATIENCE_SECONDS = 3.0  # for answers on their way
 
 
 def serve(settings: Settings, pipe: Connection) -> None:
     """Answer browsers until the node says stop, or is gone."""
     node = os.getppid()
     os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; when it ends is the node's to say
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole service; when this ends is the node's to say
+        signal.signal(number, signal.SIG_IGN)
     say = _speaker(pipe)
     try:
         listener = socket.create_server((settings.web.host, settings.web.port), family=_family(settings.web.host))
@@ -72,10 +74,11 @@ def serve(settings: Settings, pipe: Connection) -> None:
         say(events.PageFailed(f"[web] certificate {certificate}, key {key}: cannot be used: {fault}"))
         return
     server = uvicorn.Server(config)
-    hearing = _Hearing(pipe, say, shelf, metrics, node)
-    threading.Thread(target=hearing.run, args=(server,), daemon=True).start()
+    answering = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    answering.start()
     say(events.PageOpened(address(settings)))
-    server.run([listener])
+    _Hearing(pipe, say, shelf, metrics, node).run(server)
+    answering.join(_PATIENCE_SECONDS)
 
 
 def certificates(settings: Settings) -> tuple[Path | None, Path | None]:

@@ -66,12 +66,15 @@ class Sessions:
         self._lock = threading.Lock()
         self._used: OrderedDict[str, tuple[float, Session]] = OrderedDict()
 
-    def of(self, token: str) -> Session:
-        """The session of a cookie; one of somebody who has not logged in where it is over, or never was."""
+    def of(self, token: str, *, clicked: bool = True) -> Session:
+        """The session of a cookie; one of somebody who has not logged in where it is over, or never was.
+
+        A page that renews itself, without a click, makes none last longer.
+        """
         with self._lock:
             used, session = self._used.pop(token, (0.0, None))
             if session is not None and self._clock() - used <= self._idle_seconds:
-                self._used[token] = (self._clock(), session)
+                self._used[token] = (self._clock() if clicked else used, session)
                 return session
         return self._made(token or secrets.token_urlsafe(32), *self._everybody)
 

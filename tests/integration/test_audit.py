@@ -120,9 +120,11 @@ STORY = [
     events.DeliveryEnded("k", "pacs", "delivered", 8, "1.2"),
     events.DeliveryEnded("k", "gone", "dead letter", 0, "1.2"),
     events.StudyRemoved("1.2", "originals", "older than 30 days"),
+    events.LoggedIn("anna", "10.0.0.9"),
+    events.LogInRefused("wrong name or password", "10.0.0.9"),
     events.Stopped(),
 ]
-CODES = ["110100", "110104", "110113", "110102", "110104", "110104", "110105", "110100"]
+CODES = ["110100", "110104", "110113", "110102", "110104", "110104", "110105", "110114", "110114", "110100"]
 
 
 def test_what_the_standard_lists_is_told_in_its_order(world):
@@ -133,7 +135,7 @@ def test_what_the_standard_lists_is_told_in_its_order(world):
     wait_for(lambda: len(server.said) == len(CODES))
     assert server.codes() == CODES
     outcomes = [one.find("EventIdentification").get("EventOutcomeIndicator") for one in server.messages()]
-    assert outcomes == ["0", "0", "8", "0", "0", "8", "0", "0"]
+    assert outcomes == ["0", "0", "8", "0", "0", "8", "0", "0", "4", "0"]
     sent = server.messages()[4]
     assert [one.get("UserID") for one in sent.findall("ActiveParticipant")] == ["dicomnode", "PACS"]
 

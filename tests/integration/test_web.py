@@ -246,6 +246,16 @@ def test_what_a_file_says_is_text_and_never_part_of_the_page(spool, opened):
     assert "&lt;script&gt;alert" in text
 
 
+def test_a_fault_of_ours_costs_one_page_and_is_in_the_log(spool, opened):
+    study(spool, state="done").write("summary.json", {"answer": "x", "rois": 7})
+    browser, said, _ = opened()
+    answer = browser.get(page_of(browser))
+    assert (answer.status, "could not be made" in answer.text) == (500, True)
+    assert answer.headers["Content-Security-Policy"]
+    wait_for(lambda: any("TypeError" in event.reason for event in said if isinstance(event, events.PageBroke)), 5, "it")
+    assert browser.get("/").status == 200
+
+
 # ---- logging in
 
 USERS = "".join(

@@ -6,7 +6,8 @@ async function renew() {
   const main = document.getElementById('main');
   const busy = main.contains(document.activeElement) && document.activeElement !== main;
   if (document.hidden || busy || String(getSelection())) return;
-  const answer = await fetch('/', { redirect: 'manual' }).catch(() => null);
+  const answer = await fetch('/', { redirect: 'manual', headers: { 'X-Renewal': '1' } }).catch(() => null);
+  if (answer?.type === 'opaqueredirect') location.reload(); // the session is over
   if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
   for (const old of main.querySelectorAll('section, .alarms, .calm')) old.remove();

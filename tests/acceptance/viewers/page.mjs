@@ -13,6 +13,10 @@ await look(async (page, wanted, step) => {
   if (step.click) await page.locator(step.click).first().click();
   for (const key of step.keys ?? []) await page.keyboard.press(key);
   await page.waitForLoadState('load');
+  if (step.renewed) {
+    const time = await page.textContent('.refresh time');
+    await page.waitForFunction((old) => document.querySelector('.refresh time').textContent !== old, time);
+  }
   for (const image of await page.locator('img').all()) await image.scrollIntoViewIfNeeded();
   await page.waitForFunction(() => [...document.images].every((image) => image.complete));
   await page.evaluate(() => window.scrollTo(0, 0));

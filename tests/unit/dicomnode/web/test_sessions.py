@@ -46,6 +46,15 @@ def test_a_session_ends_when_nobody_clicks(sessions, clock):
     assert not sessions.of(token).may_look
 
 
+def test_a_page_that_renews_itself_keeps_no_session_open(sessions, clock):
+    token = sessions.begin("anna", "view").token
+    for _ in range(2):
+        clock.now += 25.0
+        assert sessions.of(token, clicked=False).user == "anna"
+    clock.now += 25.0
+    assert not sessions.of(token, clicked=False).may_look
+
+
 def test_a_session_ends_with_the_log_out(sessions):
     session = sessions.begin("anna", "view")
     sessions.end(session)
