@@ -10,6 +10,8 @@ from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.send import Outcome, Sent
 from dicomnode.errors import NoAnswer, StorageError, Unreachable
 from dicomnode.jobs import lifecycle
+from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs.manifest import Manifest
 from dicomnode.node import Node
 from dicomnode.store.durable import make_folder, write_json
 from dicomnode.store.job import Job
@@ -50,7 +52,7 @@ class World:
 
 def outputs(job: Job, objects) -> Job:
     make_folder(job.folder)
-    write_json(job.folder / "manifest.json", {})
+    manifests.write(job, Manifest(sources=("1",), parameters={}, software_version="1"))
     entries = [
         {"path": f"{uid}.dcm", "sop_instance_uid": uid, "product": "pdf" if uid == "1.3" else "mr_maps", "kind": "x"}
         for uid in objects
