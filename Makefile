@@ -84,7 +84,7 @@ audit: $(READY)
 	$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 # Every package that requirements.lock names and our own, as wheels for this kind of machine.
-wheelhouse: $(READY)
+wheelhouse: $(READY) manual
 	rm -rf $(WHEELHOUSE)
 	for python in $(PYTHONS); do \
 	  $$python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \

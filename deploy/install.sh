@@ -43,6 +43,8 @@ settle_places() {
     data=$root/var/lib/dicomnode
     cache=$root/var/cache/dicomnode
     link=$root/usr/local/bin/dicomnode
+    manual=$root/usr/local/share/man
+    completion=$root/usr/local/share/bash-completion/completions/dicomnode
     sysusers=$root/etc/sysusers.d/dicomnode.conf
     tmpfiles=$root/etc/tmpfiles.d/dicomnode.conf
 }
@@ -184,6 +186,15 @@ install_files() { # SHARE
     done
     mkdir -p "$(dirname "$link")"
     ln -sfn /opt/dicomnode/current/bin/dicomnode "$link"
+    install_manual "$1/docs/man"
+}
+
+install_manual() { # FOLDER, there where `make manual` was run
+    if [ ! -d "$1" ]; then return; fi
+    for page in "$1"/*.[15]; do
+        install -D -m 644 "$page" "$manual/man${page##*.}/$(basename "$page")"
+    done
+    install -D -m 644 "$1/dicomnode.bash" "$completion"
 }
 
 make_user() {
@@ -290,6 +301,7 @@ uninstall() {
         rm -rf "${unit_folder:?}/$unit" "$unit_folder/$unit.d/storage.conf"
         rmdir "$unit_folder/$unit.d" 2>/dev/null || :
     done
+    rm -f "$manual"/man1/dicomnode.1 "$manual"/man1/dicomnode-*.1 "$manual/man5/dicomnode.toml.5" "$completion"
     rm -f "$unit_folder"/multi-user.target.wants/dicomnode-worker@*.service "$link" "$tmpfiles"
     rm -rf "$prefix" "$cache"
     if has_systemd; then systemctl daemon-reload; fi

@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -470,6 +470,15 @@ def _frozen(value: Any) -> Any:
     return value
 
 
+# By section: the keys that name a file, or a credential that holds what would be in it.
+_FILES = {
+    "tls": ("certificate", "key", "authority"),
+    "audit": ("file",),
+    "web": ("certificate", "key"),
+    "notify": ("webhook_token_file", "smtp_password_file"),
+}
+
+
 def _with_folder(settings: Settings, path: Path | None) -> Settings:
     """Settle the storage folder: the file's, systemd's StateDirectory, or one beside the file."""
     base = path.parent.resolve() if path else Path.cwd()
@@ -478,17 +487,12 @@ def _with_folder(settings: Settings, path: Path | None) -> Settings:
         state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
         folder = Path(state) if state else base / "dicomnode-data"
     storage = settings.storage.model_copy(update={"folder": base / folder})
-    tls = _beside(base, settings.tls, "certificate", "key", "authority")
-    web = _beside(base, settings.web, "certificate", "key")
-    return settings.model_copy(update={"storage": storage, "tls": tls, "web": web})
-
-
-_Files = TypeVar("_Files", TlsSettings, WebSettings)
-
-
-def _beside(base: Path, section: _Files, *names: str) -> _Files:
-    """Paths that are relative are so to the file."""
-    return section.model_copy(update={name: _file(value, base) for name in names if (value := getattr(section, name))})
+    placed: dict[str, Section] = {"storage": storage}
+    for section, names in _FILES.items():
+        table = getattr(settings, section)
+        found = {name: _file(value, base) for name in names if (value := getattr(table, name))}
+        placed[section] = table.model_copy(update=found)
+    return settings.model_copy(update=placed)
 
 
 def _file(path: Path, base: Path) -> Path:

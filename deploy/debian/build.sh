@@ -24,6 +24,11 @@ for unit in "$source_folder"/systemd/*.service; do
 done
 install -D -m 644 "$source_folder/systemd/dicomnode.sysusers" "$tree/usr/lib/sysusers.d/dicomnode.conf"
 install -D -m 644 "$source_folder/systemd/dicomnode.tmpfiles" "$tree/usr/lib/tmpfiles.d/dicomnode.conf"
+for page in "$source_folder"/docs/man/*.[15]; do
+    install -D -m 644 "$page" "$tree/usr/share/man/man${page##*.}/$(basename "$page")"
+done
+gzip -9n "$tree"/usr/share/man/man?/*
+install -D -m 644 "$source_folder/docs/man/dicomnode.bash" "$tree/usr/share/bash-completion/completions/dicomnode"
 ln -s /opt/dicomnode/current/bin/dicomnode "$tree/usr/bin/dicomnode"
 chmod -R u=rwX,go=rX "$tree/usr"
 

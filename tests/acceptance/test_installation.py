@@ -78,6 +78,8 @@ def given(tmp_path_factory):
     made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         absent(f"the wheels cannot be downloaded: {made.stderr[-500:]}")
+    for version in ("1", "2"):
+        shutil.copytree(REPOSITORY / "docs" / "man", folder / version / "docs" / "man")
     shutil.copytree(folder / "1" / "dist", folder / "2" / "dist", copy_function=os.link)
     return folder
 
@@ -117,6 +119,8 @@ def test_install_upgrade_go_back_and_remove(machine):
     assert machine.run("systemctl is-enabled dicomnode", status=1).strip() == "disabled"
     units = "/etc/systemd/system/dicomnode.service /etc/systemd/system/dicomnode-worker@.service"
     machine.run(f"systemd-analyze verify {units}")
+    machine.run("test -e /usr/local/share/man/man5/dicomnode.toml.5")
+    machine.run("test -e /usr/local/share/bash-completion/completions/dicomnode")
 
     machine.run("echo '# ours' >> /etc/dicomnode/config.toml; touch /var/lib/dicomnode/study")
     machine.run("touch /opt/dicomnode/releases/half")
@@ -181,6 +185,7 @@ def test_the_debian_package_is_installed_upgraded_removed_and_purged(given, mach
     machine.run("dicomnode --version")
     assert machine.owner("/etc/dicomnode/config.toml") == "root:dicomnode 640"
     assert machine.run("systemctl is-enabled dicomnode", status=1).strip() == "disabled"
+    machine.run("test -e /usr/share/man/man1/dicomnode-serve.1.gz")
     before = release(machine)
 
     machine.run("echo '# ours' >> /etc/dicomnode/config.toml; touch /var/lib/dicomnode/study")

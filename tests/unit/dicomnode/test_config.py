@@ -117,6 +117,14 @@ def test_a_key_file_may_be_a_credential(tmp_path, monkeypatch):
     assert (tls.key, tls.certificate) == (Path("/run/credentials/x/node.key"), tmp_path / "node.crt")
 
 
+def test_every_file_is_found_beside_the_configuration_or_among_the_credentials(tmp_path, monkeypatch):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+    text = '[audit]\nfile = "audit.log"\n[notify]\nsmtp_password_file = "credential:smtp"\n'
+    settings = config.load(write(tmp_path, text))
+    assert settings.audit.file == tmp_path / "audit.log"
+    assert settings.notify.smtp_password_file == Path("/run/credentials/x/smtp")
+
+
 def test_the_database_may_be_a_credential_that_is_read_when_it_is_needed(tmp_path, monkeypatch):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     settings = config.load(write(tmp_path, SERVING + '[engine]\nurl = "credential:queue"\n'), for_serving=True)
