@@ -23,6 +23,7 @@ from dicomnode.errors import StepError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 
 # Ctrl-C and systemd's stop reach every process of the service; when a step ends is the parent's to say.
@@ -167,12 +168,7 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, os.getpid(), prepare), daemon=True)
-        resource_tracker.ensure_running()  # it would unblock what is blocked here
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_ITS_OWN)  # inherited, until it ignores them
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        start_apart(self._process)
         theirs.close()  # so that its death ends our waiting
 
     def run(self, limits: Limits, step: Callable[..., None], *arguments: object) -> None:
@@ -193,11 +189,26 @@ class _Child:
         self._process.join()
 
 
-def _serve(pipe: Connection, parent: int, prepare: Callable[[], None] | None) -> None:
-    """Run what is asked for until the parent is gone."""
+def start_apart(process: BaseProcess) -> None:
+    """Start a process that hears no signal meant for the service, from its first moment to its ``stay_apart``."""
+    resource_tracker.ensure_running()  # it would unblock what is blocked here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_ITS_OWN)  # inherited, until it ignores them
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stay_apart() -> None:
+    """Ignore, in such a process, the signals that are meant for the service."""
     for number in _NOT_ITS_OWN:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_ITS_OWN)
+
+
+def _serve(pipe: Connection, parent: int, prepare: Callable[[], None] | None) -> None:
+    """Run what is asked for until the parent is gone."""
+    stay_apart()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     if prepare is not None:
         _fault_of(prepare, ())  # what is wrong here is met again, and said, by the first step

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import events, logs
+from dicomnode.jobs.children import start_apart
 from dicomnode.web import tally
 from dicomnode.web.process import serve
 
@@ -97,8 +99,8 @@ class Page:
         """Run the process of the page to its end."""
         context = multiprocessing.get_context("spawn")
         pipe, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(self._settings, theirs), name="page", daemon=True)
-        process.start()
+        process = context.Process(target=serve, args=(self._settings, theirs, os.getpid()), name="page", daemon=True)
+        start_apart(process)
         self._process = process
         theirs.close()
         with pipe:

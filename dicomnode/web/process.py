@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import ssl
 import threading
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import events
+from dicomnode.jobs.children import stay_apart
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -29,12 +29,10 @@ _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 3.0  # for answers on their way
 
 
-def serve(settings: Settings, pipe: Connection) -> None:
-    """Answer browsers until the node says stop, or is gone."""
-    node = os.getppid()
+def serve(settings: Settings, pipe: Connection, node: int) -> None:
+    """Answer browsers until the node, a process, says stop or is gone."""
+    stay_apart()
     os.nice(NICENESS)
-    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole service; when this ends is the node's to say
-        signal.signal(number, signal.SIG_IGN)
     say = _speaker(pipe)
     try:
         listener = socket.create_server((settings.web.host, settings.web.port), family=_family(settings.web.host))
