@@ -300,7 +300,8 @@ class _Pages:
         """Name and identifier, from the first image that can be read."""
         for path in sorted((self._site.spool.incoming / uid_of(study)).glob("[0-9]*.dcm"))[:1]:
             known = pydicom.dcmread(path, specific_tags=["PatientName", "PatientID"], stop_before_pixels=True)
-            return ", ".join(text for tag in ("PatientName", "PatientID") if (text := str(known.get(tag, ""))))
+            name = str(known.get("PatientName", "")).split("=")[0].replace("^", " ").strip()  # of its scripts the first
+            return ", ".join(text for text in (name, str(known.get("PatientID", ""))) if text)
         return ""
 
     def _page(self, asked: Asked, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:

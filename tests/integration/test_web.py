@@ -10,10 +10,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime
 
 import pytest
 
-from dicomnode import config, events
+from dicomnode import config, events, simulate
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
 from dicomnode.store.durable import read_json, write_json
@@ -182,6 +183,20 @@ def test_ten_thousand_studies_are_no_reason_to_wait(spool, opened):
         assert browser.get(path).status == 200
         seconds.append(time.monotonic() - begin)
     assert sorted(seconds)[len(seconds) // 2] < 0.5, seconds
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_whose_a_study_is_stands_there_only_where_the_site_wants_it(spool, opened, shown):
+    study(spool)
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1, patient_name="DOE^JANE")
+    image = simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances[0]
+    spool.study_folder(STUDY).mkdir()
+    image.save_as(spool.study_folder(STUDY) / "1.2.9.dcm", enforce_file_format=True)
+    browser, _, _ = opened(f"show_patient = {str(shown).lower()}\n")
+    told = "".join(browser.get(path).text for path in ("/", "/studies", page_of(browser)))
+    assert ("DOE JANE" in told) == shown
+    assert "DOE^JANE" not in told
+    assert ("SIM-0001" in told) == shown
 
 
 # ---- what is not allowed

@@ -150,6 +150,8 @@ def test_the_example_is_valid_and_documents_every_key():
             assert f"{key} =" in text or f"[[{section}.{key}]]" in text, f"[{section}] {key}"
     for key in config.CalibrationSettings.model_fields:
         assert f"# {key} =" in text, key
+    for key in config.UserSettings.model_fields:
+        assert f"# {key} =" in text, key
     assert settings.scanner
 
 
