@@ -60,12 +60,13 @@ def test_the_folder_of_a_stopped_node_goes_on_elsewhere(orthanc, serve, storescu
     assert not (tmp_path / "node0").exists()
 
 
+@pytest.mark.parametrize("with_queue", [True, False])
 def test_yesterdays_backup_beside_todays_pacs_loses_nothing_and_doubles_nothing(
-    orthanc, serve, storescu, study, tmp_path
+    orthanc, serve, storescu, study, with_queue
 ):
     """One study was finished when the backup was made, one waited for the PACS, one came afterwards."""
     node = serve({"pacs": orthanc.dicom_port})
-    data = node.config.parent / "dicomnode-data"
+    data, backup = node.config.parent / "dicomnode-data", node.config.parent / "backup"
     storescu(node, study(1))
     wait_for(lambda: done(node, 1), 120, "the finished study")
     node.stop()
@@ -75,7 +76,7 @@ def test_yesterdays_backup_beside_todays_pacs_loses_nothing_and_doubles_nothing(
     storescu(node, study(2))
     wait_for(lambda: is_delayed(node), 120, "a first attempt")
     node.stop()
-    shutil.copytree(data, tmp_path / "backup")
+    shutil.copytree(data, backup, ignore=None if with_queue else shutil.ignore_patterns("engine.sqlite*"))
 
     point_at(node, away, orthanc.dicom_port)
     node.start()
@@ -87,7 +88,7 @@ def test_yesterdays_backup_beside_todays_pacs_loses_nothing_and_doubles_nothing(
     assert ended == 3
 
     shutil.rmtree(data)
-    shutil.move(tmp_path / "backup", data)
+    shutil.move(backup, data)
     node.start()
     wait_for(lambda: done(node, 2), 120, "what the backup knows")
     assert in_pacs(orthanc) == today

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from bench.faults import database
@@ -672,6 +673,25 @@ def test_the_same_node_runs_on_postgresql(world, pacs, postgresql):
     again = world(engine=EngineSettings(url=postgresql))
     wait_for(is_said(job, "done"))
     assert len(pacs.sent) == 3
+    again.stop()  # before its database goes
+
+
+@pytest.mark.peer
+def test_a_folder_goes_on_with_a_database_that_is_new(world, pacs, postgresql):
+    """A backup of the files is enough."""
+    from dicomnode.config import EngineSettings
+
+    pacs.away = True
+    node = world(engine=EngineSettings(url=postgresql))
+    job = put_in(node)
+    wait_for(lambda: lifecycle.delivery(job, "pacs").status == "delayed")
+    node.stop()
+    pacs.away = False
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fresh")
+    again = world(engine=EngineSettings(url=f"{postgresql.rpartition('/')[0]}/fresh"))
+    wait_for(is_said(job, "done"))
+    assert len(pacs.sent) == 1
     again.stop()  # before its database goes
 
 
