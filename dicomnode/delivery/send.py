@@ -50,7 +50,8 @@ _UNCOMPRESSED = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: identifiers are odd numbers up to 255
 _LOSSLESS = {"rle": str(RLELossless), "jpeg-ls": str(JPEGLSLossless), "jpeg-2000": str(JPEG2000Lossless)}
 _PAGE = str(SecondaryCaptureImageStorage)
-_WARNINGS = (0x0001, 0x0107, 0x0116)  # PS3.7 C.4
+# PS3.7 C.4. 0x0111: it has that instance already, for an object that got no answer goes again under the same UID.
+_WARNINGS = (0x0001, 0x0107, 0x0111, 0x0116)
 # Its timers measure by a clock that can be set, and would break off an association when that is put forward.
 pynetdicom.timer.time = SimpleNamespace(time=time.monotonic)  # type: ignore[attr-defined,assignment]
 

@@ -150,7 +150,11 @@ def _statuses() -> Iterator[Part]:
         ("status", "meaning", "what the node does"),
         (
             ("0000", "Success", "the object is delivered"),
-            ("B000 to BFFF, 0001, 0107, 0116", "Warning", "the object is delivered; the warning is kept and shown"),
+            (
+                "B000 to BFFF, 0001, 0107, 0111, 0116",
+                "Warning",
+                "the object is delivered; the warning is kept and shown",
+            ),
             ("any other", "Failure", "the object is offered again with growing pauses, then by an operator's request"),
             ("none", "no answer", "unknown: the object is offered again under the same UID"),
         ),

@@ -217,8 +217,9 @@ def test_a_pacs_short_of_space_is_asked_again_later(pacs, files):
     assert said == [Outcome.DELIVERED, Outcome.REFUSED, *[Outcome.DELIVERED] * 3]
 
 
-def test_a_warning_is_a_delivery(pacs, files):
-    assert outcomes(to(pacs(answer=lambda *_: 0xB000).port), files[:1]) == [Outcome.DELIVERED]
+@pytest.mark.parametrize("status", [0xB000, 0x0111])
+def test_a_warning_and_an_instance_that_is_there_already_are_deliveries(pacs, files, status):
+    assert outcomes(to(pacs(answer=lambda *_: status).port), files[:1]) == [Outcome.DELIVERED]
 
 
 def test_a_pacs_that_hangs_up_midway_keeps_what_it_has(pacs, files):
