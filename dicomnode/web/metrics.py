@@ -133,7 +133,7 @@ class _Gauges(Collector):
         yield _gauge("disk_total_bytes", "The size of that disk.", value=disk.total)
         yield _gauge("disk_minimum_free_bytes", "Below this nothing is taken in.", value=disk.least)
         if disk.days_left is not None:
-            yield _gauge("disk_days_left", "Days until then, as studies came in a fortnight.", value=disk.days_left)
+            yield _gauge("disk_days_left", "Days until then, as the disk filled in a month.", value=disk.days_left)
 
 
 def _gauge(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import threading
 import time
@@ -16,6 +15,7 @@ from dicomnode.errors import NodeError
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
 from dicomnode.operate.status import Studies, not_taken_in
+from dicomnode.store import usage
 from dicomnode.store.durable import digest
 from dicomnode.web.tally import OTHER
 
@@ -33,11 +33,8 @@ RUNNING = tuple(status.value for status in JobStatus if not status.is_end)
 UNDER_WAY = ("waiting", *RUNNING)
 _DELIVERY_ENDS = frozenset(status.value for status in DeliveryStatus if status.is_end)
 _LOOK_SECONDS = 2.0  # what is known of the studies may be that old
-_SURVEY_SECONDS = 300.0  # the same of how fast the disk fills
 _RECENT = 200  # studies that are asked for when something was sent or received last
-_WEIGHED = 30  # studies whose files are weighed
 _FORTNIGHT = 14 * 86400.0
-_ENOUGH = 5  # studies before it is said how long the disk lasts
 _SILENT_SECONDS = 30.0  # the node says every two that it is alive
 
 
@@ -83,11 +80,10 @@ class Shelf:
         self._clock = clock
         self._lock = threading.Lock()
         self._looker = Studies(spool)
-        self._looked = self._surveyed = self._asked = -_FORTNIGHT  # by a clock that nobody sets
+        self._looked = self._asked = -_FORTNIGHT  # by a clock that nobody sets
         self._studies: list[Study] = []
         self._figures = Figures(Counter(), (), None, ())
         self._last_words: dict[str, tuple[float | None, float | None, str]] = {}
-        self._a_day: float | None = None  # bytes
         self._last_image: dict[str, float] | None = None
         self._ailments: dict[str, str] = {}
         self._heard = time.monotonic()
@@ -137,12 +133,7 @@ class Shelf:
         """The disk, and for how many days it lasts as things go."""
         space = shutil.disk_usage(self._spool.folder)
         least = self._settings.storage.minimum_free_mb * 1_000_000
-        with self._lock:
-            self._look()
-            if time.monotonic() - self._surveyed > _SURVEY_SECONDS:
-                self._surveyed, self._a_day = time.monotonic(), self._survey()
-        days = None if not self._a_day else max(0.0, space.free - least) / self._a_day
-        return Disk(space.free, space.total, least, days)
+        return Disk(space.free, space.total, least, usage.days_left(self._spool))
 
     def last_images(self) -> dict[str, float]:
         """When each scanner sent last, as far as the recent studies and this process know; by AE title."""
@@ -205,20 +196,6 @@ class Shelf:
                     error, reason = at, said["reason"]
         return success, error, reason
 
-    def _survey(self) -> float | None:
-        """How many bytes a day are kept, from the studies of a fortnight and what some of them weigh."""
-        recent = [study for study in self._studies if study.changed > self._clock() - _FORTNIGHT]
-        if len(recent) < _ENOUGH:
-            return None
-        weights = [self._weight(study) for study in recent[:_WEIGHED]]
-        days = max((self._clock() - recent[-1].changed) / 86400.0, 1.0)
-        return sum(weights) / len(weights) * len(recent) / days
-
-    def _weight(self, study: Study) -> int:
-        keys = {entry["key"] for entry in study.entries if entry["key"]}
-        folders = [self._spool.incoming / uid_of(study), *(self._spool.job(key).folder for key in keys)]
-        return sum(size for folder in folders for size in _sizes(folder))
-
     def _last_image_of_files(self) -> dict[str, float]:
         scanners = {scanner.ae_title for scanner in self._settings.scanner}
         found: dict[str, float] = {}
@@ -253,12 +230,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
-        for one in found:
-            if one.is_dir(follow_symlinks=False):
-                yield from _sizes(folder / one.name)
-            else:
-                yield one.stat().st_size

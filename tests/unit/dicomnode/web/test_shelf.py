@@ -3,12 +3,14 @@
 import os
 import shutil
 import time
+from datetime import date
 
 import pytest
 
 from dicomnode import config
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
+from dicomnode.store import usage
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
 from dicomnode.web import alarms, shelf
@@ -118,20 +120,18 @@ def test_a_sender_that_is_no_scanner_of_ours_names_nothing(settings, spool):
     assert list(Shelf(settings, spool).last_images()) == ["other"]
 
 
-def test_the_disk_lasts_as_long_as_studies_of_that_size_fit(settings, spool, monkeypatch):
-    for number in range(10):
-        folder = spool.study_folder(f"1.2.{number}")
-        folder.mkdir()
-        (folder / "1.dcm").write_bytes(bytes(1_000_000))
-        study(spool, f"1.2.{number}", state="done")
-    monkeypatch.setattr(shelf.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 50_000_000))
+def test_a_disk_that_fills_says_for_how_long_it_lasts(settings, spool, monkeypatch):
+    for day in range(1, 6):
+        disk = shutil._ntuple_diskusage(10**9, day * 10_000_000, 50_000_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, disk=disk: disk)
+        usage.note(spool, date(2026, 3, day))
     found = Shelf(settings, spool)
-    assert found.disk().days_left == pytest.approx(5.0, rel=0.05)  # ten megabytes in the last day
+    assert found.disk().days_left == pytest.approx(5.0)  # ten megabytes a day
     assert "disk" in codes(found)
 
 
-def test_of_few_studies_nobody_says_how_long_the_disk_lasts(settings, spool):
-    study(spool, "1.2.1")
+def test_of_a_first_day_nobody_says_how_long_the_disk_lasts(settings, spool):
+    usage.note(spool, date(2026, 3, 1))
     assert Shelf(settings, spool).disk().days_left is None
 
 
