@@ -33,7 +33,6 @@ source_folder=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 root='' wheelhouse='' python='' storage=''
 action=install enable=no assume_yes=no packaged=no
 units='dicomnode.service dicomnode-worker@.service'
-kept_releases=2 # the running one and the one before
 
 settle_places() {
     prefix=$root/opt/dicomnode
@@ -161,7 +160,7 @@ remove_old_releases() {
             "$current" | "$previous") ;;
             *)
                 rm -rf "$old"
-                say "removed the release $(basename "$old"); $kept_releases are kept"
+                say "removed the release $(basename "$old"); the current one and the one before are kept"
                 ;;
         esac
     done
@@ -317,7 +316,7 @@ data_folders() {
 
 purge() {
     if [ "$assume_yes" = no ]; then
-        printf 'Remove %s and all studies in %s, with results that no PACS may have? Type yes: ' "$config" "$data"
+        printf 'Remove all of %s and all studies in %s, with results that no PACS may have? Type yes: ' "$(dirname "$config")" "$data"
         read -r answer || answer=
         [ "$answer" = yes ] || fail "nothing was removed"
     fi

@@ -71,6 +71,18 @@ def associate(receiver, calling="MR1", called="NODE"):
     return entity.associate("127.0.0.1", receiver.port, ae_title=called)
 
 
+def test_silent_peers_at_the_door_do_not_keep_the_receiver_from_turning(start):
+    receiver, _ = start()
+    peers = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(3)]
+    before = time.monotonic()
+    deadline = before + 10.0
+    while receiver.turned <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for peer in peers:
+        peer.close()
+
+
 def is_heard(receiver, instance, calling="MR1"):
     begin = time.monotonic()
     association = associate(receiver, calling)

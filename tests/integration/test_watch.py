@@ -401,3 +401,16 @@ def test_a_study_folder_that_vanishes_holds_up_nobody(world, images):
     world.store(other)
     world.turn(70.0)
     assert len(world.started) == 2
+
+
+def test_a_watcher_that_rests_for_long_can_be_told_from_one_that_hangs(tmp_path):
+    world = World(tmp_path, GroupingSettings(rescan_seconds=3600.0))
+    world.watcher.start()
+    try:
+        before = time.monotonic()
+        deadline = before + 20.0
+        while world.watcher.turned <= before + 1.0:  # a later turn than that of the start
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        world.watcher.stop()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dicomnode import cli
+
 UNITS = sorted((Path(__file__).parents[2] / "systemd").glob("*.service"))
 EXPOSURE = 2.0  # of 10; what is left is that it speaks to a network
 pytestmark = [pytest.mark.peer, pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)]
@@ -26,6 +28,19 @@ def test_little_of_the_machine_is_exposed(peer, unit):
     done = analyze(peer, "security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", unit)
     assert done.returncode == 0, done.stdout[-3000:]
     assert float(re.findall(r"exposure level for \S+: (\S+)", done.stdout)[0]) <= EXPOSURE
+
+
+def test_every_command_of_ours_is_understood(unit, tmp_path):
+    there = tmp_path / "config.toml"
+    there.touch()
+    lines = re.findall(r"^Exec\w+=-?/usr/bin/env dicomnode (.*)$", unit.read_text(), re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        arguments = line.replace("/etc/dicomnode/config.toml", str(there)).split()
+        context = cli.main.make_context("dicomnode", [], resilient_parsing=True)
+        rest = cli.main.make_parser(context).parse_args(arguments)[1]
+        name, command, left = cli.main.resolve_command(context, rest)
+        command.make_context(name, left, parent=context)
 
 
 def test_a_wrong_configuration_is_not_tried_again_and_again(unit):
