@@ -149,11 +149,11 @@ def test_ready_is_told_once_the_port_is_listened_on_and_the_queue_answers(node, 
 def test_the_watchdog_is_fed_until_the_watcher_hangs(node, manager):
     manager.wait_for("WATCHDOG=1")
     manager.forget()
-    manager.wait_for("WATCHDOG=1", WATCHDOG_SECONDS)
+    manager.wait_for("WATCHDOG=1")
     pipe = node.folder / "incoming" / "1.2.3" / "1.2.3.4.dcm"
     pipe.parent.mkdir()
     os.mkfifo(pipe)  # opening it waits for somebody who writes
-    assert node.said("stuck")["parts"] == ["watcher"]
+    assert "watcher" in node.said("stuck")["parts"]
     assert "watcher" in manager.wait_for("STATUS=does not turn any more")
     manager.wait_for_no("WATCHDOG=1", WATCHDOG_SECONDS)
     manager.forget()
