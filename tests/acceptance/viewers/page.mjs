@@ -10,6 +10,7 @@ await look(async (page, wanted, step) => {
   await page.emulateMedia({ colorScheme: step.dark ? 'dark' : 'light' });
   await page.setViewportSize({ width: step.width ?? 1280, height: step.height ?? 900 });
   if (step.path) await page.goto(wanted.address + step.path);
+  for (const [field, text] of Object.entries(step.fill ?? {})) await page.locator(field).fill(text);
   if (step.click) await page.locator(step.click).first().click();
   for (const key of step.keys ?? []) await page.keyboard.press(key);
   await page.waitForLoadState('load');
