@@ -18,6 +18,8 @@
     │   └── Newer                a newer version of the software began it       left to that one
     └── DeliveryError          a destination did not take an object
         ├── Unreachable          no association; nothing was sent             retried for days
+        ├── NotAllowed           it does not take the credentials             retried, for people may cure it
+        ├── Busy                 it asks to be left alone for a while         retried after that while
         ├── NotOffered           it does not offer the service                retried, for people may cure it
         └── NoAnswer             sent, but no response arrived: unknown       retried, same UIDs
 
@@ -106,6 +108,18 @@ class DeliveryError(NodeError):
 
 class Unreachable(DeliveryError):
     """No association with the destination could be opened."""
+
+
+class NotAllowed(DeliveryError):
+    """The destination does not take the credentials that are configured for it."""
+
+
+class Busy(DeliveryError):
+    """The destination asks to be left alone for a while."""
+
+    def __init__(self, message: str = "", seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class NotOffered(DeliveryError):

@@ -10,6 +10,7 @@ import dicomnode
 from dicomnode import events, logs
 from dicomnode.audit import Trail
 from dicomnode.audit.subject import Subjects
+from dicomnode.delivery import kinds
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
@@ -84,8 +85,15 @@ class Node:
         self._children = children or Children(workers + 1, pipeline.prepare, limits, warm=workers)
         self._sender = sender = sender or Sender(settings.node.ae_title, settings.tls, say)
         more = self._expects_more
+        self._carriers = carriers = kinds.carriers(settings.tls, say)
         self._deliveries = deliveries = Deliveries(
-            self.spool, settings.destination, sender, more_is_coming=more, space=space, say=say
+            self.spool,
+            settings.destination,
+            sender,
+            carriers=carriers,
+            more_is_coming=more,
+            space=space,
+            say=say,
         )
         steps = Steps(
             self.spool,
@@ -219,13 +227,15 @@ class Node:
         change = compare(self._settings, read)
         settings = change.settings
         audits = settings.audit.host is not None and settings.audit.transport == "tls"
-        sends = audits or any(one.tls for one in settings.destination)
+        sends = audits or any(one.tls or one.url for one in settings.destination)
         Certificates(settings.tls).try_out(sends=sends)
         self._settings = settings
         logs.set_level(settings.node.log_level)
         self.spool.keep_free(settings.storage.minimum_free_mb)
         self._certificates.use(settings.tls)
         self._sender.use(settings.tls)
+        for kind in self._carriers.values():
+            kind.use(settings.tls)
         for part in (self._receiver, self._promised, self.audit):
             part.use(settings)
         self._deliveries.use(settings.destination)

@@ -66,7 +66,7 @@ def _of_schema(name: str, schema: Mapping[str, Any], said: Mapping[str, Said], *
     """A table, then the tables within it."""
     own = said.get(name, Said())
     about = " ".join(own.about) or schema["description"]
-    needed = schema.get("required", ())
+    needed = {*schema.get("required", ()), *schema.get("needed", ())}
     keys, inner = list[Key](), dict[str, Any]()
     for key, rule in schema["properties"].items():
         within = rule.get("items", {}).get("$ref")

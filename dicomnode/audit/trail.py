@@ -125,8 +125,9 @@ class Trail:
 
     def _ends(self, name: str) -> list[Participant]:
         known = self._destinations.get(name)
-        title, host = (known.ae_title, known.host) if known else (name, "")
-        return [self._own(audit.SOURCE, requestor=True), Participant(title, audit.DESTINATION, title, host)]
+        title, address = (known.ae_title, known.address) if known else (name, "")
+        destination = Participant(title or name, audit.DESTINATION, title, address)
+        return [self._own(audit.SOURCE, requestor=True), destination]
 
     def _removed(self, event: events.StudyRemoved) -> Message:
         study = self._study_of(event.study)

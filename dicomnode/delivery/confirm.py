@@ -17,6 +17,7 @@ from dicomnode.errors import DeliveryError, NotOffered
 from dicomnode.jobs import commitments, lifecycle, tidy
 from dicomnode.jobs.commitments import Answer, Transaction
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
+from dicomnode.report import identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Wait:
     why: str
     status: DeliveryStatus = DeliveryStatus.DELAYED
     seconds: float | None = None  # None: as after a refusal
+    at_least: float = 0.0  # seconds that the destination asks for
 
 
 class Confirmation:
@@ -151,7 +153,9 @@ class Confirmation:
 
 
 def wanted(job: Job, destination: DestinationSettings) -> list[dict[str, str]]:
-    """The objects of a result that a destination gets."""
+    """The objects of a result that a destination gets, or the findings where it gets none: each a path and a UID."""
+    if not destination.gets_objects:
+        return [{"path": job.FINDINGS, "sop_instance_uid": identity.uid(job.key, "findings")}]
     return [one for one in job.outputs or () if one["product"] in destination.products]
 
 

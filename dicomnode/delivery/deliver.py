@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dicomnode import events, logs
+from dicomnode.delivery.carrier import Outcome
 from dicomnode.delivery.confirm import Confirmation, Wait, wanted
-from dicomnode.delivery.send import Outcome
-from dicomnode.errors import DeliveryError, NodeError
+from dicomnode.errors import Busy, DeliveryError, NodeError
 from dicomnode.jobs import lifecycle, rejections, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
 from dicomnode.jobs.space import Space, is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dicomnode.config import DestinationSettings
-    from dicomnode.delivery.send import Sender, Sent
+    from dicomnode.delivery.carrier import Carrier, Sent
+    from dicomnode.delivery.send import Sender
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
@@ -34,8 +36,8 @@ _ARRIVING_SECONDS = 1.0  # between looks whether a result has been overtaken by 
 class Deliveries:
     """Attempts deliveries; what each destination has confirmed is in the job's receipts, durable after each object.
 
-    ``more_is_coming`` tells whether images are arriving that will make a result obsolete; ``clock`` is one that nobody
-    sets.
+    ``sender`` serves destinations of kind "dicom", ``carriers`` those of the other kinds. ``more_is_coming`` tells
+    whether images are arriving that will make a result obsolete; ``clock`` is one that nobody sets.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Deliveries:
         destinations: Sequence[DestinationSettings],
         sender: Sender,
         *,
+        carriers: Mapping[str, Carrier] = MappingProxyType({}),
         more_is_coming: Callable[[Job], bool] = lambda _: False,
         space: Space | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -52,7 +55,7 @@ class Deliveries:
         self._spool = spool
         self._space = space or Space(spool.folder, say)
         self.use(destinations)
-        self._sender = sender
+        self._carriers: Mapping[str, Carrier] = {"dicom": sender, **carriers}
         self._confirmation = Confirmation(spool, sender, say)
         self._more_is_coming = more_is_coming
         self._clock = clock
@@ -90,25 +93,29 @@ class Deliveries:
         if begun.first is None:
             begun = replace(begun, first=time.time(), first_attempt=attempt)
         destination = self._destinations.get(name)
-        if destination is None or not tidy.has_objects(job):
-            gone = destination is None
-            why = (
-                "this destination is no longer in the configuration" if gone else "its objects are no longer kept here"
-            )
-            status = DeliveryStatus.NOT_CONFIGURED if gone else DeliveryStatus.DEAD_LETTER
-            self._end(job, name, begun, status, why)
+        if destination is None:
+            why = "this destination is no longer in the configuration"
+            self._end(job, name, begun, DeliveryStatus.NOT_CONFIGURED, why)
             return None
-        waiting = replace(begun, first=None)  # no trial: pauses between those begin small
-        if lifecycle.held_by(job) is not None:
-            return self._wait(job, name, waiting, Wait("held back by a person"), _HELD_SECONDS)
-        if not begun.delivered and self._more_is_coming(job):
-            return self._wait(job, name, waiting, Wait("more of its series is arriving"), _ARRIVING_SECONDS)
+        if hindrance := _hindrance(job, destination):
+            self._end(job, name, begun, DeliveryStatus.DEAD_LETTER, hindrance)
+            return None
+        if not_yet := self._not_yet(job, begun):
+            return self._wait(job, name, replace(begun, first=None), *not_yet)  # no trial: pauses of those begin small
         doing = begun if before.status is DeliveryStatus.AWAITING_COMMITMENT else replace(begun, status=_SENDING)
         lifecycle.say_delivery(job, name, doing)
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
             return None
         tried, wait = self._try(job, destination, doing)
         return self._judge(job, destination, tried, wait)
+
+    def _not_yet(self, job: Job, begun: Delivery) -> tuple[Wait, float] | None:
+        """What is waited for before anything is sent, and the seconds until the next look."""
+        if lifecycle.held_by(job) is not None:
+            return Wait("held back by a person"), _HELD_SECONDS
+        if not begun.delivered and self._more_is_coming(job):
+            return Wait("more of its series is arriving"), _ARRIVING_SECONDS
+        return None
 
     def settle(self, job: Job) -> None:
         """A job whose deliveries have all ended is done, or failed where one was given up."""
@@ -142,6 +149,8 @@ class Deliveries:
 
     def _try(self, job: Job, destination: DestinationSettings, begun: Delivery) -> tuple[Delivery, Wait | None]:
         """Send what is missing, ask whether it is kept, reject what it replaces; each when the one before is done."""
+        if behind := self._behind(job, destination):
+            return begun, behind
         state, wait = self._send(job, destination, begun, _missing(job, destination, begun))
         try:
             if wait is None:
@@ -155,6 +164,18 @@ class Deliveries:
             return state, Wait(f"{type(fault).__name__}: {fault}")
         return state, wait
 
+    def _behind(self, job: Job, destination: DestinationSettings) -> Wait | None:
+        """Findings that replace others go after them: a record of patients keeps what it was told last."""
+        made_from = None if destination.gets_objects else manifests.read(job)
+        earlier = self._spool.job(made_from.supersedes) if made_from and made_from.supersedes else None
+        if earlier is None or not manifests.exists(earlier):
+            return None
+        receipt = lifecycle.delivery(earlier, destination.name)
+        if not lifecycle.state(earlier).status.is_end and not receipt.status.is_end:
+            return Wait("the result it replaces is still on its way there")
+        earlier.write(_replaced(destination.name), {"by": job.key})
+        return None
+
     def _send(
         self, job: Job, destination: DestinationSettings, begun: Delivery, files: Sequence[Path]
     ) -> tuple[Delivery, Wait | None]:
@@ -165,10 +186,10 @@ class Deliveries:
         until, why = self._not_before.get(destination.name, (-math.inf, ""))
         if self._clock() < until:
             return begun, Wait(why)  # it could not be reached a moment ago; do not knock for every waiting result
-        state, problems = begun, set()
+        state, problems, asked = begun, set[str](), 0.0
         self._say(events.DeliveryBegun(job.key, destination.name, len(files), manifests.study_of(job)))
         try:
-            for sent in self._sender.send(destination, list(files)):
+            for sent in self._carriers[destination.kind].send(destination, list(files)):
                 if sent.outcome is not Outcome.DELIVERED:
                     problems.add(sent.reason or "no reason given")
                     if state.refused.get(sent.sop_instance_uid) != sent.reason:
@@ -177,13 +198,15 @@ class Deliveries:
                 lifecycle.say_delivery(job, destination.name, replace(state, status=_SENDING))
         except DeliveryError as fault:
             problems.add(str(fault))
-            self._not_before[destination.name] = (self._clock() + destination.retry_first_seconds, str(fault))
+            asked = min(fault.seconds, destination.retry_longest_seconds) if isinstance(fault, Busy) else 0.0
+            pause = max(destination.retry_first_seconds, asked)
+            self._not_before[destination.name] = (self._clock() + pause, str(fault))
         except Exception as fault:  # the edge of an attempt, as above
             if is_full(fault):
                 raise
             problems.add(f"{type(fault).__name__}: {fault}")
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
-        return state, Wait("; ".join(sorted(problems))) if problems else None
+        return state, Wait("; ".join(sorted(problems)), at_least=asked) if problems else None
 
     def _reject(self, job: Job, destination: DestinationSettings, state: Delivery) -> tuple[Delivery, Wait | None]:
         """Tell a destination that has this result that the one it replaces is rejected."""
@@ -207,6 +230,7 @@ class Deliveries:
             return None
         doublings = min(tried.attempt - tried.first_attempt, 30)
         delay = min(destination.retry_first_seconds * 2.0**doublings, destination.retry_longest_seconds)
+        delay = max(delay, wait.at_least)
         if wait.seconds is None:
             self._say(events.DeliveryDelayed(job.key, destination.name, tried.attempt, wait.why, delay))
         else:
@@ -226,6 +250,23 @@ class Deliveries:
         said = events.DeliveryEnded(job.key, name, status.value, len(tried.delivered), manifests.study_of(job), lasted)
         self._say(said)
         self.settle(job)
+
+
+def _hindrance(job: Job, destination: DestinationSettings) -> str | None:
+    """Why nothing of a result can go to a destination any more."""
+    if not tidy.has_objects(job):
+        return "its objects are no longer kept here"
+    if destination.gets_objects:
+        return None
+    if not (job.folder / job.FINDINGS).exists():
+        return "an older version made it, which kept no findings: process the study again"
+    if job.read(_replaced(destination.name)) is not None:
+        return "the result that replaces it was sent there"
+    return None
+
+
+def _replaced(destination: str) -> str:
+    return f"replaced/{destination}.json"
 
 
 def _missing(job: Job, destination: DestinationSettings, begun: Delivery) -> list[Path]:

@@ -7,7 +7,6 @@ import copy
 import socket
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +29,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from dicomnode import events, logs
 from dicomnode.commitment import PUSH_MODEL
 from dicomnode.delivery import commit, find
+from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.errors import ConfigError, NoAnswer, NotOffered, Unreachable
 from dicomnode.tls import Certificates
 
@@ -82,22 +82,6 @@ class Peer(Protocol):
     @property
     def timeout_seconds(self) -> float:
         """For connecting, and for each answer."""
-
-
-class Outcome(StrEnum):
-    """What became of one object."""
-
-    DELIVERED = "delivered"
-    REFUSED = "refused"  # whatever the reason, people may cure it: it is offered again
-
-
-@dataclass(frozen=True)
-class Sent:
-    """The outcome for one object and what the destination said."""
-
-    sop_instance_uid: str
-    outcome: Outcome
-    reason: str | None = None
 
 
 @dataclass(frozen=True)

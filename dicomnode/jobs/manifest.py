@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dicomnode.store.job import Job
+    from dicomnode.store.spool import Spool
 
 VERSION = 2  # 1 had no version, and no checkpoint of the stack beside it
 KNOWN_VERSIONS = (1, VERSION)
@@ -105,6 +106,17 @@ def read(job: Job) -> Manifest:
 def write(job: Job, manifest: Manifest) -> None:
     """Make a manifest durable."""
     job.write(_FILE, asdict(manifest))
+
+
+def first_key(spool: Spool, manifest: Manifest) -> str:
+    """The key of the result that this one and others before it replace: its own where it replaces none."""
+    key = manifest.key
+    while manifest.supersedes:
+        key = manifest.supersedes
+        if not exists(spool.job(key)):
+            break
+        manifest = read(spool.job(key))
+    return key
 
 
 def _frozen(value: Any) -> Any:

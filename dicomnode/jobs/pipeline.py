@@ -24,8 +24,8 @@ from dicomnode.fit import compile_kernels
 from dicomnode.jobs import checkpoint, drawings, lifecycle, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
-from dicomnode.report import summary
-from dicomnode.report.instance import KINDS
+from dicomnode.report import findings, source, summary
+from dicomnode.report.instance import KINDS, MODEL_NAME
 from dicomnode.store.durable import make_folder, sync_folder, written
 from dicomnode.store.spool import Spool
 
@@ -195,7 +195,17 @@ def _report(work: _Work) -> None:
     outputs = tuple(
         Output(one["kind"], one["sop_class_uid"], one["sop_instance_uid"], Path(one["path"])) for one in entries
     )
-    job.write("summary.json", summary.of(_load_result(work, work.checkpoint().stack), outputs))
+    taken = work.checkpoint()
+    result = _load_result(work, taken.stack)
+    job.write("summary.json", summary.of(result, outputs))
+    told = findings.of(
+        result,
+        source.read(taken.stack, taken.header_of),
+        manifests.first_key(work.spool, work.manifest),
+        datetime.fromisoformat(work.manifest.created),
+        MODEL_NAME,
+    )
+    job.write(job.FINDINGS, told.as_json())
     job.write("outputs.json", entries)
     for part in PARTS:
         (job.folder / _made(part)).unlink(missing_ok=True)

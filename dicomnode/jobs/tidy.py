@@ -50,10 +50,11 @@ def is_untidy(job: Job) -> bool:
 
 
 def remove_objects(job: Job) -> None:
-    """Remove the objects of a job, packed or not; their names and UIDs stay."""
+    """Remove the objects of a job, packed or not, and its findings, which name the patient; UIDs stay."""
     for path in _objects(job):
         for one in (path, _packed(path)):
             one.unlink(missing_ok=True)
+    (job.folder / job.FINDINGS).unlink(missing_ok=True)
 
 
 def has_objects(job: Job) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.uid import UID
 
 from dicomnode.commitment import PUSH_MODEL
+from dicomnode.delivery import kinds
 from dicomnode.delivery.find import FIND
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import DeliveryError
@@ -15,24 +16,35 @@ from dicomnode.report.rejection_note import SOP_CLASS_UID as NOTE
 
 if TYPE_CHECKING:
     from dicomnode.config import DestinationSettings, Settings
+    from dicomnode.delivery.carrier import Kind
 
 
 def check_destinations(settings: Settings) -> list[dict[str, Any]]:
-    """C-ECHO and negotiate with each destination; one finding each."""
-    sender = Sender(settings.node.ae_title, settings.tls)
-    return [_check(sender, destination) for destination in settings.destination]
+    """C-ECHO and negotiate with each PACS, ask each other destination what its kind can say; one finding each."""
+    sender, others = Sender(settings.node.ae_title, settings.tls), kinds.carriers(settings.tls)
+    return [
+        _ask(others[one.kind], one) if one.kind in others else _negotiate(sender, one) for one in settings.destination
+    ]
 
 
-def _check(sender: Sender, destination: DestinationSettings) -> dict[str, Any]:
-    kinds = {kind.sop_class_uid for kind in KINDS.values() if kind.product in destination.products}
+def _ask(kind: Kind, destination: DestinationSettings) -> dict[str, Any]:
+    try:
+        ok, verdict = True, kind.ask(destination)
+    except DeliveryError as fault:
+        ok, verdict = False, str(fault)
+    return {"destination": destination.name, "ok": ok, "verdict": verdict, "refuses": [], "lacks": []}
+
+
+def _negotiate(sender: Sender, destination: DestinationSettings) -> dict[str, Any]:
+    wanted = {kind.sop_class_uid for kind in KINDS.values() if kind.product in destination.products}
     services = _services(destination)
     try:
-        answers = sender.negotiate(destination, sorted(kinds | services.keys()))
+        answers = sender.negotiate(destination, sorted(wanted | services.keys()))
     except DeliveryError as fault:
         return {"destination": destination.name, "ok": False, "verdict": str(fault), "refuses": [], "lacks": []}
     silent = "" if _echoes(sender, destination) else " (it does not answer C-ECHO, which results do not need)"
     refused = {answer.sop_class_uid for answer in answers if not answer.accepted}
-    refuses = [UID(one).name for one in sorted(refused & kinds)]
+    refuses = [UID(one).name for one in sorted(refused & wanted)]
     lacks = [f"{UID(one).name}, which {services[one]} needs" for one in sorted(refused & services.keys())]
     faults = [f"would refuse {', '.join(refuses)}"] if refuses else []
     faults += [f"does not offer {', '.join(lacks)}"] if lacks else []

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 _SAME = "on the association of the request, at once"
 _VERIFICATION = "1.2.840.10008.1.1"
 _PACKED = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}
+_SPOKEN = {
+    "dicomweb": "Studies Store Transaction (STOW-RS, PS3.18 10.5) as user agent",
+    "hl7": "HL7 v2.5.1 ORU^R01 over MLLP, what is measured",
+    "fhir": "HL7 FHIR R4 transactions, what is measured",
+}
 # Younger than pydicom's dictionary, or private.
 _NAMES = {
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
@@ -70,22 +75,27 @@ def _lines(settings: Settings) -> Iterator[str]:
     yield from _commitment_as_provider(settings)
     yield "## Storage and Verification as SCU"
     yield ""
-    if not settings.destination:
-        yield "No destination is configured."
-    for destination in settings.destination:
+    called = [one for one in settings.destination if one.kind == "dicom"]
+    if not called:
+        yield "No destination of this kind is configured."
+    for destination in called:
         yield from _destination(destination)
+    for destination in (one for one in settings.destination if one.kind != "dicom"):
+        yield from _other(destination)
     yield from _parts(after(settings))
 
 
 def _overview(settings: Settings) -> Iterator[str]:
-    products = {product for one in settings.destination for product in one.products}
+    products = {product for one in settings.destination if one.kind == "dicom" for product in one.products}
     used = {str(kind.sop_class_uid) for kind in KINDS.values() if kind.product in products} | {_VERIFICATION}
     provided = {_VERIFICATION, *map(str, STORED)}
     yield "## Overview (A.1)"
     yield ""
     yield "Measures liver iron from multi-echo MR images that are stored to it, and stores maps and a report."
     yield ""
-    rows = ((_named(uid), _yes(uid in used), _yes(uid in provided)) for uid in sorted(used | provided, key=_named))
+    rows = [(_named(uid), _yes(uid in used), _yes(uid in provided)) for uid in sorted(used | provided, key=_named)]
+    if any(one.kind == "dicomweb" for one in settings.destination):
+        rows.append((_SPOKEN["dicomweb"], "yes", "no"))
     yield from _table(("network service", "user (SCU)", "provider (SCP)"), rows)
     yield ""
 
@@ -140,10 +150,9 @@ def _accepted() -> Iterator[tuple[str, ...]]:
 def _destination(destination: DestinationSettings) -> Iterator[str]:
     yield f"### {destination.name}"
     yield ""
-    first, longest = destination.retry_first_seconds, destination.retry_longest_seconds
     security = "TLS" if destination.tls else "unencrypted"
     yield f"`{destination.ae_title}` at {destination.host}:{destination.port}, {security}."
-    yield f"Attempts after {first:g} s, doubling up to {longest:g} s, for {destination.give_up_after_hours:g} h."
+    yield _attempts(destination)
     yield "One association carries all objects of a result."
     yield from _asked_beside(destination)
     yield ""
@@ -164,6 +173,27 @@ def _offered(sop_class: str, destination: DestinationSettings) -> str:
     packed = _PACKED.get(destination.compress_pages) if sop_class == SecondaryCaptureImageStorage else None
     syntaxes = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, *([packed] if packed else [])]
     return "; ".join(map(_named, syntaxes))
+
+
+def _other(destination: DestinationSettings) -> Iterator[str]:
+    """A destination that is not called by DIMSE."""
+    yield f"## {destination.name}: {_SPOKEN[destination.kind]}"
+    yield ""
+    security = "TLS" if destination.is_encrypted else "unencrypted"
+    yield f"At {destination.url or f'{destination.host}:{destination.port}'}, {security}. {_attempts(destination)}"
+    if destination.gets_objects:
+        wanted = (kind for kind in KINDS.values() if kind.product in destination.products)
+        yield f"Requests of about {destination.request_mb} MB, in Explicit VR Little Endian; answers in DICOM JSON."
+        yield ""
+        yield from _table(
+            ("object", "SOP class", "UID"), ((k.title, _named(k.sop_class_uid), k.sop_class_uid) for k in wanted)
+        )
+    yield ""
+
+
+def _attempts(destination: DestinationSettings) -> str:
+    first, longest = destination.retry_first_seconds, destination.retry_longest_seconds
+    return f"Attempts after {first:g} s, doubling up to {longest:g} s, for {destination.give_up_after_hours:g} h."
 
 
 def _asked_beside(destination: DestinationSettings) -> Iterator[str]:

@@ -24,7 +24,8 @@ from dicomnode.config import (
     StorageSettings,
     TlsSettings,
 )
-from dicomnode.delivery.send import Outcome, Sender
+from dicomnode.delivery.carrier import Outcome
+from dicomnode.delivery.send import Sender
 from dicomnode.errors import NodeError
 from dicomnode.node import Node
 from dicomnode.operate import offline

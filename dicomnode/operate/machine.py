@@ -59,6 +59,7 @@ def check_machine(settings: Settings) -> list[Finding]:
         _port(settings, running=running),
         *_queue(settings),
         *_certificates(settings),
+        *_secrets(settings),
         *_scanners(settings),
         *_processors(settings),
     ]
@@ -190,6 +191,15 @@ def _pair(certificate: Path, key: Path) -> Finding:
         why = "is not the key of the certificate" if "MISMATCH" in str(fault) else f"cannot be used: {fault}"
         return Finding("tls", "error", f"[tls] key: {key} {why} ({certificate})")
     return Finding("tls", "ok", "[tls] certificate and key belong together")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Whether they can be read at all, asking their destinations says."""
+    for destination in settings.destination:
+        for key, path in destination.secret_files().items():
+            if path.is_file() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+                place = f"[[destination]] {destination.name} {key}"
+                yield Finding("secret", "warning", f"{place}: every user may read {path}: chmod o-rwx {path}")
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:

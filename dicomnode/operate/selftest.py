@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import simulate
-from dicomnode.delivery.send import Outcome, Sender
+from dicomnode.delivery import kinds
+from dicomnode.delivery.carrier import Outcome
+from dicomnode.delivery.send import Sender
 from dicomnode.errors import DeliveryError, NodeError
 from dicomnode.operate import demo, offline
 from dicomnode.operate.machine import Finding
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dicomnode.config import DestinationSettings, Settings
+    from dicomnode.delivery.carrier import Carrier
 
 TOLERANCE = 0.03  # of R2*, in the median of each region
 MARK = "LIVERIRON-TEST"  # patient ID and accession number of what is no patient's
@@ -56,12 +59,16 @@ def send_test(settings: Settings, say: Callable[[str], None]) -> list[dict[str, 
         if not outputs:
             raise NodeError(f"the test scan gave no result: {summary['series'][0]['reason']}")
         sender = Sender(settings.node.ae_title, settings.tls)
-        return [_sent(sender, destination, outputs, folder / "result") for destination in settings.destination]
+        senders: dict[str, Carrier] = {"dicom": sender, **kinds.carriers(settings.tls)}
+        return [_sent(senders[one.kind], one, outputs, folder / "result") for one in settings.destination]
 
 
 def _sent(
-    sender: Sender, destination: DestinationSettings, outputs: list[dict[str, Any]], folder: Path
+    sender: Carrier, destination: DestinationSettings, outputs: list[dict[str, Any]], folder: Path
 ) -> dict[str, Any]:
+    if not destination.gets_objects:
+        verdict = f'no test goes to kind "{destination.kind}": it could not be told from a patient\'s result there'
+        return _finding(destination.name, ok=True, verdict=verdict, refuses=[])
     wanted = [folder / one["path"] for one in outputs if KINDS[one["kind"]].product in destination.products]
     try:
         sent = list(sender.send(destination, wanted))

@@ -165,7 +165,9 @@ def _parameters(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, section in (("node", settings.node), ("receive", settings.receive), ("grouping", settings.grouping)):
         yield from _keys(f"[{name}]", section)
     for destination in settings.destination:
-        yield from _keys(f"[[destination]] {destination.name}", destination, leave_out={"name"})
+        yield from _keys(
+            f"[[destination]] {destination.name}", destination, leave_out={"name", *destination.keys_of_others()}
+        )
 
 
 def _keys(table: str, section: Section, leave_out: Collection[str] = ()) -> Iterator[tuple[str, str]]:
@@ -180,7 +182,7 @@ def _security(settings: Settings) -> Part:
     asked = "asked for and verified" if tls.authority else "not asked for"
     heard = f"TLS only; a certificate of the peer is {asked}" if tls.receive else "unencrypted"
     known = "TLS, certificate and host name verified"
-    spoken = [f"{one.name}: {known if one.tls else 'unencrypted'}" for one in destinations]
+    spoken = [f"{one.name}: {known if one.is_encrypted else 'unencrypted'}" for one in destinations]
     return Part(
         "Security (A.7)",
         (

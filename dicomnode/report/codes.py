@@ -55,6 +55,7 @@ VOXEL_COUNT = Code("{voxels}", "UCUM", "voxels")
 ARBITRARY = Code("[arb'U]", "UCUM", "arbitrary unit")
 PERCENT = Code("%", "UCUM", "%")
 MICROMOLE_PER_GRAM_DRY = Code("umol/g{DryWt}", "UCUM", "umol/g dry weight")  # a longer code value is another attribute
+MILLIGRAM_PER_GRAM = Code("mg/g", "UCUM", "mg/g dry weight")  # for receivers that know no annotations of units
 MILLIGRAM_PER_GRAM_DRY = Code("mg/g{DryWeight}", "UCUM", "mg/g dry weight")
 
 MEAN = Code("373098007", "SCT", "Mean")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dicomnode.store.durable import make_folder, read_json, write_json
 
@@ -23,10 +23,11 @@ class Job:
         headers.npz          the headers that a report needs    } needs no received file
         maps.npz             the fit           } each written whole, so its presence
         measurement.npz      the regions       } means the step is done
-        outputs/*.dcm, summary.json, outputs.json   } the last one vouches for the others
+        outputs/*.dcm, summary.json, findings.json, outputs.json   } the last one vouches for the others
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
         commitments/<destination>/<transaction uid>.json   what it has said to keep, and what it has not
         notes/<destination>.dcm                says there that the result this one replaces is rejected
+        replaced/<destination>.json            which result was told there in place of this one
         state.json           what to tell an operator
         hold.json            a person holds the result back
 
@@ -34,6 +35,7 @@ class Job:
     """
 
     folder: Path
+    FINDINGS: ClassVar[str] = "findings.json"  # what a destination is told that gets no objects
 
     @property
     def key(self) -> str:

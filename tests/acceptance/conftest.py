@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -44,9 +45,11 @@ class Orthanc:
 
     dicom_port: int
     http_port: int
+    headers: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers=self.headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
             content = answer.read()
         return json.loads(content) if answer.headers.get_content_type() == "application/json" else content
 
@@ -73,13 +76,15 @@ class Orthanc:
         return self.get(f"/instances/{identifier}/file")
 
 
-@pytest.fixture
-def orthanc(peer, tmp_path) -> Iterator[Orthanc]:
-    server = Orthanc(free_port(), free_port())
+@contextlib.contextmanager
+def running_orthanc(program: str, folder: Path, authorization: str = "", **more: Any) -> Iterator[Orthanc]:
+    """Orthanc with settings of its own."""
+    headers = {"Authorization": authorization} if authorization else {}
+    server = Orthanc(free_port(), free_port(), headers)
     settings = {
         "Name": "test",
-        "StorageDirectory": str(tmp_path / "orthanc"),
-        "IndexDirectory": str(tmp_path / "orthanc"),
+        "StorageDirectory": str(folder / "orthanc"),
+        "IndexDirectory": str(folder / "orthanc"),
         "DicomAet": "ORTHANC",
         "DicomPort": server.dicom_port,
         "HttpPort": server.http_port,
@@ -88,16 +93,23 @@ def orthanc(peer, tmp_path) -> Iterator[Orthanc]:
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowStore": True,
         "Plugins": [],
+        **more,
     }
-    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
-    with (tmp_path / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([peer("Orthanc"), str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
         try:
             wait_for(server.alive, 30, "Orthanc's start")
             yield server
         finally:
             process.terminate()
             process.wait(20)
+
+
+@pytest.fixture
+def orthanc(peer, tmp_path) -> Iterator[Orthanc]:
+    with running_orthanc(peer("Orthanc"), tmp_path) as server:
+        yield server
 
 
 @dataclass

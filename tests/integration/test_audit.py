@@ -87,9 +87,10 @@ def world(tmp_path, monkeypatch):
 
     def trail(say=None, tls=None, **audit):
         pacs = DestinationSettings(name="pacs", ae_title="PACS", host="pacs.example", port=104)
+        cloud = DestinationSettings(name="cloud", kind="dicomweb", url="https://cloud.example:8443/dicom-web")
         settings = Settings(
             node=NodeSettings(ae_title="NODE"),
-            destination=(pacs,),
+            destination=(pacs, cloud),
             audit=AuditSettings(**audit),
             tls=tls or TlsSettings(),
         )
@@ -138,6 +139,15 @@ def test_what_the_standard_lists_is_told_in_its_order(world):
     assert outcomes == ["0", "0", "8", "0", "0", "8", "0", "0", "4", "0"]
     sent = server.messages()[4]
     assert [one.get("UserID") for one in sent.findall("ActiveParticipant")] == ["dicomnode", "PACS"]
+
+
+def test_a_destination_without_an_ae_title_is_told_by_its_name_and_the_host_of_its_url(world):
+    server = world.receiver()
+    world(host="127.0.0.1", port=server.port, transport="tcp")(events.DeliveryBegun("k", "cloud", 8, "1.2"))
+    wait_for(lambda: len(server.said) == 1)
+    _, told = server.messages()[0].findall("ActiveParticipant")
+    assert (told.get("UserID"), told.get("NetworkAccessPointID")) == ("cloud", "cloud.example")
+    assert told.get("AlternativeUserID") is None
 
 
 def test_a_repository_that_is_away_gets_everything_when_it_is_back_also_from_an_earlier_run(world, tmp_path):

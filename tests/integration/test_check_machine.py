@@ -166,6 +166,18 @@ def test_a_key_that_everybody_may_read_is_a_warning(look, pairs, tmp_path):
     assert worst(look("tls", tls=pairs["good"].model_copy(update={"key": key}))) == "warning"
 
 
+def test_a_secret_that_everybody_may_read_is_a_warning(look, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("sesame")
+    token.chmod(0o644)
+    cloud = {"name": "cloud", "kind": "dicomweb", "url": "https://pacs.example", "token_file": token}
+    ((grade, said),) = look("secret", destination=(DestinationSettings(**cloud),))
+    assert grade == "warning"
+    assert "sesame" not in said
+    token.chmod(0o640)
+    assert look("secret", destination=(DestinationSettings(**cloud),)) == []
+
+
 # --- numbers and a test result
 
 

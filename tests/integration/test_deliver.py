@@ -6,8 +6,8 @@ import time
 import pytest
 
 from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, StorageSettings
+from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.delivery.deliver import Deliveries
-from dicomnode.delivery.send import Outcome, Sent
 from dicomnode.errors import NoAnswer, StorageError, Unreachable
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs import manifest as manifests

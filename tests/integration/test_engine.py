@@ -20,7 +20,7 @@ from dicomnode.config import (
     Settings,
     StorageSettings,
 )
-from dicomnode.delivery.send import Outcome, Sent
+from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.errors import NodeError, Unreachable
 from dicomnode.jobs import engine as engine_module
 from dicomnode.jobs import lifecycle, pipeline

@@ -16,11 +16,13 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 
 from dicomnode import simulate
 from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
-from dicomnode.delivery.send import Outcome, Sender
+from dicomnode.delivery.carrier import Outcome
+from dicomnode.delivery.send import Sender
 from dicomnode.errors import ConfigError, Unreachable
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
 from dicomnode.tls import Certificates, days_left
+from tests.integration.keys import make
 
 pytestmark = [
     pytest.mark.peer,
@@ -38,24 +40,7 @@ def sockets_are_collected_here(caplog):
 
 @pytest.fixture(scope="module")
 def keys(peer, tmp_path_factory):
-    """An authority, a node and a scanner it knows, and a stranger who signed himself."""
-    folder = tmp_path_factory.mktemp("keys")
-
-    def openssl(*arguments):
-        subprocess.run([peer("openssl"), *arguments], check=True, capture_output=True, cwd=folder)
-
-    def issue(name, *more):
-        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
-        address = ["-addext", "subjectAltName=IP:127.0.0.1"]
-        openssl("req", "-x509", *new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2", *more or address)
-
-    issue("authority", "-addext", "basicConstraints=critical,CA:TRUE")
-    issue("stranger")
-    signed = ["-CA", "authority.pem", "-CAkey", "authority.key", "-addext", "subjectAltName=IP:127.0.0.1"]
-    issue("node", *signed)
-    issue("scanner", *signed)
-    issue("elsewhere", *signed[:-1], "subjectAltName=DNS:pacs.example")
-    return folder
+    return make(tmp_path_factory.mktemp("keys"), peer("openssl"))
 
 
 @pytest.fixture(scope="module")

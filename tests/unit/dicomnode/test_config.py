@@ -89,6 +89,54 @@ def test_a_destination_named_twice_is_a_fault(tmp_path):
     assert "'pacs' is used twice" in said
 
 
+STOW = '[[destination]]\nname = "cloud"\nkind = "dicomweb"\n'
+URL = 'url = "https://pacs.example/dicom-web"\n'
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (STOW, 'url is needed for kind "dicomweb"'),
+        (STOW + URL + 'ae_title = "A"\n', 'ae_title belongs to kind "dicom", this is kind "dicomweb": remove it'),
+        (STOW + URL + "port = 104\n", 'port belongs to kind "dicom" or "hl7"'),
+        (SERVING + "request_mb = 3\n", 'request_mb belongs to kind "dicomweb", this is kind "dicom"'),
+        (
+            '[[destination]]\nname = "e"\nkind = "hl7"\nhost = "h"\nport = 1\nproducts = []\n',
+            "products belongs to kind",
+        ),
+        ('[[destination]]\nname = "e"\nkind = "fhir"\nurl = "ehr.example"\n', "[[destination]] url"),
+        ('[[destination]]\nname = "e"\nkind = "fhir"\nurl = "https://user:pass@ehr.example"\n', "[[destination]] url"),
+        ('[[destination]]\nname = "e"\nkind = "smtp"\n', "'dicomweb'"),
+        ("[[destination]]\nname = 'p'\nae_title = 'P'\nhost = 'h'\n", 'port is needed for kind "dicom"'),
+        (STOW + URL + 'client_id = "x"\n', "belong together"),
+        (STOW + URL + 'user = "x"\n', "user and password_file belong together"),
+        (STOW + URL + 'token_file = "t"\nuser = "x"\npassword_file = "p"\n', "keep one"),
+        (STOW + 'url = "http://pacs.example"\ntoken_file = "t"\n', "credentials would go unencrypted"),
+    ],
+)
+def test_a_destination_has_the_keys_of_its_kind_and_no_others(tmp_path, table, said):
+    assert said in faults(tmp_path, table)
+
+
+def test_a_fault_of_a_destination_repeats_no_secret(tmp_path):
+    said = faults(tmp_path, STOW + 'url = "https://user:sesame@ehr.example"\n')
+    assert "sesame" not in said
+
+
+def test_what_a_destination_without_keys_of_its_kind_gets_is_safe(tmp_path):
+    one = config.load(write(tmp_path, STOW + 'url = "http://localhost:8042/dicom-web"\n')).destination[0]
+    assert (one.gets_objects, one.token_file, one.request_mb) == (True, None, 64)
+
+
+def test_the_secrets_of_a_destination_lie_beside_the_file_or_among_the_credentials(tmp_path, monkeypatch):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+    token = STOW + URL + 'token_file = "credential:pacs-token"\n'
+    granted = STOW + URL + 'token_url = "https://a.example"\nclient_id = "c"\nclient_secret_file = "secret"\n'
+    by_token, by_grant = config.load(write(tmp_path, token + granted.replace("cloud", "other"))).destination
+    assert by_token.token_file == Path("/run/credentials/x/pacs-token")
+    assert by_grant.client_secret_file == tmp_path / "secret"
+
+
 def test_an_unknown_product_names_the_ones_that_exist(tmp_path):
     assert "'mr_maps'" in faults(tmp_path, SERVING + 'products = ["map"]\n')
 

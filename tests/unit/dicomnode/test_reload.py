@@ -38,6 +38,11 @@ def change(folder, was, becomes, more=""):
     [
         ("port = 104", "port = 105", "[[destination]] pacs port"),
         ('name = "pacs"', 'name = "pacs"\ntls = true', "[[destination]] pacs tls"),
+        (
+            '[[destination]]\nname = "pacs"',
+            '[[destination]]\nname = "ris"\nkind = "hl7"\nhost = "h"\nport = 1\n[[destination]]\nname = "pacs"',
+            "[[destination]] ris",
+        ),
         ('log_level = "info"', 'log_level = "debug"', "[node] log_level"),
         ('address = "192.0.2.1"', 'address = "192.0.2.2"', "[[scanner]] MR1 (2) address"),
     ],

@@ -34,3 +34,25 @@ def test_the_statement_says_what_is_asked_of_a_destination_and_where_a_scanner_i
     assert "1.2.840.10008.5.1.4.1.2.2.1) as SCU" in text
     assert "1.2.840.10008.5.1.4.1.1.88.59" in text
     assert "to 192.0.2.10:104" in text
+
+
+def test_destinations_that_are_not_called_by_dimse_are_said_with_what_they_get():
+    kinds = [
+        config.DestinationSettings(name="cloud", kind="dicomweb", url="https://a.example/dw", products=("pdf",)),
+        config.DestinationSettings(name="ris", kind="hl7", host="b.example", port=2575),
+        config.DestinationSettings(name="record", kind="fhir", url="https://c.example/fhir"),
+    ]
+    text = statement(config.load(EXAMPLE).model_copy(update={"destination": tuple(kinds)}))
+    assert "No destination of this kind" in text
+    assert "## cloud: Studies Store Transaction" in text
+    assert "At b.example:2575, unencrypted" in text
+    assert "At https://c.example/fhir, TLS" in text
+    assert "as user agent | yes | no |" in text
+    sent = text.partition("as SCU")[2].partition("Association policies")[0]
+    assert sent.count(KINDS["pdf"].sop_class_uid) == 1
+    assert KINDS["structured_report"].sop_class_uid not in sent
+    assert "`[[destination]] ris port` | 2575" in text
+    assert "[[destination]] ris url" not in text
+    assert "[[destination]] cloud ae_title" not in text
+    assert "cloud: TLS" in text
+    assert "ris: unencrypted" in text

@@ -1,0 +1,21 @@
+"""Which carrier serves which kind of destination, where that is not C-STORE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicomnode import events, logs
+from dicomnode.delivery.stow import Stow
+from dicomnode.delivery.web import Web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicomnode.config import TlsSettings
+    from dicomnode.delivery.carrier import Kind
+
+
+def carriers(tls: TlsSettings, say: events.Sink = logs.write) -> Mapping[str, Kind]:
+    """By kind of destination: what sends to it, and asks it."""
+    web = Web(tls, say)
+    return {"dicomweb": Stow(web)}
