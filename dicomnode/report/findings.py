@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dicomnode.model import Estimate, Result, Roi, RoiMeasurement
     from dicomnode.report.source import Source
 
+UNVERIFIED = "Made by software alone: no person has verified this result."  # as the report's flags say
 _NO_REGION = "no region was found or drawn"
 _LIC, _R2STAR, _T2STAR = "lic", "r2star", "t2star"
 
@@ -143,7 +144,7 @@ def of(result: Result, source: Source, first_key: str, created: datetime, device
     pairs = list(zip(result.rois, result.measurements, strict=True))
     told = pairs if result.drawn is not None else pairs[:1]
     first = wording.lead(result)
-    notes = (NOT_FOR_DIAGNOSIS, first[1].advice if first else "", wording.history(result))
+    notes = (NOT_FOR_DIAGNOSIS, UNVERIFIED, first[1].advice if first else "", wording.history(result))
     return Findings(
         key=result.identity.key,
         first_key=first_key,
