@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from dicomnode.config import DestinationSettings, TlsSettings
 
+NO_PATIENT = "the images name no patient: nobody could file it"
+
 
 class Outcome(StrEnum):
     """What became of one object."""

@@ -13,7 +13,7 @@ from hl7apy.exceptions import HL7apyException
 
 from dicomnode import events, logs
 from dicomnode.delivery import oru
-from dicomnode.delivery.carrier import Outcome, Sent
+from dicomnode.delivery.carrier import NO_PATIENT, Outcome, Sent
 from dicomnode.errors import ConfigError, NoAnswer, Unreachable
 from dicomnode.report import findings, identity
 from dicomnode.store.durable import read_json
@@ -33,7 +33,6 @@ _REFUSED = ("AE", "AR", "CE", "CR")
 # What of an ERR segment is a code and a place, and no words that may name a patient: ERR-3 (table 0357), ERR-2.
 _ERROR = re.compile(r"[12]\d\d")
 _PLACE = re.compile(r"[A-Z][A-Z0-9]{2}(\^\d{1,3}){0,3}")
-NO_PATIENT = "the images name no patient: nobody could file it"
 
 
 class Mllp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dicomnode import events, logs
+from dicomnode.delivery.fhir import Fhir
 from dicomnode.delivery.hl7 import Mllp
 from dicomnode.delivery.stow import Stow
 from dicomnode.delivery.web import Web
@@ -19,4 +20,4 @@ if TYPE_CHECKING:
 def carriers(tls: TlsSettings, say: events.Sink = logs.write) -> Mapping[str, Kind]:
     """By kind of destination: what sends to it, and asks it."""
     web = Web(tls, say)
-    return {"dicomweb": Stow(web), "hl7": Mllp(tls, say)}
+    return {"dicomweb": Stow(web), "hl7": Mllp(tls, say), "fhir": Fhir(web)}

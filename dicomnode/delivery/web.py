@@ -155,7 +155,7 @@ class Granted(httpx.Auth):
         return next(client.auth_flow(asking))
 
     def _take(self, response: httpx.Response) -> None:
-        answer = _object(response)
+        answer = json_object(response)
         token, lives = answer.get("access_token"), answer.get("expires_in", _LIVES_SECONDS)
         if response.status_code != 200 or not isinstance(token, str) or not token.isprintable():
             self._until = 0.0
@@ -166,7 +166,7 @@ class Granted(httpx.Auth):
         self._token, self._until = token, self._clock() + seconds - min(_MARGIN_SECONDS, seconds / 10.0)
 
 
-def _object(response: httpx.Response) -> dict[str, Any]:
+def json_object(response: httpx.Response) -> dict[str, Any]:
     """The JSON object of an answer; empty where it is none."""
     try:
         found = response.json()

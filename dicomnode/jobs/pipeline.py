@@ -25,7 +25,7 @@ from dicomnode.jobs import checkpoint, drawings, lifecycle, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
 from dicomnode.report import findings, source, summary
-from dicomnode.report.instance import KINDS, MODEL_NAME
+from dicomnode.report.instance import KINDS
 from dicomnode.store.durable import make_folder, sync_folder, written
 from dicomnode.store.spool import Spool
 
@@ -203,12 +203,19 @@ def _report(work: _Work) -> None:
         source.read(taken.stack, taken.header_of),
         manifests.first_key(work.spool, work.manifest),
         datetime.fromisoformat(work.manifest.created),
-        MODEL_NAME,
+        _replaced(work),
     )
     job.write(job.FINDINGS, told.as_json())
     job.write("outputs.json", entries)
     for part in PARTS:
         (job.folder / _made(part)).unlink(missing_ok=True)
+
+
+def _replaced(work: _Work) -> findings.Findings | None:
+    """What was told of the result that this one replaces, where that is known."""
+    key = work.manifest.supersedes
+    said = None if key is None else work.spool.job(key).read(work.job.FINDINGS)
+    return None if said is None else findings.read(said)
 
 
 def _made(part: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,7 @@ from dicomnode.measure import iron
 from dicomnode.measure.organs import LIVER
 from dicomnode.model import Grade
 from dicomnode.report import codes, wording
-from dicomnode.report.instance import NOT_FOR_DIAGNOSIS
+from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 UNVERIFIED = "Made by software alone: no person has verified this result."  # as the report's flags say
 _NO_REGION = "no region was found or drawn"
 _LIC, _R2STAR, _T2STAR = "lic", "r2star", "t2star"
+# What is told of every region: concept and unit by name.
+QUANTITIES: Mapping[str, tuple[Code, Code]] = {
+    _LIC: (codes.LIC, codes.MILLIGRAM_PER_GRAM),
+    _R2STAR: (codes.R2STAR, codes.PER_SECOND),
+    _T2STAR: (codes.T2STAR, codes.MILLISECOND),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Bound:
 class Finding:
     """One quantity of a region as the report prints it; without a value, why there is none."""
 
-    name: str  # "lic", "r2star", "t2star"
+    name: str  # of QUANTITIES
     concept: Concept
     unit: Concept
     value: str | None = None
@@ -121,7 +127,8 @@ class Findings:
     study: Study
     answer: str
     regions: tuple[Region, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    replaced_regions: int = 0  # the most that a result had which it replaces
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -139,7 +146,7 @@ def read(said: Any) -> Findings:
         raise StepError(f"{fault.error_count()} values of the findings of this result cannot be read") from None
 
 
-def of(result: Result, source: Source, first_key: str, created: datetime, device: str) -> Findings:
+def of(result: Result, source: Source, first_key: str, created: datetime, replaced: Findings | None = None) -> Findings:
     """What a result says: of what was found by itself the region of the answer, of what a person drew every region."""
     pairs = list(zip(result.rois, result.measurements, strict=True))
     told = pairs if result.drawn is not None else pairs[:1]
@@ -150,13 +157,14 @@ def of(result: Result, source: Source, first_key: str, created: datetime, device
         first_key=first_key,
         corrects=result.identity.supersedes is not None,
         created=created.isoformat(),
-        device=device,
+        device=MODEL_NAME,
         software_version=result.identity.software_version,
         patient=_patient(source.identity),
         study=_study(source),
         answer=str(wording.headline(result)),
         regions=tuple(_region(*pair) for pair in told) or (_no_region(),),
         notes=tuple(note for note in notes if note),
+        replaced_regions=0 if replaced is None else max(len(replaced.regions), replaced.replaced_regions),
     )
 
 
@@ -209,7 +217,7 @@ def _region(roi: Roi, numbers: RoiMeasurement) -> Region:
 
 
 def _no_region() -> Region:
-    empty = (_finding(name, absent=_NO_REGION) for name in (_LIC, _R2STAR, _T2STAR))
+    empty = (_finding(name, absent=_NO_REGION) for name in QUANTITIES)
     return Region(LIVER.name, Concept.of(codes.finding(LIVER.name)), tuple(empty), (_NO_REGION,))
 
 
@@ -245,13 +253,6 @@ def _t2star(roi: Roi, numbers: RoiMeasurement) -> Finding:
     return _finding(_T2STAR, absent=_why(roi, numbers, "t2star-long"))
 
 
-_OF: Mapping[str, tuple[Code, Code]] = {
-    _LIC: (codes.LIC, codes.MILLIGRAM_PER_GRAM),
-    _R2STAR: (codes.R2STAR, codes.PER_SECOND),
-    _T2STAR: (codes.T2STAR, codes.MILLISECOND),
-}
-
-
 def _finding(
     name: str,
     value: str | None = None,
@@ -262,7 +263,7 @@ def _finding(
     method: Code | None = None,
     absent: str = "",
 ) -> Finding:
-    usual, unit = _OF[name]
+    usual, unit = QUANTITIES[name]
     return Finding(
         name=name,
         concept=Concept.of(concept or usual),

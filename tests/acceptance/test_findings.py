@@ -8,6 +8,7 @@ import pytest
 
 from dicomnode import simulate
 from tests.acceptance.conftest import wait_for
+from tests.integration.fhir_service import FhirService
 from tests.integration.mllp import Receiver
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(600)]
@@ -65,3 +66,23 @@ def test_a_study_becomes_a_message_and_late_images_its_correction(serve, storesc
     names = [path.name for path in node.config.parent.rglob("*")]
     assert not any(identity in name for identity in exam.identities for name in names)
     assert "takes connections" in node.command("check", ok=False)
+
+
+def test_a_study_becomes_resources_that_late_images_correct(serve, storescu, exam):
+    service = FhirService()
+    table = f'[[destination]]\nname = "record"\nkind = "fhir"\nurl = "{service.url}"\n{PAUSES}'
+    node = serve({}, ANY + table + "[report]\nproducts = []\n")
+    storescu(node, exam.files[:-1])
+    wait_for(lambda: delivered(node, "record"), 120, "the first result")
+    storescu(node, exam.files[-1:])
+    wait_for(
+        lambda: {one["status"] for one in service.kind("DiagnosticReport")} == {"corrected"}, 120, "the correction"
+    )
+    (report,) = service.kind("DiagnosticReport")
+    assert report["subject"]["identifier"]["value"] == "PID-4711"
+    assert len(report["result"]) == len(service.kind("Observation")) == 3
+    said = node.log.read_text() + node.command("status", "--json") + node.command("check", ok=False)
+    assert not any(identity in said for identity in exam.identities)
+    assert "takes transactions" in said
+    node.stop()
+    service.close()

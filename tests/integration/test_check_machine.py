@@ -25,6 +25,7 @@ from dicomnode.operate import selftest
 from dicomnode.operate.demo import StandInPacs
 from dicomnode.operate.machine import check_machine
 from dicomnode.store.spool import Spool
+from tests.integration.mllp import Receiver
 
 
 @pytest.fixture
@@ -222,6 +223,16 @@ def test_a_destination_that_is_away_fails_the_test(tmp_path):
     pacs = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, timeout_seconds=2.0)
     (finding,) = selftest.send_test(Settings(destination=(pacs,)), lambda _: None)
     assert not finding["ok"]
+
+
+def test_no_test_result_goes_to_a_record_of_patients():
+    receiver = Receiver()
+    ris = DestinationSettings(name="ris", kind="hl7", host="127.0.0.1", port=receiver.port)
+    (finding,) = selftest.send_test(Settings(destination=(ris,)), lambda _: None)
+    receiver.close()
+    assert finding["ok"]
+    assert 'kind "hl7"' in finding["verdict"]
+    assert receiver.messages == []
 
 
 # --- past exams

@@ -10,6 +10,7 @@ from dicomnode.delivery.find import FIND
 from dicomnode.operate.checks import check_destinations
 from dicomnode.report.instance import KINDS
 from dicomnode.report.rejection_note import SOP_CLASS_UID as NOTE
+from tests.integration.fhir_service import FhirService
 
 ALL = {kind.sop_class_uid for kind in KINDS.values()}
 PARAMETRIC_MAP = KINDS["parametric_map_r2star"].sop_class_uid
@@ -66,3 +67,27 @@ def test_a_service_that_is_configured_and_not_offered_is_named_with_its_key(chec
 def test_a_service_that_is_configured_and_offered_is_well(check):
     asked = {"storage_commitment": "same", "read_back": True, "rejection_notes": True}
     assert check(ALL | {PUSH_MODEL, FIND, NOTE}, **asked)["ok"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "dicomweb", "url": "http://127.0.0.1:9/dicom-web"},
+        {"kind": "hl7", "host": "127.0.0.1", "port": 9},
+        {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"},
+    ],
+)
+def test_a_destination_of_another_kind_that_is_away_is_said(settings):
+    away = DestinationSettings(name="elsewhere", timeout_seconds=5.0, **settings)
+    (finding,) = check_destinations(Settings(destination=(away,)))
+    assert (finding["ok"], finding["destination"]) == (False, "elsewhere")
+    assert "cannot be reached" in finding["verdict"]
+
+
+def test_a_destination_of_another_kind_says_what_it_says_of_itself():
+    service = FhirService()
+    record = DestinationSettings(name="record", kind="fhir", url=service.url)
+    (finding,) = check_destinations(Settings(destination=(record,)))
+    service.close()
+    assert finding["ok"]
+    assert "transactions" in finding["verdict"]

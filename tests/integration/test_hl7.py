@@ -9,8 +9,8 @@ import hl7
 import pytest
 
 from dicomnode.config import DestinationSettings, TlsSettings
-from dicomnode.delivery.carrier import Outcome
-from dicomnode.delivery.hl7 import NO_PATIENT, Mllp
+from dicomnode.delivery.carrier import NO_PATIENT, Outcome
+from dicomnode.delivery.hl7 import Mllp
 from dicomnode.errors import NoAnswer, Unreachable
 from dicomnode.report.findings import Concept
 from tests.integration.keys import make

@@ -15,8 +15,8 @@ from tests.unit.dicomnode.report.conftest import CREATED, DOUBT, STOP, Scan
 NONE = {"r2star_per_s": None, "t2star_ms": None, "lic_mg_per_g": None, "lic": None, "r2star": None}
 
 
-def of(result, first_key="first"):
-    return findings.of(result, source.read(result.stack), first_key, CREATED, "Liver Iron Node")
+def of(result, first_key="first", replaced=None):
+    return findings.of(result, source.read(result.stack), first_key, CREATED, replaced)
 
 
 def told(bench, **numbers):
@@ -109,7 +109,10 @@ def test_whose_it_is_comes_from_the_images_with_who_gave_the_numbers(bench, tmp_
 
 def test_a_result_that_replaces_another_corrects_it(bench):
     identity = Identity("new", "0.1.0", supersedes="old")
-    assert of(bench.result(identity=identity), "old").corrects
+    earlier = of(bench.result(drawn=Drawn("1.2", "1.3", None, "viewer")))
+    later = of(bench.result(identity=identity), "old", earlier)
+    assert (later.corrects, len(later.regions), later.replaced_regions) == (True, 1, 2)
+    assert of(bench.result(identity=identity), "old", later).replaced_regions == 2
 
 
 def test_findings_survive_the_disk_and_damage_is_told_without_repeating_it(bench):
