@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dicomnode.delivery import bundle
+from dicomnode.delivery.bundle import transaction
 from dicomnode.delivery.carrier import NO_PATIENT, Outcome, Sent
-from dicomnode.delivery.web import json_object, said
 from dicomnode.errors import NotOffered
 from dicomnode.report import findings, identity
 from dicomnode.store.durable import read_json
@@ -16,10 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import httpx
-
     from dicomnode.config import DestinationSettings, TlsSettings
-    from dicomnode.delivery.web import Web
+    from dicomnode.delivery.web import Answer, Web
     from dicomnode.report.findings import Findings
 
 _JSON = "application/fhir+json"
@@ -52,10 +49,10 @@ class Fhir:
     def ask(self, destination: DestinationSettings) -> str:
         """Read what it says of itself; raises DeliveryError, NotOffered where it takes no transactions of R4."""
         with self._web.session(destination) as session:
-            response = session.ask("GET", "/metadata", headers={"Accept": _JSON})
-        statement = json_object(response)
+            answer = session.ask("GET", "/metadata", headers={"Accept": _JSON})
+        statement = answer.object()
         version = str(statement.get("fhirVersion", ""))
-        if not response.is_success or not version.startswith("4."):
+        if not answer.is_success or not version.startswith("4."):
             raise NotOffered(f"{destination.name} does not say at {destination.url}/metadata that it speaks FHIR R4")
         if "transaction" not in _interactions(statement):
             raise NotOffered(f"{destination.name} does not say that it takes transactions")
@@ -65,28 +62,28 @@ class Fhir:
         uid = identity.uid(told.key, "findings")
         if not told.patient.id:
             return Sent(uid, Outcome.REFUSED, NO_PATIENT)
-        content = json.dumps(bundle.transaction(told, destination)).encode()
+        content = json.dumps(transaction(told, destination)).encode()
         headers = {"Content-Type": _JSON, "Accept": _JSON, "Prefer": "return=minimal"}
         with self._web.session(destination) as session:
-            response = session.ask("POST", "", content=content, headers=headers)
-        return Sent(uid, *_judge(response))
+            answer = session.ask("POST", "", content=content, headers=headers)
+        return Sent(uid, *_judge(answer))
 
 
-def _judge(response: httpx.Response) -> tuple[Outcome, str | None]:
+def _judge(answer: Answer) -> tuple[Outcome, str | None]:
     """A transaction is answered with success when all of it is done (R4 3.1.0.11.2); each entry must agree."""
-    answer = json_object(response)
-    if response.status_code not in (200, 201):
-        issues = "".join(f", {issue}" for issue in _issues(answer))
-        return Outcome.REFUSED, f"{said(response)}{issues}"
-    if answer.get("type") != "transaction-response":
-        return Outcome.REFUSED, f"{said(response)} that is no answer to a transaction"
-    failed = [status for status in _statuses(answer) if not status.startswith("2")]
+    said = answer.object()
+    if answer.status not in (200, 201):
+        issues = "".join(f", {issue}" for issue in _issues(said))
+        return Outcome.REFUSED, f"{answer}{issues}"
+    if said.get("type") != "transaction-response":
+        return Outcome.REFUSED, f"{answer} that is no answer to a transaction"
+    failed = [status for status in _statuses(said) if not status.startswith("2")]
     return (Outcome.REFUSED, f"an entry was answered with {failed[0]}") if failed else (Outcome.DELIVERED, None)
 
 
-def _statuses(answer: dict[str, Any]) -> Iterator[str]:
+def _statuses(bundle: dict[str, Any]) -> Iterator[str]:
     """The number of each entry's status, which words may follow."""
-    for entry in _objects(answer.get("entry")):
+    for entry in _objects(bundle.get("entry")):
         response = entry.get("response")
         status = str(response.get("status", ""))[:3] if isinstance(response, dict) else ""
         yield status if status.isdigit() else "no status"

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydicom.filereader import read_file_meta_info
 
 from dicomnode.delivery.carrier import Outcome, Sent
-from dicomnode.delivery.web import said
 from dicomnode.errors import NotOffered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    import httpx
-
     from dicomnode.config import DestinationSettings, TlsSettings
-    from dicomnode.delivery.web import Session, Web
+    from dicomnode.delivery.web import Answer, Session, Web
 
 _JSON = "application/dicom+json"
 _PIECE = 1 << 16
@@ -52,9 +49,9 @@ class Stow:
         """Search for a study that nobody has; raises DeliveryError where even that is refused."""
         with self._web.session(destination) as session:
             query = {"StudyInstanceUID": _NOBODYS, "limit": "1"}
-            response = session.ask("GET", "/studies", params=query, headers={"Accept": _JSON})
-        if not response.is_success:
-            raise NotOffered(f"{destination.name} does not answer QIDO-RS at {destination.url}: {said(response)}")
+            answer = session.ask("GET", "/studies", params=query, headers={"Accept": _JSON})
+        if not answer.is_success:
+            raise NotOffered(f"{destination.name} does not answer QIDO-RS at {destination.url}: {answer}")
         return "answers QIDO-RS; what it stores is known when it is sent"
 
 
@@ -112,19 +109,16 @@ class Multipart:
 def _store(session: Session, batch: list[Path]) -> Iterator[Sent]:
     uids = [str(read_file_meta_info(file).MediaStorageSOPInstanceUID) for file in batch]
     body = Multipart(tuple(batch), secrets.token_hex(16))
-    response = session.ask("POST", "/studies", content=body, headers={"Accept": _JSON, **body.headers})
-    told = _told(response)
+    answer = session.ask("POST", "/studies", content=body, headers={"Accept": _JSON, **body.headers})
+    told = _told(answer)
     for uid in uids:
-        yield told.get(uid) or _untold(uid, response, some=bool(told))
+        yield told.get(uid) or _untold(uid, answer, some=bool(told))
 
 
-def _told(response: httpx.Response) -> dict[str, Sent]:
+def _told(answer: Answer) -> dict[str, Sent]:
     """What the Store Instances Response Module (PS3.18 I) says of each instance, whatever the status of the answer."""
-    try:
-        answer = response.json()
-    except ValueError:
-        return {}
-    module = answer[0] if isinstance(answer, list) and answer else answer
+    said = answer.json()
+    module = said[0] if isinstance(said, list) and said else said
     stored = {uid: _stored(uid, why) for uid, why in _items(module, _STORED, _WARNING_REASON)}
     return stored | {uid: _failed(uid, why) for uid, why in _items(module, _FAILED, _FAILURE_REASON)}
 
@@ -139,12 +133,12 @@ def _failed(uid: str, why: int | None) -> Sent:
     return Sent(uid, Outcome.REFUSED, "no failure reason given" if why is None else f"failure reason 0x{why:04X}")
 
 
-def _untold(uid: str, response: httpx.Response, *, some: bool) -> Sent:
+def _untold(uid: str, answer: Answer, *, some: bool) -> Sent:
     """An instance that the answer does not name: 200 alone means that all are stored (PS3.18 10.5.3.1)."""
-    if response.status_code == 200 and not some:
+    if answer.status == 200 and not some:
         return Sent(uid, Outcome.DELIVERED, "with HTTP 200 that names no instance")
-    cure = ": lower [[destination]] request_mb, or raise its limit" if response.status_code == 413 else ""
-    return Sent(uid, Outcome.REFUSED, f"{said(response)} that does not name it{cure}")
+    cure = ": lower [[destination]] request_mb, or raise its limit" if answer.status == 413 else ""
+    return Sent(uid, Outcome.REFUSED, f"{answer} that does not name it{cure}")
 
 
 def _items(module: Any, sequence: str, reason: str) -> Iterator[tuple[str, int | None]]:

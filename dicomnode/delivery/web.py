@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import json
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,11 @@ _NOT_ALLOWED = (401, 403, 407)
 _BUSY = (408, 425, 429, 502, 503, 504)  # of the way there or of this moment, and not of what was sent
 _LIVES_SECONDS = 300.0  # a token that does not say how long
 _MARGIN_SECONDS = 30.0  # before its end a token is renewed
-_WORD = re.compile(r"[a-z][a-z_-]{1,40}")  # a code; anything else in an answer may name a patient
+_TOKEN_ERRORS = (  # RFC 6749 5.2
+    *("invalid_request", "invalid_client", "invalid_grant"),
+    *("unauthorized_client", "unsupported_grant_type", "invalid_scope"),
+)
+_MOST_BYTES = 1 << 24  # of an answer
 
 
 class Web:
@@ -78,25 +83,60 @@ class Session:
         self._destination = destination
         self._client = client
 
-    def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def ask(self, method: str, path: str, **request: Any) -> Answer:
         """What a destination answers to a request; raises Unreachable, NoAnswer, NotAllowed, Busy."""
-        name, url = self._destination.name, self._destination.url.rstrip("/") + path
+        name, url = self._destination.name, self._destination.url
         try:
-            response = self._client.request(method, url, **request)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as fault:
-            raise Unreachable(f"{name} ({self._destination.url}) cannot be reached: {fault}") from fault
+            with self._client.stream(method, url.rstrip("/") + path, **request) as response:
+                content = self._content(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as fault:
+            raise Unreachable(f"{name} ({url}) cannot be reached: {fault}") from fault
         except (httpx.TransportError, httpx.DecodingError) as fault:
-            raise NoAnswer(f"{name} ({self._destination.url}) did not answer: {type(fault).__name__}") from fault
-        if response.status_code in _NOT_ALLOWED:
-            raise NotAllowed(f"{name} does not take this node's credentials: {said(response)}")
-        if response.status_code in _BUSY:
-            raise Busy(f"{name} is busy: {said(response)}", _retry_after(response))
-        return response
+            raise NoAnswer(f"{name} ({url}) did not answer: {type(fault).__name__}") from fault
+        answer = Answer(response.status_code, content)
+        if answer.status in _NOT_ALLOWED:
+            raise NotAllowed(f"{name} does not take this node's credentials: {answer}")
+        if answer.status in _BUSY:
+            raise Busy(f"{name} is busy: {answer}", _retry_after(response))
+        return answer
+
+    def _content(self, response: httpx.Response) -> bytes:
+        """Read a body; raises NoAnswer for one that has no end."""
+        until, content = time.monotonic() + self._destination.timeout_seconds, bytearray()
+        for piece in response.iter_bytes():
+            content += piece
+            if len(content) > _MOST_BYTES or time.monotonic() > until:
+                raise NoAnswer(f"{self._destination.name} did not come to the end of its answer")
+        return bytes(content)
 
 
-def said(response: httpx.Response) -> str:
-    """The status of an answer; never its words, which may name a patient."""
-    return f"HTTP {response.status_code}"
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status of an answer, which is said, and its body, which never is: its words may name a patient."""
+
+    status: int
+    content: bytes
+
+    def __str__(self) -> str:
+        """Return what may be said of it."""
+        return f"HTTP {self.status}"
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is 2xx."""
+        return self.status // 100 == 2
+
+    def json(self) -> Any:
+        """The value of its body; None where that is no JSON."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+    def object(self) -> dict[str, Any]:
+        """The JSON object of its body; empty where that is none."""
+        found = self.json()
+        return found if isinstance(found, dict) else {}
 
 
 def secret(path: Path) -> str:
@@ -123,8 +163,6 @@ class _Token(httpx.Auth):
 
 class Granted(httpx.Auth):
     """A token for the client's own credentials (RFC 6749 4.4), renewed before it ends or where it is not taken."""
-
-    requires_response_body = True
 
     def __init__(self, destination: DestinationSettings, clock: Callable[[], float]) -> None:
         self._destination = destination
@@ -155,24 +193,16 @@ class Granted(httpx.Auth):
         return next(client.auth_flow(asking))
 
     def _take(self, response: httpx.Response) -> None:
-        answer = json_object(response)
-        token, lives = answer.get("access_token"), answer.get("expires_in", _LIVES_SECONDS)
-        if response.status_code != 200 or not isinstance(token, str) or not token.isprintable():
+        answer = Answer(response.status_code, response.read())
+        given = answer.object()
+        token, lives = given.get("access_token"), given.get("expires_in", _LIVES_SECONDS)
+        if answer.status != 200 or not isinstance(token, str) or not token.isprintable():
             self._until = 0.0
-            why = str(answer.get("error", ""))
-            code = f" ({why})" if _WORD.fullmatch(why) else ""
-            raise NotAllowed(f"{self._destination.token_url} gave no token: {said(response)}{code}")
+            why = str(given.get("error", ""))
+            code = f" ({why})" if why in _TOKEN_ERRORS else ""
+            raise NotAllowed(f"{self._destination.token_url} gave no token: {answer}{code}")
         seconds = float(lives) if isinstance(lives, int | float) else _LIVES_SECONDS
         self._token, self._until = token, self._clock() + seconds - min(_MARGIN_SECONDS, seconds / 10.0)
-
-
-def json_object(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer; empty where it is none."""
-    try:
-        found = response.json()
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -1,8 +1,11 @@
 """STOW-RS to services that answer in every way, over real HTTP."""
 
+import contextlib
 import email
 import socket
 import ssl
+import threading
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -197,6 +200,32 @@ def test_silence_is_no_answer_and_nobody_is_unreachable(serve, files):
             send(f"http://127.0.0.1:{silent.getsockname()[1]}", files, timeout_seconds=0.3)
     with pytest.raises(Unreachable):
         send("http://127.0.0.1:9", files)
+
+
+@contextlib.contextmanager
+def endless(pauses):
+    """A service whose answer has no end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+                    while True:
+                        connection.sendall(b"x" * (1 << 4 if pauses else 1 << 20))
+                        time.sleep(pauses)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("pauses", [0.0, 0.05])
+def test_an_answer_without_end_is_none(files, pauses):
+    with endless(pauses) as url, pytest.raises(NoAnswer, match="end of its answer"):
+        send(url, files, timeout_seconds=0.5 if pauses else 30.0)
 
 
 def test_a_token_is_read_anew_for_each_request(serve, files, tmp_path):
