@@ -56,7 +56,8 @@ class _Common:
 
     @property
     def status(self) -> str:
-        return "corrected" if self.findings.corrects else "final"
+        """As the Structured Report says it: nobody has verified this, so it can be no final result's correction."""
+        return "preliminary"
 
     @property
     def subject(self) -> _Json:

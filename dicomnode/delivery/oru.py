@@ -24,6 +24,7 @@ _ESCAPED = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\
 _STUDY = Concept("113014", "DCM", "DICOM Study")  # RAD TF-2 4.4
 _SITE = Concept("363698007", "SCT", "Finding Site")
 _SEXES = ("M", "F", "O")
+_PRELIMINARY = "P"  # OBR-25 and OBX-11 (tables 0123, 0085), as the Structured Report says it: nobody has verified this
 _NAME_PARTS = (0, 1, 2, 4, 3)  # family, given, middle, suffix, prefix, of a DICOM name that has the last two turned
 _NO_NAME = "^^^^^^U"  # XPN.7, table 0200: unspecified
 _NOT_OBTAINED, _OF_THE_ORDER = "X", "O"  # OBX-11, table 0085
@@ -98,14 +99,14 @@ def _order(obr: Segment, findings: Findings, destination: DestinationSettings) -
             18: _parts(findings.study.accession_number),
             22: _created(findings),
             24: "RAD",
-            25: _status(findings),
+            25: _PRELIMINARY,
         },
     )
 
 
 def _observations(findings: Findings) -> Iterator[tuple[dict[int, str], tuple[str, ...]]]:
     """Fields and notes of each OBX: the study, the answer, then region by region."""
-    status, at = _status(findings), _examined(findings)
+    status, at = _PRELIMINARY, _examined(findings)
     yield {2: "ST", 3: _coded(_STUDY), 5: findings.study.uid, 11: _OF_THE_ORDER}, ()
     yield {2: "TX", 3: _coded(Concept.of(codes.ANSWER)), 5: _text(findings.answer), 11: status, 14: at}, ()
     for place, region in enumerate(findings.regions, 1):
@@ -143,11 +144,6 @@ def _put(segment: Segment, fields: dict[int, str]) -> None:
     for number, value in sorted(fields.items()):
         if value:
             setattr(segment, f"{segment.name.lower()}_{number}", value)
-
-
-def _status(findings: Findings) -> str:
-    """OBR-25 and OBX-11 (tables 0123, 0085)."""
-    return "C" if findings.corrects else "F"
 
 
 def _created(findings: Findings) -> str:

@@ -100,7 +100,7 @@ def test_what_replaces_a_result_waits_until_that_has_ended_there(world, receiver
     world.attempt("k1")
     assert world.attempt("k2", 1) is None
     assert control_ids(receiver) == ["k1", "k2"]
-    assert str(hl7.parse(receiver.messages[1])["OBR"][0][25]) == "C"
+    assert str(hl7.parse(receiver.messages[1])["OBR"][0][25]) == "P"
 
 
 def test_an_older_result_is_never_told_after_the_one_that_replaces_it(world, receiver):

@@ -65,7 +65,7 @@ def test_a_correction_leaves_no_value_of_what_it_corrects(service, send):
     send(service.url)
     corrected = findings(WITHHELD, corrects=True, key="f" * 40)
     assert send(service.url, corrected).outcome is Outcome.DELIVERED
-    assert {one["status"] for one in service.kind("Observation")} == {"corrected"}
+    assert {one["status"] for one in service.kind("Observation")} == {"preliminary"}
     assert not any("valueQuantity" in one for one in service.kind("Observation"))
 
 

@@ -96,8 +96,8 @@ def test_a_correction_updates_what_it_corrects_and_withdraws_what_it_no_longer_t
     first, second = read(), read(findings(corrects=True, key="f" * 40, replaced_regions=2))
     urls = [[entry.request.url for entry in bundle.entry] for bundle in (first, second)]
     assert set(urls[0]) <= set(urls[1])
-    assert {one.status for one in observations(first)} == {"final"}
-    assert report(second).status == "corrected"
+    assert {one.status for one in observations(first)} == {"preliminary"}
+    assert report(second).status == "preliminary"
     withdrawn = [one for one in observations(second) if one.status == "entered-in-error"]
     assert len(withdrawn) == 3
     assert all(one.valueQuantity is None for one in withdrawn)

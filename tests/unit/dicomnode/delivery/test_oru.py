@@ -51,16 +51,16 @@ def test_a_name_or_a_date_that_is_none_is_left_out():
 def test_the_order_is_told_by_accession_number_and_study():
     message = read()
     order = message["OBR"][0]
-    assert [str(order[k]) for k in (3, 7, 18, 25)] == ["0123456789abcdef0123^LIVERIRON", "20260304040506", "A-77", "F"]
+    assert [str(order[k]) for k in (3, 7, 18, 25)] == ["0123456789abcdef0123^LIVERIRON", "20260304040506", "A-77", "P"]
     assert str(order[4]).startswith("25056-3^")
     assert observed(message, "113014") == [("ST", "1.2.840.99", "", "O")]
 
 
 def test_values_have_units_codes_and_intervals():
     message = read()
-    assert observed(message, "LIC") == [("NM", "11.7", "mg/g^mg/g dry weight^UCUM", "F")]
-    assert observed(message, "126395") == [("NM", "456", "/s^/s^UCUM", "F")]
-    assert observed(message, "113064") == [("NM", "2.19", "ms^ms^UCUM", "F")]
+    assert observed(message, "LIC") == [("NM", "11.7", "mg/g^mg/g dry weight^UCUM", "P")]
+    assert observed(message, "126395") == [("NM", "456", "/s^/s^UCUM", "P")]
+    assert observed(message, "113064") == [("NM", "2.19", "ms^ms^UCUM", "P")]
     assert [observed(message, f"LIC-CI95-{end}")[0][1] for end in ("LOW", "HIGH")] == ["10.9", "12.5"]
     assert observed(message, "ANSWER")[0][:2] == ("TX", "Liver iron 11.7 mg/g dry weight: moderate")
     assert observed(message, "363698007")[0][1] == "10200004^Liver^SCT^^^^^^liver"
@@ -68,7 +68,7 @@ def test_values_have_units_codes_and_intervals():
 
 def test_a_bound_is_structured_and_what_is_not_measured_has_no_value_but_a_reason():
     message = read(findings(BEYOND))
-    assert observed(message, "LIC") == [("SN", ">^21.0", "mg/g^mg/g dry weight^UCUM", "F")]
+    assert observed(message, "LIC") == [("SN", ">^21.0", "mg/g^mg/g dry weight^UCUM", "P")]
     assert observed(message, "113064") == [("", "", "ms^ms^UCUM", "X")]
     withheld = read(findings(WITHHELD))
     assert [observed(withheld, code)[0][3] for code in ("LIC", "126395", "113064")] == ["X"] * 3
@@ -83,9 +83,9 @@ def test_a_reason_stands_right_behind_what_it_is_of():
 def test_a_result_that_replaces_another_is_a_correction_of_the_same_order():
     message = read(findings(corrects=True, key="f" * 40))
     order = message["OBR"][0]
-    assert (str(order[25]), str(order[3])) == ("C", "0123456789abcdef0123^LIVERIRON")
+    assert (str(order[25]), str(order[3])) == ("P", "0123456789abcdef0123^LIVERIRON")
     assert str(message["MSH"][0][10]) == "f" * 20
-    assert observed(message, "LIC")[0][3] == "C"
+    assert observed(message, "LIC")[0][3] == "P"
 
 
 def test_the_same_findings_give_the_same_bytes():
