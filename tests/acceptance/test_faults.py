@@ -4,6 +4,7 @@ import pytest
 
 from bench.faults.scenarios import SCENARIOS
 from bench.faults.world import Node, Pacs, Scanner, Study, all_reported, template, wait_for
+from dicomnode.jobs import tidy
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -34,6 +35,7 @@ def test_what_is_kept_of_a_study_that_is_done_is_little_more_than_what_came(tmp_
             return any(one["status"] in ("done", "no_number") for one in node.status())
 
         wait_for(settled, 30.0, "done")
-        wait_for(lambda: not list(node.data.glob("jobs/*/maps.npz")), 30.0, "tidied")
+        made_again = [f"jobs/*/{name}" for name in tidy.MADE_AGAIN]
+        wait_for(lambda: not any(list(node.data.glob(pattern)) for pattern in made_again), 30.0, "tidied")
         kept = sum(path.stat().st_size for path in node.data.rglob("*") if path.is_file() and "engine" not in path.name)
     assert kept <= 1.5 * received + 1_000_000
