@@ -1,7 +1,8 @@
 """A job reads what was received once, and then never again: counted, not believed."""
 
+import builtins
+import io
 import shutil
-import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,22 +18,22 @@ from dicomnode.jobs import pipeline
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
 
-_opened: Counter[str] = Counter()
-
-
-def _count(event, arguments):
-    if event == "open" and arguments[1] in ("r", "rb"):
-        path = str(arguments[0])
-        _opened.update([path] if "/incoming/" in path and path.endswith(".dcm") else [])
-
-
-sys.addaudithook(_count)  # it stays for the life of the process, and only counts
-
 
 @pytest.fixture
-def opened():
-    _opened.clear()
-    return _opened
+def opened(monkeypatch):
+    """How often each received file was opened to be read, by any of the ways that lead through Python's ``open``."""
+    counted: Counter[str] = Counter()
+    real = builtins.open
+
+    def counting(file, mode="r", *arguments, **more):
+        name = str(file)
+        if mode in ("r", "rb") and "/incoming/" in name and name.endswith(".dcm"):
+            counted[name] += 1
+        return real(file, mode, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "open", counting)
+    monkeypatch.setattr(io, "open", counting)  # what pathlib calls
+    return counted
 
 
 @pytest.fixture(params=["siemens-ve", "philips-enhanced"])

@@ -10,9 +10,11 @@ await look(async (page, wanted, step) => {
   await page.emulateMedia({ colorScheme: step.dark ? 'dark' : 'light' });
   await page.setViewportSize({ width: step.width ?? 1280, height: step.height ?? 900 });
   if (step.path) await page.goto(wanted.address + step.path);
+  if (step.leaves) await page.evaluate(() => { window.stillHere = true; });
   for (const [field, text] of Object.entries(step.fill ?? {})) await page.locator(field).fill(text);
   if (step.click) await page.locator(step.click).first().click();
   for (const key of step.keys ?? []) await page.keyboard.press(key);
+  if (step.leaves) await page.waitForFunction(() => !window.stillHere);
   await page.waitForLoadState('load');
   if (step.renewed) {
     const time = await page.textContent('.refresh time');
