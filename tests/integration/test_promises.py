@@ -257,6 +257,16 @@ def test_any_scanner_is_answered_where_any_is_accepted(world, scanner, instances
     association.release()
 
 
+def asked(world, scanner, instances):
+    """A node that a scanner with a port of its own has asked to keep what it sent."""
+    scanner.listen()
+    node = world(at(scanner))
+    association = send(scanner, node, instances)
+    ask(association, Request("2.25.1", objects(instances)))
+    association.release()
+    return node
+
+
 def test_a_scanner_with_a_port_hears_it_there(world, scanner, instances):
     scanner.listen()
     node = world(at(scanner))
@@ -274,11 +284,7 @@ def test_a_scanner_with_a_port_hears_it_there(world, scanner, instances):
 
 
 def test_a_scanner_that_is_away_is_told_when_it_is_back_also_by_another_process(world, scanner, instances):
-    scanner.listen()
-    node = world(at(scanner))
-    association = send(scanner, node, instances)
-    ask(association, Request("2.25.1", objects(instances)))
-    association.release()
+    node = asked(world, scanner, instances)
     scanner.deafen()
     node.promised.turn(0.0)
     node.promised.turn(1.0)
@@ -290,11 +296,7 @@ def test_a_scanner_that_is_away_is_told_when_it_is_back_also_by_another_process(
 
 
 def test_a_scanner_that_is_away_for_a_day_is_given_up_and_said(world, scanner, instances):
-    scanner.listen()
-    node = world(at(scanner))
-    association = send(scanner, node, instances)
-    ask(association, Request("2.25.1", objects(instances)))
-    association.release()
+    node = asked(world, scanner, instances)
     scanner.deafen()
     now, looks = 0.0, 0
     while list(node.spool.promises.iterdir()):
@@ -306,11 +308,7 @@ def test_a_scanner_that_is_away_for_a_day_is_given_up_and_said(world, scanner, i
 
 
 def test_a_scanner_that_refuses_the_report_is_told_again(world, scanner, instances):
-    scanner.listen()
-    node = world(at(scanner))
-    association = send(scanner, node, instances)
-    ask(association, Request("2.25.1", objects(instances)))
-    association.release()
+    node = asked(world, scanner, instances)
     scanner.answers = 0x0110
     node.promised.turn(0.0)
     scanner.answers = 0x0000
@@ -320,11 +318,7 @@ def test_a_scanner_that_refuses_the_report_is_told_again(world, scanner, instanc
 
 
 def test_a_request_that_was_damaged_holds_up_no_other(world, scanner, instances):
-    scanner.listen()
-    node = world(at(scanner))
-    association = send(scanner, node, instances)
-    ask(association, Request("2.25.1", objects(instances)))
-    association.release()
+    node = asked(world, scanner, instances)
     (node.spool.promises / "0.json").write_text("{")
     node.promised.turn(0.0)
     assert scanner.heard(0.0).transaction_uid == "2.25.1"
