@@ -5,23 +5,16 @@ import socket
 import socketserver
 import threading
 
+from tests.integration.serving import Serving
+
 
 class Front:
     def __init__(self, context, to):
-        self._server = _Server(("127.0.0.1", 0), _relay(context, to))
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = Serving(_relay(context, to))
+        self.port = self._server.port
 
     def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
+        self._server.close()
 
 
 def _relay(context, to):

@@ -2,9 +2,10 @@
 
 import contextlib
 import socketserver
-import threading
 
 import hl7
+
+from tests.integration.serving import Serving
 
 
 def ack(message, code="AA", *, of=None, more=""):
@@ -18,20 +19,11 @@ class Receiver:
 
     def __init__(self, answer=ack, context=None):
         self.messages = []
-        self._server = _Server(("127.0.0.1", 0), _handler(self, answer, context))
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = Serving(_handler(self, answer, context))
+        self.port = self._server.port
 
     def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
+        self._server.close()
 
 
 def _handler(receiver, answer, context):
