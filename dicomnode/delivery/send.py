@@ -8,7 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pydicom
 import pynetdicom.timer
@@ -22,7 +22,8 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -200,6 +201,7 @@ class Sender:
         proposals = [build_context(sop_class, _offered(syntax)) for sop_class, syntax in contexts]
         # Verification, so that a peer that takes none of the objects still says so instead of hanging up.
         proposals = [*proposals[: _MOST_CONTEXTS - 1], build_context(Verification, ImplicitVRLittleEndian)]
+        rejection = _Rejection()
         try:
             association = entity.associate(
                 destination.host,
@@ -207,14 +209,14 @@ class Sender:
                 contexts=proposals,
                 ae_title=destination.ae_title,
                 max_pdu=0,
-                evt_handlers=list(handlers),
+                evt_handlers=[*handlers, (evt.EVT_PDU_RECV, rejection.hear)],
                 ext_neg=list(roles),
                 tls_args=(self._tls(), destination.host) if destination.tls else None,
             )
         except OSError as fault:  # its host name has no address
             raise Unreachable(f"{_peer(destination)} cannot be found: {fault.strerror or fault}") from fault
         if not association.is_established:
-            raise Unreachable(_why_not(association, destination))
+            raise Unreachable(_why_not(association, rejection, destination))
         _set_up_connection(association, destination.timeout_seconds)
         return association
 
@@ -309,11 +311,25 @@ def _peer(destination: Peer) -> str:
     return f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
 
 
-def _why_not(association: Association, destination: Peer) -> str:
+class _Rejection:
+    """What a peer said when it refused an association.
+
+    Heard where it comes in: a peer that answers before pynetdicom looks whether the connection stands is, to
+    ``Association.is_rejected``, one that was never reached.
+    """
+
+    reason = ""
+
+    def hear(self, event: evt.Event) -> None:
+        """Keep the reason of a rejection, of all that the peer sends."""
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            self.reason = event.pdu.reason_str
+
+
+def _why_not(association: Association, rejection: _Rejection, destination: Peer) -> str:
     peer = _peer(destination)
-    if association.is_rejected:
-        answer: Any = association.acceptor.primitive
-        return f"{peer} rejected the association: {getattr(answer, 'reason_str', 'no reason given')}"
+    if rejection.reason:
+        return f"{peer} rejected the association: {rejection.reason}"
     if association.is_aborted:
         return f"{peer} aborted the association or cannot be reached"
     return f"{peer} accepts none of the presentation contexts, or cannot be reached"

@@ -320,16 +320,18 @@ class Receiver:
 
     def _ended(self, association: _Association, *, released: bool, why: str = "") -> None:
         """Mark what a cleanly ended association brought: its sender believes it has sent all it wanted."""
-        with self._lock:
-            self._open.discard(association)
         calling, peer = association.calling, association.peer
         seconds = round(time.monotonic() - association.begun, 3)
-        for study_uid, sop_uids in association.studies.items():
-            if released:
+        if released:
+            for study_uid, sop_uids in association.studies.items():
                 try:
                     self._spool.release(study_uid, sop_uids)
                 except NodeError as fault:
                     self._say(events.StoreFailed(str(fault)))
+        with self._lock:  # only now: an association that is gone and has left no word was broken off
+            self._open.discard(association)
+        for study_uid, sop_uids in association.studies.items():
+            if released:
                 self._say(events.AssociationReleased(study_uid, len(sop_uids), calling, peer, seconds))
             else:
                 self._say(events.AssociationLost(study_uid, len(sop_uids), calling, why, peer, seconds))

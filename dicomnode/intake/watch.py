@@ -216,10 +216,13 @@ class Watcher:
         stamp = folder.stat().st_mtime_ns
         if study.stamp[0] != stamp:
             study.stamp = (stamp, now)
-        self._read_new(folder, study, now)
+        # In this order, and asked again at the end: whoever ends in between has left its word, and all of its images,
+        # before it was no longer open; who begins in between is open at the end.
+        bringing, elsewhere = self._bringing(study_uid), self._open_elsewhere(study_uid)
         markers = studies.Markers.read(folder)
-        bringing = self._bringing(study_uid)
-        if self._open_elsewhere(study_uid):
+        self._read_new(folder, study, now)
+        bringing |= self._bringing(study_uid)
+        if elsewhere or self._open_elsewhere(study_uid):
             bringing |= frozenset(study.times)
         old = self._record(study_uid)
         groups: dict[str, Any] = {}

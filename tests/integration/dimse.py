@@ -1,6 +1,18 @@
-"""Requests as pynetdicom sends them when it is not asked to check them."""
+"""Requests as pynetdicom sends them when it is not asked to check them, and answers it may miss."""
 
 import time
+
+from pynetdicom import evt
+from pynetdicom.pdu import A_ASSOCIATE_RJ
+
+
+def _hear_rejection(event):
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        event.assoc.is_rejected = True
+
+
+# A rejection that comes before pynetdicom looks whether its connection stands is, to it, no connection at all.
+HEAR_REJECTION = (evt.EVT_PDU_RECV, _hear_rejection)
 
 
 def ask(association, request, context_id=None):

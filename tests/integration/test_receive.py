@@ -19,7 +19,7 @@ from dicomnode.config import NodeSettings, ReceiveSettings, ScannerSettings, Set
 from dicomnode.errors import NodeError
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
-from tests.integration.dimse import ask
+from tests.integration.dimse import HEAR_REJECTION, ask
 
 DEADLINE = 10.0
 
@@ -68,7 +68,7 @@ def associate(receiver, calling="MR1", called="NODE"):
     entity = AE(calling)
     entity.add_requested_context(MRImageStorage)
     entity.add_requested_context(Verification)
-    return entity.associate("127.0.0.1", receiver.port, ae_title=called)
+    return entity.associate("127.0.0.1", receiver.port, ae_title=called, evt_handlers=[HEAR_REJECTION])
 
 
 def test_silent_peers_at_the_door_do_not_keep_the_receiver_from_turning(start):
@@ -132,6 +132,23 @@ def test_an_association_that_breaks_off_leaves_no_mark(start, instances):
     association.abort()
     wait_for(lambda: not receiver.bringing(instances[0].StudyInstanceUID))
     assert not list(spool.incoming.rglob("released-*.json"))
+
+
+def test_an_association_is_open_until_its_end_is_written_down(start, instances, monkeypatch):
+    """What is no longer open and left no word counts as broken off."""
+    receiver, spool = start()
+    study, write, open_then = instances[0].StudyInstanceUID, spool.release, []
+
+    def release(*told):
+        open_then.append(receiver.bringing(study))
+        write(*told)
+
+    monkeypatch.setattr(spool, "release", release)
+    association = associate(receiver)
+    association.send_c_store(instances[0])
+    association.release()
+    wait_for(lambda: not receiver.bringing(study))
+    assert open_then == [{instances[0].SOPInstanceUID}]
 
 
 def test_an_unknown_scanner_is_rejected_and_the_log_says_who_and_why(start, capsys):

@@ -29,7 +29,7 @@ from dicomnode import simulate
 from dicomnode.config import NodeSettings, ReceiveSettings, ScannerSettings, Settings
 from dicomnode.intake.receive import Receiver
 from dicomnode.store.spool import Spool
-from tests.integration.dimse import ask
+from tests.integration.dimse import HEAR_REJECTION, ask
 
 SEED = 20260101
 FUZZ_SECONDS = 8.0
@@ -66,7 +66,7 @@ def start(tmp_path):
 def associate(receiver, syntax=ExplicitVRLittleEndian):
     entity = AE("MR1")
     entity.add_requested_context(MRImageStorage, syntax)
-    return entity.associate("127.0.0.1", receiver.port, ae_title="NODE")
+    return entity.associate("127.0.0.1", receiver.port, ae_title="NODE", evt_handlers=[HEAR_REJECTION])
 
 
 def encoded(instance, syntax=ExplicitVRLittleEndian):

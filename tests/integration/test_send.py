@@ -3,6 +3,7 @@
 import gc
 import logging
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, evt
+from pynetdicom.acse import ACSE
 from pynetdicom.sop_class import MRImageStorage, SecondaryCaptureImageStorage
 
 from dicomnode import simulate
@@ -256,6 +258,22 @@ def in_time(action, seconds):
 def test_a_peer_that_accepts_the_connection_and_says_nothing(rude, files):
     port = rude(lambda connection: connection.recv(1) and time.sleep(0))
     in_time(lambda: outcomes(to(port), files), 10.0)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5], ids=["waited for", "before pynetdicom waits"])
+def test_a_rejection_is_told_as_one_however_quickly_it_comes(rude, files, monkeypatch, late):
+    """On a busy machine the answer, and the end of the connection, may be there before anybody asks for them."""
+    ask = ACSE.send_request
+
+    def ask_and_be_held_up(acse):
+        ask(acse)
+        time.sleep(late)
+
+    monkeypatch.setattr(ACSE, "send_request", ask_and_be_held_up)
+    unknown_title = struct.pack(">BBIBBBB", 3, 0, 4, 0, 1, 1, 3)  # PS3.8 9.3.4
+    port = rude(lambda connection: connection.recv(4096) and connection.sendall(unknown_title))
+    said = in_time(lambda: outcomes(to(port), files), 10.0)
+    assert "rejected the association: Calling AE title not recognised" in said
 
 
 def test_a_pacs_that_never_answers_is_given_up_in_time(pacs, files):

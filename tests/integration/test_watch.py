@@ -19,8 +19,10 @@ from dicomnode.store.spool import Spool
 RULES = GroupingSettings(quiet_seconds=5.0, unreleased_quiet_seconds=60.0, give_up_after=3600.0)
 
 
-def series(seed, echoes=(2.0, 4.0, 6.0, 8.0)):
-    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1, seed=seed, patient_id=f"SIM-{seed}", echo_times_ms=echoes)
+def series(seed, echoes=(2.0, 4.0, 6.0, 8.0), slices=1):
+    plan = simulate.SeriesPlan(
+        rows=48, columns=64, slices=slices, seed=seed, patient_id=f"SIM-{seed}", echo_times_ms=echoes
+    )
     return simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances
 
 
@@ -53,11 +55,14 @@ class World:
             parameters={},
             software_version=self.version,
             rules_of=lambda _: GroupingSettings(),
-            bringing=lambda _: self.bringing,
+            bringing=lambda _: self.bringing_now(),
             start=self.start,
             clock=lambda: self.now,
         )
         return self.watcher
+
+    def bringing_now(self):
+        return self.bringing
 
     def start(self, manifest, stack):
         self.started.append(manifest)
@@ -114,6 +119,36 @@ def test_the_rescan_alone_is_enough(world, images):
     world.store(images, wake=False)
     world.turn(world.rules.rescan_seconds + 1)
     assert len(world.started) == 1
+
+
+@pytest.mark.parametrize("seen", range(1, 9))
+@pytest.mark.parametrize("moment", [1, 2])
+@pytest.mark.parametrize("told", [True, False], ids=["still open to who asks", "no longer open to who asks"])
+def test_an_association_that_ends_while_its_study_is_looked_at_is_no_series_with_holes(world, seen, moment, told):
+    """At whichever question of the look it ends, and whatever of it was read by then, also slices that are whole."""
+    whole = sorted(series(3, slices=2), key=lambda one: int(one.InstanceNumber))
+    brought = {"to": seen, "open": True}
+
+    def ask():
+        ask.count += 1
+        then_open = frozenset(one.SOPInstanceUID for one in whole[: brought["to"]]) if brought["open"] else frozenset()
+        if ask.count != moment:
+            return then_open
+        world.store(whole[seen:], release=False, wake=False)
+        world.spool.release(whole[0].StudyInstanceUID, [one.SOPInstanceUID for one in whole])
+        brought.update(to=8, open=False)
+        return then_open if told else frozenset()
+
+    ask.count = 0
+    world.store(whole[:seen], release=False, wake=False)
+    world.bringing_now = ask
+    world.watcher.wake(whole[0].StudyInstanceUID)
+    world.turn()
+    assert ask.count >= moment, "the end was to fall into the look"
+    assert {entry["code"] for entry in overview(world.spool) if entry["status"] == "waiting"} <= {"arriving"}
+    world.watcher.wake(whole[0].StudyInstanceUID)
+    world.turn(3.0)
+    assert [len(manifest.sources) for manifest in world.started] == [8]
 
 
 def test_one_association_an_image_waits_for_quiet(world, images):
