@@ -3,8 +3,8 @@
 dcmtk's ``storescu`` (with TCP_NODELAY, without which it is the slow one) sends MR images of 100 KB over 1, 4 and 8
 associations to the node as a hospital starts it, to the same node while stacks are fitted on every core, to the
 ``storescp`` of pynetdicom, to Orthanc and, as a mark of what a receiver could do that keeps nothing safe, to that of
-dcmtk. Rounds are interleaved, so that whatever else the machine does hits all alike; the median is printed, with the
-CPU time an image costs the receiver and all its children.
+dcmtk. Rounds are interleaved, so that whatever else the machine does hits all alike; the median and the range are
+printed, with the CPU time an image costs the receiver and all its children.
 """
 
 from __future__ import annotations
@@ -89,12 +89,17 @@ def _table(peers: Sequence[Peer]) -> Table:
     rows = [
         [
             peer.name,
-            *(f"{statistics.median(peer.rates[count]):.0f}" for count in ASSOCIATIONS),
-            *(f"{statistics.median(peer.cpu_ms[count]):.2f}" for count in ASSOCIATIONS),
+            *(_spread(peer.rates[count], "{:.0f}") for count in ASSOCIATIONS),
+            *(_spread(peer.cpu_ms[count], "{:.2f}") for count in ASSOCIATIONS),
         ]
         for peer in peers
     ]
     return Table("Receiving", ("receiver", *columns), tuple(tuple(row) for row in rows))
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    """The median, and between what the rounds lie: a machine that does something else shows there."""
+    return f"{form} ({form}-{form})".format(statistics.median(values), min(values), max(values))
 
 
 def _round(peer: Peer, template: bytes, folder: Path, associations: int, images: int, *, counted: bool) -> None:

@@ -7,6 +7,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from pynetdicom import evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_role
 
 from dicomnode.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST, Report, reason
@@ -31,15 +32,16 @@ class Listener:
 
     def __init__(self, keep: Callable[[Report], bool]) -> None:
         self._keep = keep
+        self._answering: SimpleQueue[str] = SimpleQueue()
         self._heard: SimpleQueue[str] = SimpleQueue()
 
     @property
     def handlers(self) -> list[EventHandlerType]:
         """What pynetdicom calls."""
-        return [(evt.EVT_N_EVENT_REPORT, self._hear)]
+        return [(evt.EVT_N_EVENT_REPORT, self._hear), (evt.EVT_PDU_SENT, self._sent)]
 
     def wait(self, association: Association, transaction_uid: str, seconds: float) -> None:
-        """Wait until the report for a request was heard, the association is gone, or the time is over."""
+        """Wait until the report for a request was heard and answered, or the association or the time is over."""
         until = time.monotonic() + seconds
         while association.is_established and (left := until - time.monotonic()) > 0:
             try:
@@ -56,8 +58,13 @@ class Listener:
             return _INVALID_ARGUMENT, None
         except NodeError:
             return _PROCESSING_FAILURE, None
-        self._heard.put(report.transaction_uid)
+        self._answering.put(report.transaction_uid)
         return status, None
+
+    def _sent(self, event: Event) -> None:
+        """Only what was answered was heard: pynetdicom releases an association also while it answers."""
+        if isinstance(event.pdu, P_DATA_TF) and not self._answering.empty():
+            self._heard.put(self._answering.get())
 
 
 def ask(association: Association, request: Request) -> None:

@@ -14,7 +14,8 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
 
 from dicomnode import simulate
@@ -189,6 +190,22 @@ def test_what_the_pacs_does_not_have_after_all_is_sent_again(world, association,
     assert len(one.archive.stored) == 4
     assert [list(request.objects) for request in one.archive.requests][1:] == [[lost]]
     assert f"0x{why:04X}" in next(event.reason for event in one.said if event.name == "object_missing")
+
+
+def test_a_report_is_answered_before_its_association_is_released(world, monkeypatch):
+    """pynetdicom lets an association be released while it is about to answer on it, which a busy machine takes long."""
+    send = DIMSEServiceProvider.send_msg
+
+    def send_slowly(provider, primitive, context_id):
+        if isinstance(primitive, N_EVENT_REPORT) and primitive.MessageIDBeingRespondedTo is not None:
+            time.sleep(0.3)
+        send(provider, primitive, context_id)
+
+    monkeypatch.setattr(DIMSEServiceProvider, "send_msg", send_slowly)
+    one = world(Archive(report=lambda r: [Report(r.transaction_uid, r.objects)]), storage_commitment="same")
+    assert one.settled().status == "delivered"
+    one.heard()
+    assert one.archive.statuses == [0x0000]
 
 
 def test_pauses_grow_while_a_pacs_keeps_losing_an_object(world):
