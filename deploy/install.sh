@@ -18,6 +18,8 @@ usage: deploy/install.sh [options]           install, or upgrade to the version 
   --enable            start the service now and at every boot
   --root DIR          install into a folder, for an image; no service manager is spoken to
   --packaged          the files around the program are a package's: leave units, sysusers and tmpfiles to it
+
+DICOMNODE_COMPILE=no in the environment, also of dpkg, compiles nothing now, at the price of slow starts: for a trial
 TEXT
 }
 
@@ -31,6 +33,7 @@ fail() {
 
 source_folder=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 root='' wheelhouse='' python='' storage=''
+compile=${DICOMNODE_COMPILE:-yes}
 action=install enable=no assume_yes=no packaged=no
 units='dicomnode.service dicomnode-worker@.service'
 
@@ -111,7 +114,7 @@ build_release() {
         pip_install --require-hashes -r "$source_folder/requirements.lock"
         pip_install --no-build-isolation "$source_folder"
     fi
-    "$folder/bin/python" -m compileall -q "$folder/lib" || :
+    if [ "$compile" = yes ]; then "$folder/bin/python" -m compileall -q -j 0 "$folder/lib" || :; fi
     keep_share "$folder/share"
     if [ -n "$root" ]; then # the programs in it are to run where the folder will be the root
         grep -rlI "^#!$folder" "$folder/bin" | while read -r program; do
@@ -245,7 +248,7 @@ allow_storage() {
 }
 
 warm() { # the service's own cache, so that its first start need not compile
-    if [ -n "$root" ] || ! is_root || ! command -v setpriv >/dev/null; then return; fi
+    if [ "$compile" = no ] || [ -n "$root" ] || ! is_root || ! command -v setpriv >/dev/null; then return; fi
     say "compiling the kernels"
     setpriv --reuid=dicomnode --regid=dicomnode --clear-groups env CACHE_DIRECTORY="$cache" HOME="$data" \
         "$prefix/current/bin/dicomnode" warm >/dev/null || say "the kernels will be compiled at the first start"

@@ -15,6 +15,14 @@ from dicomnode import config
 REPOSITORY = Path(__file__).parent.parent
 
 
+_MINUTES_FIRST = ("acceptance", "integration", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes: begun last, it would have one worker at it and the others waiting."""
+    items.sort(key=lambda item: next(i for i, kind in enumerate(_MINUTES_FIRST) if kind in item.path.parts))
+
+
 def _absent(reason: str) -> None:
     """A user's machine skips; continuous integration fails."""
     if os.environ.get("CI") == "true":
