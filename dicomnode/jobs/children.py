@@ -97,12 +97,14 @@ class Children:
 
     def _start_idle(self, count: int) -> None:
         taken = []
-        with contextlib.suppress(queue.Empty, Stopped):
-            for _ in range(count):
-                taken.append(self._idle.get_nowait())
-                taken[-1] = taken[-1] or self._started()
-        for child in reversed(taken):
-            self._idle.put(child)
+        try:
+            with contextlib.suppress(queue.Empty, Stopped):
+                for _ in range(count):
+                    taken.append(self._idle.get_nowait())
+                    taken[-1] = taken[-1] or self._started()
+        finally:
+            for child in reversed(taken):
+                self._idle.put(child)
 
     def run(self, step: Callable[..., None], *arguments: object, alone: bool = False) -> None:
         """Run a step in a child and wait for it, ``alone`` while no other runs.
@@ -128,14 +130,14 @@ class Children:
 
     @contextlib.contextmanager
     def _others_idle(self) -> Iterator[None]:
-        """Hold every child but one."""
+        """Hold every child but one; one at a time, for the next would wait for the one that is left."""
         with self._gathering:
             held = [self._idle.get() for _ in range(self._count - 1)]
-        try:
-            yield
-        finally:
-            for child in held:
-                self._idle.put(child)
+            try:
+                yield
+            finally:
+                for child in held:
+                    self._idle.put(child)
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[_Child]:

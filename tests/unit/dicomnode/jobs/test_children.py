@@ -1,5 +1,6 @@
 """Child processes: what a step does to its process stays there."""
 
+import errno
 import functools
 import os
 import signal
@@ -245,3 +246,49 @@ def test_alone_is_alone(tmp_path):
     spans = [tuple(map(float, file.read_text().split())) for file in files]
     alone = spans.pop(1)
     assert all(end <= alone[0] or begin >= alone[1] for begin, end in spans)
+
+
+def run_at_once(several, steps):
+    """Run steps alone, all at once; whether they have come to an end."""
+    threads = [threading.Thread(target=several.run, args=step, kwargs={"alone": True}, daemon=True) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20.0)
+    return not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_that_go_alone_at_once_go_one_after_the_other(monkeypatch, tmp_path, count):
+    """As when the machine runs out of memory and more than one step dies: none may hold what another waits for."""
+    several = Children(count)
+    borrow = several._borrowed
+
+    def borrow_later():
+        time.sleep(0.2)  # the others are held, its own child is not yet
+        return borrow()
+
+    monkeypatch.setattr(several, "_borrowed", borrow_later)
+    try:
+        assert run_at_once(several, [(write, str(tmp_path / str(number)), "done") for number in range(count)])
+    finally:
+        several.stop()
+    assert len(list(tmp_path.iterdir())) == count
+
+
+def test_a_child_that_cannot_be_started_leaves_its_place(monkeypatch, tmp_path):
+    """As where there is no memory for one more process at that moment."""
+    several = Children(2)
+    begin = several._started
+
+    def no_memory():
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(several, "_started", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        several.start()
+    monkeypatch.setattr(several, "_started", begin)
+    try:
+        assert run_at_once(several, [(write, str(tmp_path / "after"), "well")])
+    finally:
+        several.stop()
