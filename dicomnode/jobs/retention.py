@@ -91,19 +91,20 @@ class Retention:
         if not study.is_finished and not undelivered:
             raise InputError(f"study {study_uid} is not delivered everywhere; --undelivered removes it all the same")
         for kind in KINDS:
-            self._remove(study, kind, f"purged: {reason}")
+            if not self._remove(study, kind, f"purged: {reason}", whatever_came=undelivered):
+                raise InputError(f"images of study {study_uid} came at this moment; purge it when they were looked at")
 
     def _notice(self, study: _Study) -> None:
         """Say it once when somebody has removed the images of a study by hand."""
         if not study.has_images and ORIGINALS not in study.removed:
-            study.note(ORIGINALS, BY_HAND, self._clock())
+            study.note(study.removed | {ORIGINALS: _said(BY_HAND, self._clock())})
             self._say(events.StudyRemoved(study.uid, ORIGINALS, BY_HAND))
 
     def _by_age(self, finished: list[_Study], days: list[date]) -> None:
         for kind, limit in zip(KINDS, self._settings.days(), strict=True):
             for study in finished if limit else ():
                 if study.holds(kind) and sum(day > study.ended for day in days) >= limit:
-                    self._remove(study, kind, f"older than {limit} days")
+                    self._remove_finished(study, kind, f"older than {limit} days")
 
     def _by_room(self, finished: list[_Study]) -> None:
         """Where the disk has less room than it should, remove the oldest images, then the oldest objects."""
@@ -113,12 +114,24 @@ class Retention:
                 if not wanted or shutil.disk_usage(self._spool.folder).free >= wanted:
                     return
                 if study.holds(kind):
-                    self._remove(study, kind, f"less than {self._settings.keep_free_gb:g} GB free")
+                    self._remove_finished(study, kind, f"less than {self._settings.keep_free_gb:g} GB free")
 
-    def _remove(self, study: _Study, kind: str, why: str) -> None:
-        study.note(kind, why, self._clock())  # first, so that a crash leaves nothing unexplained
-        study.remove(kind)
+    def _remove_finished(self, judged: _Study, kind: str, why: str) -> None:
+        """Look again first: a round is long, and the study may have been asked for, or grown, since it was judged."""
+        with contextlib.suppress(StorageError, FileNotFoundError):
+            study = judged.read_again()
+            if study.is_finished and study.holds(kind):
+                self._remove(study, kind, why)
+
+    def _remove(self, study: _Study, kind: str, why: str, *, whatever_came: bool = False) -> bool:
+        """Remove something of a study; False, and it stays, where images came that nobody has looked at yet."""
+        before = study.removed
+        study.note(before | {kind: _said(why, self._clock())})  # first, so that a crash leaves nothing unexplained
+        if not study.remove(kind, whatever_came=whatever_came):
+            study.note(before)
+            return False
         self._say(events.StudyRemoved(study.uid, kind, why))
+        return True
 
 
 class _Study:
@@ -132,13 +145,17 @@ class _Study:
         self._jobs = [spool.job(entry["key"]) for entry in entries if entry.get("key")]
         self._states = [lifecycle.state(job).status for job in self._jobs if manifests.exists(job)]
         self._waits = any(entry["status"] == _WAITING for entry in entries)
-        self._is_settled = bool(record["settled_ns"])
+        self._settled_ns = int(record["settled_ns"])
         self.removed = removed(spool, self.uid)
 
     @classmethod
     def read(cls, spool: Spool, path: Path) -> _Study:
         """Raises StorageError where the record, or the state of a job, cannot be read."""
         return cls(spool, path, read_json(path) or {"groups": {}, "settled_ns": 0})
+
+    def read_again(self) -> _Study:
+        """What lies there now; raises StorageError."""
+        return _Study.read(self._spool, self._path)
 
     @property
     def has_images(self) -> bool:
@@ -152,7 +169,7 @@ class _Study:
     @property
     def is_finished(self) -> bool:
         """Whether nothing more will come of it unless a person asks: what has failed is a person's to look at."""
-        arrived = self._is_settled or not self.has_images
+        arrived = self._spool.changed_ns(self.uid) in (0, self._settled_ns)
         return arrived and not self._waits and all(status in _FINISHED for status in self._states)
 
     @property
@@ -169,13 +186,15 @@ class _Study:
             return False  # it would be processed again
         return kind not in self.removed and (kind == RECORDS or any(job.outputs for job in self._jobs))
 
-    def note(self, kind: str, why: str, when: datetime) -> None:
-        self.removed = {**self.removed, kind: {"at": when.isoformat(timespec="seconds"), "why": why}}
-        write_json(_note(self._spool, self.uid), self.removed)
+    def note(self, removed: dict[str, dict[str, str]]) -> None:
+        self.removed = removed
+        write_json(_note(self._spool, self.uid), removed)
 
-    def remove(self, kind: str) -> None:
-        if kind == ORIGINALS:
-            self._spool.remove_images(self.uid)
+    def remove(self, kind: str, *, whatever_came: bool) -> bool:
+        """Remove something, images only if none came since the study was judged; whether that was done."""
+        since = None if whatever_came else self._settled_ns
+        if kind == ORIGINALS and self.has_images and not self._spool.remove_images(self.uid, since):
+            return False
         for job in self._jobs:
             if kind == OBJECTS:
                 tidy.remove_objects(job)
@@ -184,6 +203,7 @@ class _Study:
         if kind == RECORDS:
             self._path.unlink(missing_ok=True)
             _note(self._spool, self.uid).unlink(missing_ok=True)
+        return True
 
 
 def removed(spool: Spool, study_uid: str) -> dict[str, dict[str, str]]:
@@ -192,6 +212,10 @@ def removed(spool: Spool, study_uid: str) -> dict[str, dict[str, str]]:
         return read_json(_note(spool, study_uid)) or {}
     except StorageError:
         return {}
+
+
+def _said(why: str, when: datetime) -> dict[str, str]:
+    return {"at": when.isoformat(timespec="seconds"), "why": why}
 
 
 def _note(spool: Spool, study_uid: str) -> Path:

@@ -8,6 +8,7 @@
     incoming/<study uid>/promised.json              a scanner was promised that these images are kept
     incoming/<study uid>/open-<member>-<id>         an association on that machine that brings images is open
     incoming/<study uid>/conflict-<digest>.dcm      other bytes that came under a SOP Instance UID we hold
+    incoming/.leaving-<study uid>/                  images that are removed if none came since they were judged
     incoming/.removed-<study uid>/                  images that are being removed
     incoming/.arriving-<n>/                         bytes on their way, under names nobody looks at
     drop/                                           files put here are taken in
@@ -42,7 +43,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from dicomnode.errors import DiskLow, InputError, StorageError
-from dicomnode.store.durable import Partial, file_digest, make_folder, read_json, write_json
+from dicomnode.store.durable import Partial, file_digest, make_folder, read_json, sync_folder, write_json
 from dicomnode.store.job import Job
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 1 << 20
-_REMOVED = ".removed-"
+_LEAVING, _REMOVED = ".leaving-", ".removed-"
 _PROMISED = "promised.json"
 _LEFT_OVER_SECONDS = 3600.0  # nothing is written for so long
 _LOOKED_AT_SECONDS = 0.25  # how old what is known of the free space may be
@@ -141,14 +142,45 @@ class Spool:
         """Bytes until images are refused for want of room."""
         return max(0, shutil.disk_usage(self.folder).free - self._minimum_free)
 
-    def remove_images(self, study_uid: str) -> None:
-        """Remove what was received of a study; what arrives at this moment stays."""
+    def changed_ns(self, study_uid: str) -> int:
+        """The time stamp of a study's folder: another one as soon as something of it came; 0 where there is none."""
+        try:
+            return self.study_folder(study_uid).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def remove_images(self, study_uid: str, unless_changed_since_ns: int | None = None) -> bool:
+        """Remove what was received of a study; return whether that is gone.
+
+        With a time stamp only if the folder still has it once nobody can put anything into it any more; else
+        everything stays.
+        """
         folder = self.study_folder(study_uid)
-        aside = folder.with_name(f"{_REMOVED}{study_uid}")
-        with contextlib.suppress(FileNotFoundError):
-            if not aside.exists():
-                folder.rename(aside)
+        leaving, aside = (folder.with_name(f"{prefix}{study_uid}") for prefix in (_LEAVING, _REMOVED))
+        self._put_back(leaving)
+        if unless_changed_since_ns not in (None, self.changed_ns(study_uid)):
+            return False
         shutil.rmtree(aside, ignore_errors=True)
+        try:
+            folder.rename(leaving)
+            if unless_changed_since_ns not in (None, leaving.stat().st_mtime_ns):
+                self._put_back(leaving)
+                return False
+            leaving.rename(aside)
+        except FileNotFoundError:  # another machine was here
+            return not folder.exists()
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
+
+    def _put_back(self, leaving: Path) -> None:
+        """Give the images back to their study, into which others may have come meanwhile."""
+        folder = leaving.with_name(leaving.name.removeprefix(_LEAVING))
+        with contextlib.suppress(FileNotFoundError):
+            for path in leaving.iterdir():
+                make_folder(folder)
+                path.replace(folder / path.name)
+            leaving.rmdir()
+            sync_folder(folder)
 
     def mark_promised(self, image: Path) -> None:
         """Note durably that a scanner was promised that we keep an image, so that its study stays."""
@@ -161,7 +193,9 @@ class Spool:
         return (self.study_folder(study_uid) / _PROMISED).exists()
 
     def sweep(self) -> None:
-        """Finish removing what a crash left half removed."""
+        """Finish what a crash left half done: put back what was only looked at, remove what was to go."""
+        for folder in self.incoming.glob(f"{_LEAVING}*"):
+            self._put_back(folder)
         for folder in self.incoming.glob(f"{_REMOVED}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -274,6 +308,9 @@ def _keep(path: Path, arrived: Partial, *, replace: bool) -> Received:
     if not path.exists() and arrived.keep_as(path, replace=replace):
         return Received(path, new=True)
     if _same_object(path, arrived.path):
+        os.utime(path.parent)  # who would remove it at this moment sees that it came again
+        if not path.exists():
+            raise StorageError(f"{path.parent} was removed at this moment; send it again")
         return Received(path, new=False)
     aside = path.with_name(f"conflict-{file_digest(arrived.path)}.dcm")
     if not aside.exists():

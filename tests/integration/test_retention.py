@@ -1,9 +1,12 @@
 """What is finished goes when its time is over, images first; nothing else ever goes, and all of it is said."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -13,7 +16,7 @@ from dicomnode import events
 from dicomnode.commitment import Request
 from dicomnode.config import DestinationSettings, GroupingSettings, RetentionSettings
 from dicomnode.delivery.deliver import Deliveries
-from dicomnode.errors import ConfigError, InputError
+from dicomnode.errors import ConfigError, InputError, StorageError
 from dicomnode.intake.watch import Watcher
 from dicomnode.jobs import drawings, lifecycle, promises, retention, tidy
 from dicomnode.jobs import manifest as manifests
@@ -22,7 +25,7 @@ from dicomnode.jobs.manifest import Manifest
 from dicomnode.jobs.retention import KINDS, Retention
 from dicomnode.operate.status import overview
 from dicomnode.store import usage
-from dicomnode.store.durable import write_json
+from dicomnode.store.durable import read_json, write_json
 from dicomnode.store.spool import Spool
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -85,10 +88,17 @@ def put(spool, number=1, status="done", waits=False, images=True):
     group = {"status": "waiting" if waits else "ready", "key": key, "series_instance_uids": [], "code": None}
     group |= {"reason": None, "missing": [], "left_out": [], "echo_times_ms": [], "slices": 1, "images": 1}
     record = {"study_instance_uid": study, "accession_number": "", "groups": {"g": group}, "drawings": {}, "others": []}
-    write_json(spool.studies / f"{study}.json", {**record, "settled_ns": 1})
+    write_json(spool.studies / f"{study}.json", {**record, "settled_ns": 0})
+    settle(spool, study)
     for path in (spool.studies / f"{study}.json", *(spool.job(key).folder.glob("state.json") if key else ())):
         os.utime(path, (START.timestamp() + number,) * 2)
     return study, spool.job(key) if key else None
+
+
+def settle(spool, study):
+    """Write down, as the watcher does, that all that lies in the folder of a study was looked at."""
+    path, folder = spool.studies / f"{study}.json", spool.incoming / study
+    write_json(path, read_json(path) | {"settled_ns": folder.stat().st_mtime_ns if folder.exists() else 1})
 
 
 def test_nothing_goes_unless_the_configuration_says_so(spool, days):
@@ -177,6 +187,7 @@ def test_what_a_scanner_was_promised_stays_until_a_person_removes_it(spool, days
     image.save_as(path, enforce_file_format=True)
     asked = promises.judge(spool, Request("1.9", {"1.3.1": str(MRImageStorage)}))
     assert list(asked.committed) == ["1.3.1"]
+    settle(spool, study)
     days.pass_by(9, originals_days=1, objects_days=2, records_days=3, keep_free_gb=1e9)
     assert path.exists()
     assert job.read("summary.json")
@@ -205,6 +216,52 @@ def test_what_a_crash_left_half_removed_is_finished(spool, days):
     (spool.incoming / study).rename(spool.incoming / f".removed-{study}")
     days.pass_by(1)
     assert [path.name for path in spool.incoming.iterdir() if "removed" in path.name] == []
+
+
+@pytest.mark.parametrize("came", ["another", "the same again"])
+@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("by", ["age", "room", "a person"])
+def test_what_comes_while_a_study_is_removed_stays(spool, days, monkeypatch, *, came, moment, by):
+    """At whichever moment: its sender was told that it is kept, and nobody has looked at it yet."""
+    study, _ = put(spool)
+    folder, moments, told = spool.incoming / study, itertools.count(), []
+    image = folder / ("1.3.2.dcm" if came == "another" else "1.3.1.dcm")
+
+    def at_this_moment():
+        if next(moments) == moment:
+            with contextlib.suppress(StorageError):  # its sender tries again
+                told.append(spool.store(study, image.stem, b"image"))
+
+    def time_of_day():
+        at_this_moment()
+        return days.now
+
+    def rename(path, target, give_name=Path.rename):
+        at_this_moment()
+        given = give_name(path, target)
+        at_this_moment()
+        return given
+
+    monkeypatch.setattr(Path, "rename", rename)
+    days.now += timedelta(days=5)
+    rules = {"originals_days": 1} if by == "age" else {"keep_free_gb": 1e9}
+    keeper = Retention(spool, RetentionSettings(**rules), clock=time_of_day, say=days.said.append)
+    at_this_moment()
+    with contextlib.suppress(InputError):
+        keeper.purge(study, "it may go", False) if by == "a person" else keeper.round()
+    while next(moments) <= moment and not told:
+        at_this_moment()
+    assert image.exists() or not told
+    spool.sweep()
+    assert image.exists() or not told
+
+
+def test_what_a_crash_left_while_it_was_looked_at_is_put_back(spool, days):
+    study, _ = put(spool)
+    (spool.incoming / study).rename(spool.incoming / f".leaving-{study}")
+    spool.store(study, "1.3.2", b"image")  # while it was away
+    days.pass_by(1)
+    assert sorted(path.name for path in (spool.incoming / study).iterdir()) == ["1.3.1.dcm", "1.3.2.dcm"]
 
 
 # --- by a person

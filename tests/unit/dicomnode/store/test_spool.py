@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -22,13 +23,16 @@ def test_an_instance_lies_under_its_final_name(spool):
     assert received.path.read_bytes() == b"bytes"
 
 
-def test_the_same_bytes_again_change_nothing(spool):
+def test_the_same_bytes_again_change_no_file_and_are_seen_to_have_come(spool):
     first = spool.store("1.2", "1.2.3", b"bytes")
-    stamp = first.path.parent.stat().st_mtime_ns
+    before = first.path.stat()
+    os.utime(first.path.parent, ns=(1, 1))
     again = spool.store("1.2", "1.2.3", b"bytes")
     assert not again.new
     assert not again.conflict
-    assert first.path.parent.stat().st_mtime_ns == stamp
+    assert (first.path.stat().st_ino, first.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert [path.name for path in first.path.parent.iterdir()] == ["1.2.3.dcm"]
+    assert spool.changed_ns("1.2") != 1
 
 
 def test_other_bytes_under_a_known_uid_are_put_aside_and_the_first_stay(spool):
