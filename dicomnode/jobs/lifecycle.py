@@ -173,6 +173,11 @@ class Delivery:
 
 def state(job: Job) -> JobState:
     """Where a job stands; raises StorageError where that cannot be read."""
+    found = _last_said(job)
+    return replace(found, status=JobStatus.OVERTAKEN) if _is_marked(job) else found
+
+
+def _last_said(job: Job) -> JobState:
     said = job.read(_STATE)
     if said is None:
         return JobState()
@@ -199,13 +204,29 @@ def say(
     anyway: bool = False,
 ) -> JobState:
     """Record where a job stands; what is to be processed ``anyway`` stays so. Raises IllegalTransition."""
-    before = state(job)
+    before = _last_said(job)
+    if _is_marked(job) and status is not JobStatus.OVERTAKEN:
+        raise _illegal("a job", JobStatus.OVERTAKEN, status)
     _allow("a job", before.status, status, JOB_TRANSITIONS)
     times = before.times if before.status is status and before.times else (*before.times, (status.value, time.time()))
     run = before.run if run is None else run
     after = JobState(status, reason, run, code, before.anyway or anyway, times[-_TIMES_KEPT:])
     job.write(_STATE, {**asdict(after), "status": after.status.value})
     return after
+
+
+def overtake(job: Job) -> JobStatus:
+    """Let nothing more be said of a job until it is given back; return what was said last.
+
+    A mark of its own, for whoever works on the job may be about to say its next state, which does not undo this.
+    """
+    job.write(_OVERTAKEN, {"since": time.time()})
+    return _last_said(job).status
+
+
+def give_back(job: Job) -> None:
+    """Let a job go on that was overtaken."""
+    (job.folder / _OVERTAKEN).unlink(missing_ok=True)
 
 
 def delivery(job: Job, destination: str) -> Delivery:
@@ -244,8 +265,13 @@ def held_by(job: Job) -> str | None:
 
 _STATE = "state.json"
 _HOLD = "hold.json"
+_OVERTAKEN = "overtaken.json"
 _TIMES_KEPT = 50  # of a job that is run again and again
 _Status = TypeVar("_Status", JobStatus, DeliveryStatus)
+
+
+def _is_marked(job: Job) -> bool:
+    return (job.folder / _OVERTAKEN).exists()
 
 
 def _receipt(destination: str) -> str:
@@ -276,4 +302,8 @@ def _delivery(said: Mapping[str, Any], job: Job, destination: str) -> Delivery:
 
 def _allow(what: str, before: _Status, after: _Status, transitions: Mapping[_Status, frozenset[_Status]]) -> None:
     if after != before and after not in transitions[before]:
-        raise IllegalTransition(f"{what} that is {before.value} cannot become {after.value}")
+        raise _illegal(what, before, after)
+
+
+def _illegal(what: str, before: _Status, after: _Status) -> IllegalTransition:
+    return IllegalTransition(f"{what} that is {before.value} cannot become {after.value}")

@@ -132,17 +132,22 @@ class Recovery:
 
     def _overtake(self, job: Job) -> Manifest | None:
         """End a job of which nothing was sent yet, so that the PACS gets one report; None where that cannot be."""
-        if not manifests.exists(job) or lifecycle.state(job).status.is_end or _is_sent(job):
+        if not manifests.exists(job):
+            return None
+        before = lifecycle.state(job).status
+        if _has_ended(before) or (before is not JobStatus.OVERTAKEN and _is_sent(job)):
             return None
         try:
             made_from = manifests.read(job)
         except Newer:  # left alone: the later report says that it replaces it
             return None
-        lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
-        self._say(events.JobEnded(made_from.study_instance_uid, job.key, JobStatus.OVERTAKEN.value, None))
-        if _is_sent(job):  # an attempt began at the same moment; it looks at the state after it has said so
-            lifecycle.say(job, JobStatus.DELIVERING)
+        last = lifecycle.overtake(job)
+        if _has_ended(last) or _is_sent(job):  # at the same moment; an attempt looks at the state after it has said so
+            lifecycle.give_back(job)
             return None
+        lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
+        if before is not JobStatus.OVERTAKEN:
+            self._say(events.JobEnded(made_from.study_instance_uid, job.key, JobStatus.OVERTAKEN.value, None))
         return made_from
 
     def take_up(self, now: float) -> None:
@@ -277,9 +282,11 @@ class Recovery:
         if job.outputs is None:
             sender = manifests.read(job).sender
             wanted = anyway or self._rules_of(sender).anatomy == "any"
+            lifecycle.give_back(job)
             lifecycle.say(job, JobStatus.QUEUED, run=state.run + 1, anyway=wanted)
             self._go_on(job)
             return
+        lifecycle.give_back(job)
         for name in self._deliveries.names():
             self._deliveries.forget_absence(name)
             delivery = lifecycle.delivery(job, name)
@@ -293,10 +300,16 @@ class Recovery:
         """Send all of a result to every destination, as to a PACS that lost it; what was never sent is left alone."""
         if job.outputs is None or not lifecycle.state(job).status.is_end:
             return
+        lifecycle.give_back(job)
         for name in self._deliveries.names():
             self._deliveries.forget_absence(name)
             lifecycle.say_delivery(job, name, lifecycle.delivery(job, name).anew())
         self._deliver_what_is_left(job)
+
+
+def _has_ended(status: JobStatus) -> bool:
+    """Whether a job came to another end than being overtaken."""
+    return status.is_end and status is not JobStatus.OVERTAKEN
 
 
 def _is_sent(job: Job) -> bool:

@@ -29,8 +29,12 @@ class Overtaken(StepError):
     """Another result has taken the place of the job, or a person has removed it."""
 
 
+def _is_over(job: Job) -> bool:
+    return not manifests.exists(job) or lifecycle.state(job).status is JobStatus.OVERTAKEN
+
+
 def _go_on(job: Job) -> None:
-    if not manifests.exists(job) or lifecycle.state(job).status is JobStatus.OVERTAKEN:
+    if _is_over(job):
         raise Overtaken
 
 
@@ -75,7 +79,7 @@ class Steps:
         """Say that a step of a job came to a bad end."""
         reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         job = self._spool.job(key)
-        if isinstance(fault, (Overtaken, Stopping)):
+        if isinstance(fault, Stopping) or _is_over(job):
             return  # nothing is wrong with the job
         study_uid = manifests.study_of(job)
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):

@@ -30,6 +30,7 @@ class Job:
         replaced/<destination>.json            which result was told there in place of this one
         state.json           what to tell an operator
         hold.json            a person holds the result back
+        overtaken.json       another result takes its place
 
     What the files of state mean is known to ``dicomnode.jobs`` alone.
     """

@@ -1,0 +1,182 @@
+"""A result and the one that takes its place, wherever they meet: never two reports of which none names the other."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from dicomnode.config import DestinationSettings, GroupingSettings, ReportSettings
+from dicomnode.delivery.carrier import Outcome, Sent
+from dicomnode.delivery.deliver import Deliveries
+from dicomnode.jobs import lifecycle
+from dicomnode.jobs import manifest as manifests
+from dicomnode.jobs.engine import Standing
+from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.jobs.manifest import Manifest
+from dicomnode.jobs.recovery import Recovery
+from dicomnode.jobs.steps import Steps
+from dicomnode.store import job as job_module
+from dicomnode.store.durable import write_json
+from dicomnode.store.spool import Spool
+
+FIRST = Manifest(sources=("1.1",), parameters={}, software_version="1")
+SECOND = replace(FIRST, sources=("1.1", "1.2"), supersedes=FIRST.key)
+LONGEST = 82  # moments of a result's way: all
+
+
+class Peers:
+    """A destination that takes everything."""
+
+    def __init__(self):
+        self.got = []
+
+    def send(self, destination, files):
+        for file in files:
+            self.got.append(file.stem)
+            yield Sent(file.stem, Outcome.DELIVERED)
+
+
+class Inline:
+    """Runs steps where they are."""
+
+    def ready(self):
+        return 1
+
+    def run(self, step, *arguments, alone=False):
+        step(*arguments)
+
+
+class Queue:
+    """What was put in and is run by the test."""
+
+    def __init__(self):
+        self.put_in = []
+
+    def process(self, key, run=0, *, quick=False, version=1):
+        self.put_in.append(key)
+
+    def process_standing(self, key, run):
+        return Standing.OVER if key in self.put_in else Standing.UNKNOWN
+
+
+class World:
+    """``moment`` is called before and after each file of a job is read or written."""
+
+    def __init__(self, folder, monkeypatch):
+        self.spool = Spool(folder)
+        self.spool.create()
+        self.peers, self.queue, self.moment = Peers(), Queue(), lambda: None
+        self.moments = itertools.count()
+        pacs = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
+        say = [].append
+        self.deliveries = Deliveries(self.spool, (pacs,), self.peers, say=say)
+        self.steps = Steps(
+            self.spool,
+            Inline(),
+            deaths_allowed=1,
+            settle=self.deliveries.settle,
+            run_step=self.run_step,
+            say=say,
+        )
+        self.recovery = Recovery(
+            self.spool,
+            self.queue,
+            self.deliveries,
+            ReportSettings(),
+            look_at=lambda _: None,
+            rules_of=lambda _: GroupingSettings(),
+            say=say,
+        )
+        for name in ("read_json", "write_json"):
+            monkeypatch.setattr(job_module, name, self.between(getattr(job_module, name)))
+
+    def between(self, access):
+        def accessed(*arguments):
+            self.moment()
+            found = access(*arguments)
+            self.moment()
+            return found
+
+        return accessed
+
+    def run_step(self, _folder, key, name):
+        if name == "report":
+            entry = {"path": f"{key}.dcm", "sop_instance_uid": key, "product": "mr_maps", "kind": "x"}
+            (self.spool.jobs / key / entry["path"]).touch()
+            write_json(self.spool.jobs / key / "outputs.json", [entry])
+
+    def way_of(self, key):
+        """All that becomes of a job, in as many pieces as there are workflows' steps."""
+        for name, step in self.steps.table():
+            try:
+                step(key)
+            except Exception as fault:  # noqa: BLE001  as the engine does
+                self.steps.failed(key, name, fault)
+                return
+            yield
+        for name, attempt in self.deliveries.beginnings(key):
+            self.deliveries.attempt(key, name, attempt)
+            yield
+
+    def second(self):
+        return self.spool.job(self.recovery.start(SECOND, None))
+
+    def finish(self):
+        """As the rounds of recovery do with what is to be delivered, and was not."""
+        first = self.spool.job(FIRST.key)
+        if lifecycle.state(first).status is JobStatus.DELIVERING:
+            self.deliveries.attempt(FIRST.key, "pacs", lifecycle.delivery(first, "pacs").attempt + 1)
+
+    def interrupt(self, at, what):
+        """Do something once, at the moment of that number."""
+        self.moments = itertools.count()
+
+        def moment():
+            if next(self.moments) == at:
+                self.moment = lambda: None
+                what()
+
+        self.moment = moment
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    made = World(tmp_path, monkeypatch)
+    made.recovery.start(FIRST, None)
+    return made
+
+
+def judge(world):
+    """Of two reports in a PACS the second names the first; of one that was not sent nobody speaks."""
+    world.moment = lambda: None
+    second = world.second()
+    world.finish()
+    for _ in world.way_of(second.key):
+        pass
+    first = world.spool.job(FIRST.key)
+    is_sent, named = FIRST.key in world.peers.got, manifests.read(second).supersedes
+    assert (lifecycle.state(first).status, named) == (
+        (JobStatus.DONE, FIRST.key) if is_sent else (JobStatus.OVERTAKEN, None)
+    )
+    assert second.key in world.peers.got
+
+
+@pytest.mark.parametrize("at", range(LONGEST))
+def test_a_result_that_is_overtaken_at_any_moment_of_its_way(world, at):
+    world.interrupt(at, world.second)
+    for _ in world.way_of(FIRST.key):
+        pass
+    assert next(world.moments) <= LONGEST, "there are more moments than were looked at"
+    judge(world)
+
+
+@pytest.mark.parametrize("done", range(5))
+@pytest.mark.parametrize("at", range(18))
+def test_a_result_that_goes_on_at_any_moment_of_being_overtaken(world, done, at):
+    way = world.way_of(FIRST.key)
+    for _ in itertools.islice(way, done):
+        pass
+    world.interrupt(at, lambda: list(way))
+    world.second()
+    assert next(world.moments) <= 18, "there are more moments than were looked at"
+    judge(world)
