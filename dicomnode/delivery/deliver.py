@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SENDING = DeliveryStatus.SENDING
 _HELD_SECONDS = 300.0  # the same for what a person holds back; to release it ends the pause
+_ON_ITS_WAY = "the result it replaces is still on its way there"
 _ARRIVING_SECONDS = 1.0  # between looks whether a result has been overtaken by more of its series
 
 
@@ -97,14 +98,15 @@ class Deliveries:
             why = "this destination is no longer in the configuration"
             self._end(job, name, begun, DeliveryStatus.NOT_CONFIGURED, why)
             return None
-        if hindrance := _hindrance(job, destination):
-            self._end(job, name, begun, DeliveryStatus.DEAD_LETTER, hindrance)
-            return None
         if not_yet := self._not_yet(job, begun):
             return self._wait(job, name, replace(begun, first=None), *not_yet)  # no trial: pauses of those begin small
         doing = begun if before.status is DeliveryStatus.AWAITING_COMMITMENT else replace(begun, status=_SENDING)
         lifecycle.say_delivery(job, name, doing)
+        # From here on who would take its place waits for the end of this; who did before has left a word.
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
+            return None
+        if hindrance := _hindrance(job, destination):
+            self._end(job, name, doing, DeliveryStatus.DEAD_LETTER, hindrance)
             return None
         tried, wait = self._try(job, destination, doing)
         return self._judge(job, destination, tried, wait)
@@ -170,11 +172,11 @@ class Deliveries:
         earlier = self._spool.job(made_from.supersedes) if made_from and made_from.supersedes else None
         if earlier is None or not manifests.exists(earlier):
             return None
-        receipt = lifecycle.delivery(earlier, destination.name)
-        if not lifecycle.state(earlier).status.is_end and not receipt.status.is_end:
-            return Wait("the result it replaces is still on its way there")
+        if not _has_ended(earlier, destination.name):
+            return Wait(_ON_ITS_WAY)
         earlier.write(_replaced(destination.name), {"by": job.key})
-        return None
+        # A person may have asked for it at this moment: from now on it looks at the word.
+        return None if _has_ended(earlier, destination.name) else Wait(_ON_ITS_WAY)
 
     def _send(
         self, job: Job, destination: DestinationSettings, begun: Delivery, files: Sequence[Path]
@@ -263,6 +265,11 @@ def _hindrance(job: Job, destination: DestinationSettings) -> str | None:
     if job.read(_replaced(destination.name)) is not None:
         return "the result that replaces it was sent there"
     return None
+
+
+def _has_ended(job: Job, destination: str) -> bool:
+    """Whether nothing of a result is on its way to a destination."""
+    return lifecycle.state(job).status.is_end or lifecycle.delivery(job, destination).status.is_end
 
 
 def _replaced(destination: str) -> str:

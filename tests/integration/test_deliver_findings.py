@@ -15,6 +15,7 @@ from dicomnode.jobs.manifest import Manifest
 from dicomnode.store.durable import make_folder
 from dicomnode.store.spool import Spool
 from tests.integration.mllp import Receiver, ack
+from tests.integration.moments import Moments
 from tests.told import findings
 
 
@@ -114,6 +115,29 @@ def test_an_older_result_is_never_told_after_the_one_that_replaces_it(world, rec
     assert world.attempt("k1", 1) is None
     assert control_ids(receiver) == ["k2"]
     assert lifecycle.delivery(earlier, "ris").reason == "the result that replaces it was sent there"
+
+
+@pytest.mark.parametrize("newer_at", range(15, 25))
+@pytest.mark.parametrize("older_at", range(12, 44, 4))
+def test_an_older_result_that_is_retried_while_the_newer_one_goes_is_never_told_last(
+    world, receiver, monkeypatch, *, newer_at, older_at
+):
+    earlier = world.job("k1")
+    lifecycle.say_delivery(earlier, "ris", lifecycle.Delivery(status=lifecycle.DeliveryStatus.DEAD_LETTER))
+    lifecycle.say(earlier, lifecycle.JobStatus.FAILED)
+    world.job("k2", supersedes="k1")
+
+    def retried():
+        lifecycle.say_delivery(earlier, "ris", lifecycle.delivery(earlier, "ris").again())
+        lifecycle.say(earlier, lifecycle.JobStatus.DELIVERING)
+        world.attempt("k1", 1)
+
+    Moments(monkeypatch).cross(lambda: world.attempt("k2"), newer_at, retried, older_at)
+    world.now += 1000.0
+    for attempt in (2, 3):
+        world.attempt("k1", attempt)
+        world.attempt("k2", attempt)
+    assert control_ids(receiver) in (["k1", "k2"], ["k2"])
 
 
 def test_a_result_without_findings_says_what_to_do(world, receiver):

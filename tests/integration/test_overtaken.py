@@ -15,9 +15,9 @@ from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.jobs.manifest import Manifest
 from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.steps import Steps
-from dicomnode.store import job as job_module
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
+from tests.integration.moments import Moments
 
 FIRST = Manifest(sources=("1.1",), parameters={}, software_version="1")
 SECOND = replace(FIRST, sources=("1.1", "1.2"), supersedes=FIRST.key)
@@ -60,13 +60,10 @@ class Queue:
 
 
 class World:
-    """``moment`` is called before and after each file of a job is read or written."""
-
     def __init__(self, folder, monkeypatch):
         self.spool = Spool(folder)
         self.spool.create()
-        self.peers, self.queue, self.moment = Peers(), Queue(), lambda: None
-        self.moments = itertools.count()
+        self.peers, self.queue, self.moments = Peers(), Queue(), Moments(monkeypatch)
         pacs = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
         say = [].append
         self.deliveries = Deliveries(self.spool, (pacs,), self.peers, say=say)
@@ -87,17 +84,6 @@ class World:
             rules_of=lambda _: GroupingSettings(),
             say=say,
         )
-        for name in ("read_json", "write_json"):
-            monkeypatch.setattr(job_module, name, self.between(getattr(job_module, name)))
-
-    def between(self, access):
-        def accessed(*arguments):
-            self.moment()
-            found = access(*arguments)
-            self.moment()
-            return found
-
-        return accessed
 
     def run_step(self, _folder, key, name):
         if name == "report":
@@ -127,17 +113,6 @@ class World:
         if lifecycle.state(first).status is JobStatus.DELIVERING:
             self.deliveries.attempt(FIRST.key, "pacs", lifecycle.delivery(first, "pacs").attempt + 1)
 
-    def interrupt(self, at, what):
-        """Do something once, at the moment of that number."""
-        self.moments = itertools.count()
-
-        def moment():
-            if next(self.moments) == at:
-                self.moment = lambda: None
-                what()
-
-        self.moment = moment
-
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
@@ -148,7 +123,7 @@ def world(tmp_path, monkeypatch):
 
 def judge(world):
     """Of two reports in a PACS the second names the first; of one that was not sent nobody speaks."""
-    world.moment = lambda: None
+    world.moments.end()
     second = world.second()
     world.finish()
     for _ in world.way_of(second.key):
@@ -163,10 +138,10 @@ def judge(world):
 
 @pytest.mark.parametrize("at", range(LONGEST))
 def test_a_result_that_is_overtaken_at_any_moment_of_its_way(world, at):
-    world.interrupt(at, world.second)
+    world.moments.interrupt(at, world.second)
     for _ in world.way_of(FIRST.key):
         pass
-    assert next(world.moments) <= LONGEST, "there are more moments than were looked at"
+    assert world.moments.count <= LONGEST, "there are more moments than were looked at"
     judge(world)
 
 
@@ -176,7 +151,7 @@ def test_a_result_that_goes_on_at_any_moment_of_being_overtaken(world, done, at)
     way = world.way_of(FIRST.key)
     for _ in itertools.islice(way, done):
         pass
-    world.interrupt(at, lambda: list(way))
+    world.moments.interrupt(at, lambda: list(way))
     world.second()
-    assert next(world.moments) <= 18, "there are more moments than were looked at"
+    assert world.moments.count <= 18, "there are more moments than were looked at"
     judge(world)
