@@ -59,9 +59,9 @@ class Outbox:
 
     def _run(self) -> None:
         while True:
-            stopping = self._stop.is_set()
             self._due.clear()
-            sent = self._send()
+            stopping = self._stop.is_set()  # only now: who says it later is heard by the wait
+            sent = self._send_safely()
             if stopping:
                 return
             if sent:
@@ -69,16 +69,23 @@ class Outbox:
             else:
                 self._stop.wait(self._pause)
 
-    def _send(self) -> bool:
-        """Send every message that lies there; whether all were taken."""
+    def _send_safely(self) -> bool:
+        """Send every message that lies there; whether all were taken. Why not, is told once."""
+        try:
+            self._send()
+        except Exception as fault:  # noqa: BLE001  the edge of a turn: the messages stay, and are tried again
+            if not self._is_away:
+                self._tell(str(fault) if isinstance(fault, NotTaken) else f"{type(fault).__name__}: {fault}")
+            self._is_away = True
+            return False
+        return True
+
+    def _send(self) -> None:
         for path in sorted(path for path in self._folder.iterdir() if not path.name.startswith(".")):
             try:
-                self._take(path.read_bytes())
-            except NotTaken as fault:
-                if not self._is_away:
-                    self._tell(str(fault))
-                self._is_away = True
-                return False
+                message = path.read_bytes()
+            except FileNotFoundError:  # another machine that shares the folder has sent it
+                continue
+            self._take(message)
             path.unlink(missing_ok=True)
             self._is_away = False
-        return True
