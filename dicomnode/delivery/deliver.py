@@ -80,9 +80,15 @@ class Deliveries:
 
     def attempt(self, key: str, name: str, attempt: int) -> float | None:
         """Send what one destination still lacks of a result; return seconds until the next attempt, None at the end."""
-        if not manifests.exists(self._spool.job(key)):
+        job = self._spool.job(key)
+        if not manifests.exists(job):
             return None  # a person has removed it
-        return self._space.patiently(lambda: self._attempt(key, name, attempt))
+        try:
+            return self._space.patiently(lambda: self._attempt(key, name, attempt))
+        except Exception:
+            if manifests.exists(job):
+                raise
+            return None  # removed at this moment
 
     def _attempt(self, key: str, name: str, attempt: int) -> float | None:
         job = self._spool.job(key)
@@ -160,7 +166,7 @@ class Deliveries:
             if wait is None and destination.rejection_notes:
                 state, wait = self._reject(job, destination, state)
         except Exception as fault:  # the edge of an attempt: whatever it was, it is said and tried again
-            if is_full(fault):
+            if is_full(fault) or not manifests.exists(job):
                 raise  # what was confirmed could not be written down
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
             return state, Wait(f"{type(fault).__name__}: {fault}")
@@ -204,7 +210,7 @@ class Deliveries:
             pause = max(destination.retry_first_seconds, asked)
             self._not_before[destination.name] = (self._clock() + pause, str(fault))
         except Exception as fault:  # the edge of an attempt, as above
-            if is_full(fault):
+            if is_full(fault) or not manifests.exists(job):
                 raise
             problems.add(f"{type(fault).__name__}: {fault}")
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import Newer, NodeError, StepError
+from dicomnode.store.durable import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +105,8 @@ def read(job: Job) -> Manifest:
 
 
 def write(job: Job, manifest: Manifest) -> None:
-    """Make a manifest durable."""
+    """Make a manifest durable: from now on there is a job."""
+    make_folder(job.folder)
     job.write(_FILE, asdict(manifest))
 
 

@@ -166,8 +166,8 @@ def _part(work: _Work, part: str) -> None:
         settings = settings.model_copy(update={"products": drawings.PRODUCTS})
         for kind, image in drawings.maps(work.origin):
             shown_on[kind].append(image)
-    folder = job.folder / "outputs"
-    make_folder(folder)  # what a step left that was killed is written over: the same kinds have the same names
+    folder = job.make_folder("outputs")
+    # What a step left that was killed is written over: the same kinds have the same names.
     taken = work.checkpoint()
     outputs = report.write(
         _load_result(work, taken.stack),

@@ -13,7 +13,7 @@ from dicomnode.jobs import manifest as manifests
 from dicomnode.report import rejection_note
 from dicomnode.report.identity import uid
 from dicomnode.report.references import Reference
-from dicomnode.store.durable import make_folder, write_durably
+from dicomnode.store.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,6 @@ def write(job: Job, destination: str, rejection: Rejection) -> Path:
     note = rejection_note.build(source, like["kind"], job.key, rejection.rejected)
     buffer = io.BytesIO()
     note.save_as(buffer, enforce_file_format=True)
-    path = job.folder / "notes" / f"{destination}.dcm"
-    make_folder(path.parent)
+    path = job.make_folder("notes") / f"{destination}.dcm"
     write_durably(path, buffer.getbuffer())
     return path

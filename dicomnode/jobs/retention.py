@@ -199,7 +199,7 @@ class _Study:
             if kind == OBJECTS:
                 tidy.remove_objects(job)
             elif kind == RECORDS:
-                shutil.rmtree(job.folder, ignore_errors=True)
+                self._spool.remove_job(job.key)
         if kind == RECORDS:
             self._path.unlink(missing_ok=True)
             _note(self._spool, self.uid).unlink(missing_ok=True)

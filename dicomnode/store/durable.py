@@ -144,10 +144,10 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"{path} is damaged") from fault
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder and make its name durable."""
+def make_folder(folder: Path, *, parents: bool = True) -> None:
+    """Create a folder, and those it lies in unless they have to be there, and make its name durable."""
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=parents, exist_ok=True)
         sync_folder(folder.parent)
 
 

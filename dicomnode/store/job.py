@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
-from dicomnode.store.durable import make_folder, read_json, write_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dicomnode.store.durable import make_folder, read_json, unwritten, write_json
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,21 @@ class Job:
         return read_json(self.folder / name)
 
     def write(self, name: str, value: Any) -> None:
-        """Write a JSON file of the job durably; raises StorageError."""
+        """Write a JSON file of the job durably; raises StorageError, also where the job was removed."""
         path = self.folder / name
-        make_folder(path.parent)
+        self.make_folder(str(path.parent.relative_to(self.folder)))
         write_json(path, value)
+
+    def make_folder(self, name: str) -> Path:
+        """A folder in that of the job; raises StorageError, also where the job was removed: nothing puts it back."""
+        folder = self.folder
+        for part in Path(name).parts:
+            folder = folder / part
+            try:
+                make_folder(folder, parents=False)
+            except OSError as fault:
+                raise unwritten(folder, fault) from fault
+        return folder
 
     @property
     def outputs(self) -> list[dict[str, str]] | None:

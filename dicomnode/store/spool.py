@@ -16,6 +16,7 @@
     studies/<study uid>.json                        what the watcher knows of a study
     studies/<study uid>.begun                       the jobs of it that are begun, until the record says so
     jobs/<key>/...                                  one result: see Job
+    jobs/.removed-<key>/                            one that is being removed
     requests/<id>.json                              what an operator asked for (retry, purge)
     removed/<study uid>.json                        what was removed of a study, when and why
     audit/, notices/<time>-<id>                     what the audit repository, or people, were not told yet
@@ -192,12 +193,21 @@ class Spool:
         """Whether a scanner was promised that images of a study are kept."""
         return (self.study_folder(study_uid) / _PROMISED).exists()
 
+    def remove_job(self, key: str) -> None:
+        """Remove all of a result at once: who still works on it finds nothing, and can put nothing back."""
+        aside = self.jobs / f"{_REMOVED}{key}"
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.jobs / key).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def sweep(self) -> None:
         """Finish what a crash left half done: put back what was only looked at, remove what was to go."""
         for folder in self.incoming.glob(f"{_LEAVING}*"):
             self._put_back(folder)
-        for folder in self.incoming.glob(f"{_REMOVED}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for place in (self.incoming, self.jobs):
+            for folder in place.glob(f"{_REMOVED}*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def study_folder(self, study_uid: str) -> Path:
         """Folder of a study's instances; raises InputError for what is not a UID, so that it never becomes a path."""
@@ -292,8 +302,11 @@ class Spool:
 
     def all_jobs(self) -> Iterator[Job]:
         """Every job with a manifest, oldest first."""
-        folders = (path.parent for path in self.jobs.glob("*/manifest.json"))
-        yield from (Job(folder) for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime_ns))
+        found = []
+        for path in self.jobs.glob("[!.]*/manifest.json"):
+            with contextlib.suppress(FileNotFoundError):  # removed at this moment
+                found.append((path.parent.stat().st_mtime_ns, path.parent))
+        yield from (Job(folder) for _, folder in sorted(found))
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from dicomnode import events
 from dicomnode.commitment import Request
 from dicomnode.config import DestinationSettings, GroupingSettings, RetentionSettings
+from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.errors import ConfigError, InputError, StorageError
 from dicomnode.intake.watch import Watcher
@@ -27,6 +28,7 @@ from dicomnode.operate.status import overview
 from dicomnode.store import usage
 from dicomnode.store.durable import read_json, write_json
 from dicomnode.store.spool import Spool
+from tests.integration.moments import Moments
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -294,6 +296,48 @@ def test_what_is_not_delivered_is_purged_only_when_that_is_said(spool, days, sta
     late = Deliveries(spool, (pacs,), sender=None).attempt(job.key, "pacs", 3)  # its pause was in the queue
     assert late is None
     assert not job.folder.exists()
+
+
+class Pacs:
+    """Takes everything; ``meanwhile`` happens while it does."""
+
+    def __init__(self):
+        self.got, self.meanwhile = 0, lambda: None
+
+    def send(self, _destination, files):
+        for _ in files:
+            self.got += 1
+            self.meanwhile()
+            yield Sent("1.4.1", Outcome.DELIVERED)
+
+
+@pytest.mark.parametrize("at", range(43))
+def test_what_is_purged_while_it_is_delivered_is_all_gone_and_is_delivered_again_when_it_comes_again(
+    spool, days, monkeypatch, at
+):
+    """At any moment of the attempt, the last of them while an object is on its way."""
+    study, job = put(spool, status="delivering")
+    destination = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
+    pacs, moments = Pacs(), Moments(monkeypatch)
+    deliveries = Deliveries(spool, (destination,), pacs, say=days.said.append)
+
+    def purge():
+        days.keeper().purge(study, "it may go", True)
+
+    if at == 42:
+        pacs.meanwhile = purge
+    moments.interrupt(at, purge)
+    assert deliveries.attempt(job.key, "pacs", 0) is None
+    assert moments.count <= 42, "there are more moments than were looked at"
+    moments.end()
+    if spool.changed_ns(study):  # the attempt was over before
+        purge()
+    assert list(spool.jobs.iterdir()) == []
+    before, pacs.meanwhile = pacs.got, lambda: None
+    put(spool, status="delivering")
+    assert deliveries.attempt(job.key, "pacs", 0) is None
+    assert pacs.got == before + 1
+    assert not [one for one in days.said if isinstance(one, events.DeliveryCrashed)]
 
 
 # --- what comes later

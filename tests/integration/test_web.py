@@ -110,6 +110,7 @@ def study(spool, uid=STUDY, key=KEY, state="delivering", accession="MR-17"):
     record = {"study_instance_uid": uid, "accession_number": accession, "groups": {"g": group}, "others": []}
     write_json(spool.studies / f"{uid}.json", record)
     job = spool.job(key)
+    job.folder.mkdir(exist_ok=True)
     job.write("manifest.json", {"sources": [], "parameters": {}, "software_version": "1", "version": 2})
     job.write("state.json", {"status": state, "reason": None})
     return job

@@ -20,7 +20,9 @@ from dicomnode.store.job import Job
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(tmp_path / "k")
+    made = Job(tmp_path / "k")
+    made.folder.mkdir()
+    return made
 
 
 def test_a_job_of_which_nothing_was_said_waits(job):
@@ -122,7 +124,6 @@ def test_a_receipt_of_the_version_before_is_read(job):
 
 @pytest.mark.parametrize("said", ["{", json.dumps({"status": "thinking"}), "[]"])
 def test_a_damaged_state_is_said_with_its_file(job, said):
-    job.folder.mkdir()
     (job.folder / "state.json").write_text(said)
     with pytest.raises(StorageError, match=r"state\.json is damaged"):
         lifecycle.state(job)

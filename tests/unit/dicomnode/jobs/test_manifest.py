@@ -20,7 +20,9 @@ MANIFEST = Manifest(
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(tmp_path / MANIFEST.key)
+    made = Job(tmp_path / MANIFEST.key)
+    made.folder.mkdir()
+    return made
 
 
 def test_it_is_read_as_it_was_written(job):

@@ -48,6 +48,7 @@ def group(status="ready", key=None, **more):
 
 def job(spool, key, status, reason=None, **deliveries):
     one = spool.job(key)
+    one.folder.mkdir(exist_ok=True)
     one.write("manifest.json", {})
     one.write("state.json", {"status": status, "reason": reason})
     for name, delivery in deliveries.items():
@@ -89,6 +90,7 @@ def test_what_somebody_removed_by_hand_is_said_and_not_waited_for(spool):
 
 def test_a_job_that_newer_software_began_says_what_it_waits_for(spool):
     record(spool, groups={"g": group(key="k")})
+    job(spool, "k", "queued")
     spool.job("k").write("manifest.json", {"version": 99})
     (entry,) = overview(spool)
     assert entry["status"] == "queued"

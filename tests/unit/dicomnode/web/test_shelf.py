@@ -56,6 +56,7 @@ def study(spool, uid, *, status="ready", state="delivering", delivery=None, send
     record = {"study_instance_uid": uid, "accession_number": "A", "groups": {"g": group}, "others": []}
     write_json(spool.studies / f"{uid}.json", record)
     job = spool.job(key)
+    job.folder.mkdir(exist_ok=True)
     manifest = {"sources": [], "parameters": {}, "software_version": "1", "version": 2, "sender": sender}
     job.write("manifest.json", manifest)
     job.write("state.json", {"status": state, "reason": None})
