@@ -217,20 +217,28 @@ class Recovery:
                 self._purge(study_uid, request["reason"], request["undelivered"])
             except InputError as fault:
                 self._say(events.PurgeRefused(study_uid, str(fault)))
+            except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
+                self._say(events.RequestFailed(path.name, fault))
         for key in request.get("keys", ()):
-            job = self._spool.job(key)
-            if what == "hold":
-                lifecycle.hold(job, by)
-            elif what == "release":
-                lifecycle.release(job)
-                self._retry(job, anyway=False)
-            elif what == "send again":
-                self._send_again(job)
-            else:
-                self._retry(job, anyway=request.get("anyway", False))
+            try:
+                self._do(what, self._spool.job(key), by, anyway=request.get("anyway", False))
+            except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
+                self._say(events.RequestFailed(path.name, fault))
         for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
         self._say(events.Asked(what, by, tuple(request.get("keys", ())), tuple(request.get("studies", ()))))
+
+    def _do(self, what: str, job: Job, by: str, *, anyway: bool) -> None:
+        """Do with one result what is asked for."""
+        if what == "hold":
+            lifecycle.hold(job, by)
+        elif what == "release":
+            lifecycle.release(job)
+            self._retry(job, anyway=False)
+        elif what == "send again":
+            self._send_again(job)
+        else:
+            self._retry(job, anyway=anyway)
 
     def _go_on(self, job: Job) -> None:
         state = lifecycle.state(job)

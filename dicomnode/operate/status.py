@@ -18,7 +18,7 @@ from dicomnode.jobs import lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.store import usage
-from dicomnode.store.durable import read_json, write_json
+from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -263,8 +263,7 @@ def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
 def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, undelivered: bool) -> list[str]:
     """Ask the running node, or the next one, to remove all it keeps of the studies of entries; return those."""
     studies = sorted({entry["study_instance_uid"] for entry in entries if entry["study_instance_uid"]})
-    request = {"purge": studies, "reason": reason, "undelivered": undelivered}
-    write_json(spool.requests / f"{uuid.uuid4().hex}.json", request)
+    spool.ask({"purge": studies, "reason": reason, "undelivered": undelivered})
     return studies
 
 
@@ -288,4 +287,4 @@ def request(spool: Spool, what: Action, entries: Sequence[dict[str, Any]], *, by
         "studies": sorted({entry["study_instance_uid"] for entry in entries}) if what == "retry" else [],
         "anyway": anyway,
     }
-    write_json(spool.requests / f"{uuid.uuid4().hex}.json", request)
+    spool.ask(request)

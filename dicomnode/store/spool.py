@@ -17,7 +17,7 @@
     studies/<study uid>.begun                       the jobs of it that are begun, until the record says so
     jobs/<key>/...                                  one result: see Job
     jobs/.removed-<key>/                            one that is being removed
-    requests/<id>.json                              what an operator asked for (retry, purge)
+    requests/<number>-<id>.json                     what an operator asked for (retry, purge), the first first
     removed/<study uid>.json                        what was removed of a study, when and why
     audit/, notices/<time>-<id>                     what the audit repository, or people, were not told yet
     usage.json                                      how full the disk was on each day the node ran
@@ -41,7 +41,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from dicomnode.errors import DiskLow, InputError, StorageError
 from dicomnode.store.durable import Partial, file_digest, make_folder, read_json, sync_folder, write_json
@@ -200,6 +200,12 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             (self.jobs / key).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Make durable what a person asks of the node: behind what was asked before, whatever the clock says."""
+        before = (path.name.partition("-")[0] for path in self.requests.glob("*-*.json"))
+        number = max((time.time_ns(), *(int(one) + 1 for one in before if one.isdecimal())))
+        write_json(self.requests / f"{number:020d}-{uuid.uuid4().hex}.json", request)
 
     def sweep(self) -> None:
         """Finish what a crash left half done: put back what was only looked at, remove what was to go."""

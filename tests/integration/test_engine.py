@@ -418,6 +418,40 @@ def test_what_replaces_a_result_that_is_held_back_is_held_back_too(world, pacs):
     assert lifecycle.held_by(second) == "anna"
 
 
+def asked(node, *whats):
+    """Ask for one thing after the other before the node looks."""
+    for what, jobs in whats:
+        request(node.spool, what, [{"key": job.key, "study_instance_uid": "1.2"} for job in jobs], by="anna")
+    node.recovery.turn(0.0)
+
+
+def test_what_is_asked_for_is_done_in_the_order_it_was_asked_for_also_when_the_clock_is_set_back(
+    world, pacs, monkeypatch
+):
+    pacs.away = True
+    node = world()
+    job = put_in(node)
+    wait_for(lambda: lifecycle.delivery(job, "pacs").status == "delayed")
+    clock = iter(range(10**18, 0, -(10**12)))
+    monkeypatch.setattr("dicomnode.store.spool.time.time_ns", lambda: next(clock))
+    asked(node, *[("hold", [job]), ("release", [job])] * 6)
+    assert lifecycle.held_by(job) is None
+    asked(node, *[("release", [job]), ("hold", [job])] * 6)
+    assert lifecycle.held_by(job) == "anna"
+
+
+def test_one_result_that_cannot_be_held_does_not_keep_the_others_from_it(world, pacs):
+    pacs.away = True
+    said = []
+    node = world(sinks=(said.append,))
+    jobs = [put_in(node, number) for number in (1, 2, 3)]
+    gone = node.spool.job("0" * 40)
+    asked(node, ("hold", [*jobs[:1], gone, *jobs[1:]]))
+    assert [lifecycle.held_by(job) for job in jobs] == ["anna"] * 3
+    assert not gone.folder.exists()
+    assert [one for one in said if isinstance(one, events.RequestFailed)]
+
+
 def test_who_asked_is_said(world):
     said = []
     node = world(sinks=(said.append,))
