@@ -655,8 +655,8 @@ class DeliveryEnded(Event):
 
     @property
     def level(self) -> Level:
-        """A result that did not arrive is an error."""
-        return "info" if self.status == "delivered" else "error"
+        """A result that did not arrive is an error, unless the one that replaces it is there."""
+        return "info" if self.status in {"delivered", "replaced"} else "error"
 
 
 # ---- audit

@@ -141,7 +141,8 @@ class Confirmation:
         for uid, why in failed.items():
             self._say(events.ObjectMissing(uid, destination.name, why))
         state = replace(state.without(failed), asked=None, unanswered=0.0)
-        return state, Wait(f"{len(failed)} objects are sent again: {'; '.join(sorted(set(failed.values())))}")
+        objects = "1 object is" if len(failed) == 1 else f"{len(failed)} objects are"
+        return state, Wait(f"{objects} sent again: {'; '.join(sorted(set(failed.values())))}")
 
     def _not_offered(self, destination: DestinationSettings, key: str, fault: NotOffered) -> Wait:
         """What the operator asked for cannot be had: nothing is taken for safe, and it is said once in the log."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _SENDING = DeliveryStatus.SENDING
+_GOOD_ENDS = (DeliveryStatus.DELIVERED, DeliveryStatus.REPLACED)
 _HELD_SECONDS = 300.0  # the same for what a person holds back; to release it ends the pause
 _ON_ITS_WAY = "the result it replaces is still on its way there"
 _ARRIVING_SECONDS = 1.0  # between looks whether a result has been overtaken by more of its series
@@ -112,7 +113,7 @@ class Deliveries:
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
             return None
         if hindrance := _hindrance(job, destination):
-            self._end(job, name, doing, DeliveryStatus.DEAD_LETTER, hindrance)
+            self._end(job, name, doing, *hindrance)
             return None
         tried, wait = self._try(job, destination, doing)
         return self._judge(job, destination, tried, wait)
@@ -129,7 +130,7 @@ class Deliveries:
         """A job whose deliveries have all ended is done, or failed where one was given up."""
         ends = {name: lifecycle.delivery(job, name) for name in self._destinations}
         if all(end.status.is_end for end in ends.values()):
-            bad = {name: end for name, end in ends.items() if end.status is not DeliveryStatus.DELIVERED}
+            bad = {name: end for name, end in ends.items() if end.status not in _GOOD_ENDS}
             gone = all(end.status is DeliveryStatus.NOT_CONFIGURED for end in bad.values())
             reason = "; ".join(f"{name}: {end.reason}" for name, end in bad.items())
             before, status = lifecycle.state(job).status, JobStatus.DONE if gone else JobStatus.FAILED
@@ -260,16 +261,15 @@ class Deliveries:
         self.settle(job)
 
 
-def _hindrance(job: Job, destination: DestinationSettings) -> str | None:
-    """Why nothing of a result can go to a destination any more."""
+def _hindrance(job: Job, destination: DestinationSettings) -> tuple[DeliveryStatus, str] | None:
+    """How the delivery ends, and why, where nothing of a result can go to a destination any more."""
+    if not destination.gets_objects and job.read(_replaced(destination.name)) is not None:
+        return DeliveryStatus.REPLACED, "the result that replaces it was sent there"
     if not tidy.has_objects(job):
-        return "its objects are no longer kept here"
-    if destination.gets_objects:
-        return None
-    if not (job.folder / job.FINDINGS).exists():
-        return "an older version made it, which kept no findings: process the study again"
-    if job.read(_replaced(destination.name)) is not None:
-        return "the result that replaces it was sent there"
+        return DeliveryStatus.DEAD_LETTER, "its objects are no longer kept here"
+    if not destination.gets_objects and not (job.folder / job.FINDINGS).exists():
+        why = "an older version made it, which kept no findings: process the study again"
+        return DeliveryStatus.DEAD_LETTER, why
     return None
 
 

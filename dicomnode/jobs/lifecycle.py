@@ -45,6 +45,7 @@ class DeliveryStatus(StrEnum):
     PARTLY_REFUSED = "partly refused"  # no longer said: what is refused is tried again, for days
     DEAD_LETTER = "dead letter"  # tried for days
     NOT_CONFIGURED = "not configured"
+    REPLACED = "replaced"  # the result that replaces it was told there, and nothing is told after that
 
     @property
     def is_end(self) -> bool:
@@ -63,7 +64,7 @@ class IllegalTransition(NodeError):
 
 _J, _D = JobStatus, DeliveryStatus
 _JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED, _J.OVERTAKEN})
-_DELIVERY_ENDS = frozenset({_D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED})
+_DELIVERY_ENDS = frozenset({_D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED, _D.REPLACED})
 _PAUSES = frozenset({_D.DELAYED, _D.AWAITING_COMMITMENT})
 _STEPS = frozenset({_J.FITTING, _J.MEASURING, _J.REPORTING})
 _BAD_ENDS = frozenset({_J.FAILED, _J.REFUSED, _J.OVERTAKEN})
@@ -94,6 +95,7 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     _D.PARTLY_REFUSED: _ATTEMPTED | {_D.WAITING},
     _D.DEAD_LETTER: _ATTEMPTED | {_D.WAITING},
     _D.NOT_CONFIGURED: _ATTEMPTED | {_D.WAITING},
+    _D.REPLACED: _ATTEMPTED | {_D.WAITING},
 }
 
 

@@ -54,6 +54,7 @@ DELIVERIES: dict[str, Said] = {
     "partly refused": Said("✖", "Refused in part", "bad"),
     "dead letter": Said("✖", "Given up", "bad", "Cure the reason, then try again."),
     "not configured": Said("–", "Destination removed", "quiet"),
+    "replaced": Said("–", "Replaced there", "quiet"),
 }
 GRADES: dict[str, Said] = {
     "not measurable": Said("✖", "No number", "bad"),

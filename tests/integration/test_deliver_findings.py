@@ -114,7 +114,26 @@ def test_an_older_result_is_never_told_after_the_one_that_replaces_it(world, rec
     lifecycle.say(earlier, lifecycle.JobStatus.DELIVERING)
     assert world.attempt("k1", 1) is None
     assert control_ids(receiver) == ["k2"]
+    assert lifecycle.delivery(earlier, "ris").status == "replaced"
     assert lifecycle.delivery(earlier, "ris").reason == "the result that replaces it was sent there"
+    assert lifecycle.state(earlier).status == "done"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_corrected_result_that_is_sent_again_needs_nobody(world, receiver, kept):
+    earlier = world.job("k1")
+    world.attempt("k1")
+    later = world.job("k2", supersedes="k1")
+    world.attempt("k2")
+    if not kept:
+        tidy.remove_objects(earlier)
+    for job in (earlier, later):
+        lifecycle.say_delivery(job, "ris", lifecycle.delivery(job, "ris").anew())
+        lifecycle.say(job, lifecycle.JobStatus.DELIVERING)
+        assert world.attempt(job.key, 1) is None
+    assert control_ids(receiver) == ["k1", "k2", "k2"]
+    assert [lifecycle.delivery(job, "ris").status for job in (earlier, later)] == ["replaced", "delivered"]
+    assert {lifecycle.state(job).status for job in (earlier, later)} == {"done"}
 
 
 @pytest.mark.parametrize("newer_at", range(15, 25))
