@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.options import node_settings, print_json
+from dicomnode.cli.options import counted, print_json
 from dicomnode.errors import NodeError
 from dicomnode.operate.status import find
 from dicomnode.store.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from dicomnode.config import Settings
+
+_SENT_TO = {"hl7": "message", "fhir": "transaction"}  # by kind of destination, where that is no object
 
 
-def spool(config_path: Path | None) -> Spool:
+def spool(settings: Settings) -> Spool:
     """The data folder of a configuration; raises NodeError where there is none."""
-    settings = node_settings(config_path)
     held = Spool(settings.storage_folder(), settings.storage.minimum_free_mb)
     if not held.studies.is_dir():
         raise NodeError(f"{held.folder} holds no node's data; is this the right --config?")
@@ -33,27 +35,31 @@ def found(held: Spool, identifier: str) -> list[dict[str, Any]]:
     return entries
 
 
-def print_entries(entries: list[dict[str, Any]], *, as_json: bool, in_full: bool = False) -> None:
-    """Print one paragraph a series."""
+def print_entries(entries: list[dict[str, Any]], settings: Settings, *, as_json: bool, in_full: bool = False) -> None:
+    """Print one paragraph a series; the settings say what each destination gets."""
     if as_json:
         print_json(entries)
         return
-    lines = [line for entry in entries for line in _lines(entry, in_full=in_full)]
+    nouns = {one.name: _SENT_TO.get(one.kind, "object") for one in settings.destination}
+    lines = [line for entry in entries for line in _lines(entry, nouns, in_full=in_full)]
     click.echo("\n".join(lines) if lines else "nothing yet")
 
 
-def _lines(entry: dict[str, Any], *, in_full: bool) -> Iterator[str]:
+def _lines(entry: dict[str, Any], nouns: dict[str, str], *, in_full: bool) -> Iterator[str]:
     name = entry["series_instance_uids"][0] if entry["series_instance_uids"] else entry["study_instance_uid"]
     yield f"{name or '-'}  {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else "")
     for destination, delivery in entry["deliveries"].items():
         reason = f": {delivery['reason']}" if delivery["reason"] else ""
-        yield f"  {destination}: {delivery['status']}, {len(delivery['delivered'])} objects{reason}"
+        sent = counted(len(delivery["delivered"]), nouns.get(destination, "object"))
+        yield f"  {destination}: {delivery['status']}, {sent}{reason}"
         if in_full and delivery.get("transactions"):
-            yield f"    commits to {len(delivery['committed'])} of them, asked {len(delivery['transactions'])} times"
+            asked = counted(len(delivery["transactions"]), "time")
+            yield f"    commits to {len(delivery['committed'])} of them, asked {asked}"
         for uid, warning in delivery.get("warnings", {}).items() if in_full else ():
             yield f"    {uid} {warning}"
     if in_full:
-        yield f"  study {entry['study_instance_uid']}, {entry['images']} images, {entry['slices']} slices"
+        size = f"{counted(entry['images'], 'image')}, {counted(entry['slices'], 'slice')}"
+        yield f"  study {entry['study_instance_uid']}, {size}"
         yield f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}"
         if entry.get("supersedes"):
             yield f"  replaces result {entry['supersedes']}"

@@ -27,6 +27,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def say(what: str) -> None:
     """Tell what happens on the way."""
     click.echo(what, err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.cli.entries import found, spool
-from dicomnode.cli.options import config_option
+from dicomnode.cli.options import config_option, node_settings
 from dicomnode.errors import NodeError
 from dicomnode.operate.status import FINISHED, find, request_purge
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @config_option
 def command(identifier: str, config_path: Path | None, *, reason: str, undelivered: bool) -> None:
     """Remove all the node keeps of a study: images, results, record. What a PACS has stays there."""
-    held = spool(config_path)
+    held = spool(node_settings(config_path))
     entries = found(held, identifier)
     studies = {entry["study_instance_uid"] for entry in entries}
     unfinished = [one for uid in studies for one in find(held, uid) if one["status"] not in FINISHED]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.cli.entries import found, spool
-from dicomnode.cli.options import config_option
+from dicomnode.cli.options import config_option, node_settings
 from dicomnode.operate.status import request_retry
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @config_option
 def command(identifier: str, config_path: Path | None, *, anyway: bool) -> None:
     """Try again what was refused, failed or could not be delivered."""
-    held = spool(config_path)
+    held = spool(node_settings(config_path))
     entries = found(held, identifier)
     request_retry(held, entries, anyway=anyway)
     click.echo(f"asked the node to try {len(entries)} series again")

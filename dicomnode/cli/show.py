@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.cli.entries import found, print_entries, spool
-from dicomnode.cli.options import config_option, json_option
+from dicomnode.cli.options import config_option, json_option, node_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,4 +19,5 @@ if TYPE_CHECKING:
 @json_option
 def command(identifier: str, config_path: Path | None, as_json: bool) -> None:
     """Say all about a study, series, accession number or result."""
-    print_entries(found(spool(config_path), identifier), as_json=as_json, in_full=True)
+    settings = node_settings(config_path)
+    print_entries(found(spool(settings), identifier), settings, as_json=as_json, in_full=True)

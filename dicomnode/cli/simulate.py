@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dicomnode import simulate
+from dicomnode.cli.options import counted
 from dicomnode.operate import demo
 
 
@@ -33,10 +34,10 @@ def command(target: str, dialect: str, calling: str, called: str, **options: Any
     host, _, port = target.rpartition(":")
     if host and port.isdigit():
         count = demo.send_series(simulated.instances, host, int(port), calling=calling, called=called)
-        click.echo(f"sent {count} objects to {called}@{target}")
+        click.echo(f"sent {counted(count, 'object')} to {called}@{target}")
     else:
         paths = simulate.write(simulated, Path(target))
-        click.echo(f"wrote {len(paths)} objects and truth.json to {target}")
+        click.echo(f"wrote {counted(len(paths), 'object')} and truth.json to {target}")
 
 
 def _plan(dialect: str, options: dict[str, Any]) -> simulate.SeriesPlan:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from dicomnode import cli, simulate
 from dicomnode import config as configuration
+from dicomnode.jobs import lifecycle
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
 
@@ -131,6 +132,23 @@ def test_status_says_what_and_why(store):
     assert text.splitlines()[0] == "1.2.3.4  refused: 2 echoes, minimum is 3"
     (entry,) = json.loads(said(run("status", "--json", "--config", store), 0))
     assert entry["code"] == "too-few-echoes"
+
+
+def test_what_was_sent_is_named_by_the_kind_of_destination(store, tmp_path):
+    spool = Spool(tmp_path / "dicomnode-data")
+    kinds = {"hl7": 'host = "ris.example"\nport = 2575', "fhir": 'url = "https://ehr.example"'}
+    tables = [f'[[destination]]\nname = "{kind}"\nkind = "{kind}"\n{where}\n' for kind, where in kinds.items()]
+    Path(store).write_text(Path(store).read_text() + "".join(tables))
+    job = spool.job("k")
+    job.write("manifest.json", {})
+    for name, uids in {"hl7": ("1.1",), "fhir": ("1.1",), "pacs": ("1.1",), "gone": ("1.1", "1.2")}.items():
+        lifecycle.say_delivery(job, name, lifecycle.Delivery(lifecycle.DeliveryStatus.DELIVERED, delivered=uids))
+    path = spool.studies / "1.2.3.json"
+    path.write_text(path.read_text().replace('"refused"', '"ready"').replace('"key": null', '"key": "k"'))
+    text = said(run("status", "--config", store), 0)
+    for words in ("hl7: delivered, 1 message\n", "fhir: delivered, 1 transaction\n", "pacs: delivered, 1 object\n"):
+        assert words in text
+    assert "gone: delivered, 2 objects\n" in text
 
 
 @pytest.mark.parametrize("name", ["1.2.3", "1.2.3.4", "A1"])
