@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import filecmp
+import itertools
 import tempfile
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ import dicomnode
 from dicomnode import analyse, events, group, header, logs, protocol, report
 from dicomnode.errors import InputError, NodeError, Refused, StorageError
 from dicomnode.model import GroupStatus, Identity, Result
-from dicomnode.report import identity, summary
+from dicomnode.report import findings, identity, source, summary
 from dicomnode.store.durable import write_json
+from dicomnode.store.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +37,8 @@ def process(
 ) -> dict[str, Any]:
     """Process every series found under the inputs; write results and ``summary.json`` into ``output``.
 
-    ``configuration`` is the file that the settings are from, for the summary. Returns the summary. A series that fails
+    The summary of an earlier run that lies there is kept under a name that says when that was. ``configuration`` is the
+    file that the settings are from, for the summary. Returns the summary. A series that fails
     does not hold back the others. Raises InputError where there is no DICOM object at all, StorageError where the
     output folder cannot be made.
     """
@@ -52,8 +55,21 @@ def process(
         "series": series,
         "others": others,
     }
+    _set_aside(output / "summary.json")
     write_json(output / "summary.json", result)
     return result
+
+
+def _set_aside(path: Path) -> None:
+    """Keep the file of an earlier run as NAME-TIME, with a number where several were of one second."""
+    if not path.exists():
+        return
+    when = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%SZ")
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.stem}-{when}" + (f"-{number}" if number > 1 else "") + path.suffix)
+        if not aside.exists():
+            path.rename(aside)
+            return
 
 
 def dry_run(inputs: Iterable[Path], settings: Settings, *, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -194,7 +210,9 @@ def _result(
     progress("writing results")
     outputs = report.write(result, folder, created=created, settings=settings.report)
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(output)) for one in outputs)
-    progress(f"done: {len(outputs)} objects")
+    told = findings.of(result, source.read(stack), key, created)
+    write_json(folder / Job.FINDINGS, told.as_json())
+    progress("done: 1 object" if len(outputs) == 1 else f"done: {len(outputs)} objects")
     return summary.of(result, local)
 
 

@@ -1,5 +1,7 @@
 """`process` on what folders really hold."""
 
+import json
+import os
 import shutil
 from datetime import UTC, datetime
 
@@ -9,6 +11,7 @@ import pytest
 from dicomnode import simulate
 from dicomnode.config import GroupingSettings, Settings
 from dicomnode.operate import offline
+from dicomnode.report import findings
 
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,6 +40,32 @@ def test_other_pixels_under_a_known_uid_are_said(series, tmp_path):
     summary = process(series[0].parent, tmp_path / "out")
     (said,) = [other for other in summary["others"] if other["code"] == "conflict"]
     assert said["count"] == 1
+
+
+def test_the_findings_are_those_that_a_node_tells(series, tmp_path):
+    (one,) = process(series[0].parent, tmp_path / "out")["series"]
+    (path,) = (tmp_path / "out").glob("*/findings.json")
+    told = findings.read(json.loads(path.read_text()))
+    assert told.patient.id == str(pydicom.dcmread(series[0]).PatientID)
+    assert told.answer == one["answer"]
+    assert told.key.startswith(path.parent.name)
+    assert not told.corrects
+
+
+def test_the_summary_of_an_earlier_run_is_kept(series, tmp_path):
+    output = tmp_path / "out"
+    process(series[0].parent, output)
+    first = (output / "summary.json").read_bytes()
+    os.utime(output / "summary.json", (0, 0))
+    for path in series[1:]:
+        path.unlink()
+    process(series[0].parent, output)
+    assert (output / "summary-19700101T000000Z.json").read_bytes() == first
+    os.utime(output / "summary.json", (0, 0))
+    last = process(series[0].parent, output)
+    assert json.loads((output / "summary.json").read_text()) == last
+    assert last["series"][0]["status"] != "done"
+    assert len(list(output.glob("summary-19700101T000000Z*.json"))) == 2
 
 
 @pytest.mark.parametrize(
