@@ -24,7 +24,7 @@ class Event:
     @property
     def name(self) -> str:
         """The event's name as it stands in a log."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        return name_of(type(self))
 
     @property
     def level(self) -> Level:
@@ -34,6 +34,11 @@ class Event:
     def said(self) -> dict[str, Any]:
         """Its fields but the fault, which is a traceback."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "fault"}
+
+
+def name_of(kind: type[Event]) -> str:
+    """How a log names a kind of event."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 Sink = Callable[[Event], None]

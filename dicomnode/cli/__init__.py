@@ -35,6 +35,7 @@ COMMANDS = {
     "show": "Say all about a study, series, accession number or result.",
     "retry": "Try again what was refused, failed or could not be delivered.",
     "purge": "Remove all the node keeps of a study, for a reason.",
+    "support-bundle": "Write what a vendor needs to see of this node, without identities.",
     "conformance": "Print the DICOM conformance statement of this configuration.",
     "password": "Print the hash of a password, for who may log in on the web page.",
     "warm": "Compile the numerical kernels into the cache.",

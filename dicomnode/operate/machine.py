@@ -52,7 +52,7 @@ class Finding:
 
 def check_machine(settings: Settings) -> list[Finding]:
     """Look at everything of this machine that the node needs; nothing is left behind."""
-    running = _is_running(settings)
+    running = is_running(settings)
     return [
         *_storage(settings),
         *_clock(settings),
@@ -125,7 +125,8 @@ def _port(settings: Settings, *, running: bool) -> Finding:
     return Finding("port", "ok", f"{place} is free")
 
 
-def _is_running(settings: Settings) -> bool:
+def is_running(settings: Settings) -> bool:
+    """Whether a node holds the data folder for itself."""
     spool = Spool(settings.storage_folder())
     if settings.is_shared() or not (spool.folder / "node.lock").exists():
         return False

@@ -40,6 +40,11 @@ def days_left(spool: Spool) -> float | None:
     return days
 
 
+def history(spool: Spool) -> list[dict[str, Any]]:
+    """Each day the node ran, and the bytes that were used then."""
+    return _read(spool)
+
+
 def _read(spool: Spool) -> list[dict[str, Any]]:
     try:
         return read_json(spool.folder / _FILE) or []

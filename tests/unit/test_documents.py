@@ -48,7 +48,7 @@ def test_every_warning_and_error_of_the_log_says_what_to_do():
     kinds = [one for one in vars(events).values() if isinstance(one, type) and issubclass(one, events.Event)]
     alarming = {kind for kind in kinds if kind.usual_level not in {"debug", "info"} or "level" in vars(kind)}
     alarming -= {events.Event, events.SeriesJudged}  # what is thought of a series is in the status
-    names = {re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in alarming}
+    names = {events.name_of(kind) for kind in alarming}
     assert set().union(*_first_cells("What the log says")) == names
 
 
