@@ -104,6 +104,7 @@ class ConnectionFailed(Event):
     usual_level = "warning"
     peer: str
     reason: str
+    code: str = ""  # "tls": it cannot prove who it is, or speaks no TLS that is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +348,15 @@ class FileRefused(Event):
     usual_level = "warning"
     reason: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesTaken(Event):
+    """Images of a study were taken in that had been dropped as files."""
+
+    part = "drop"
+    study: str
+    instances: int
 
 
 # ---- jobs
@@ -610,6 +620,18 @@ class ObjectMissing(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Queried(Event):
+    """A destination was asked by C-FIND which instances of a series it has."""
+
+    part = "deliver"
+    usual_level = "debug"
+    study: str
+    series: str
+    destination: str
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryDelayed(Event):
     """A destination did not take all of a result; it is tried again."""
 
@@ -739,6 +761,26 @@ class LoggedIn(Event):
     """Somebody logged in on the web page; ``by`` is the name of an account."""
 
     part = "web"
+    by: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut(Event):
+    """Somebody ended a session on the web page; ``by`` is the name of an account."""
+
+    part = "web"
+    by: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyShown(Event):
+    """Somebody was shown the page of a study; ``by`` is the name of an account."""
+
+    part = "web"
+    usual_level = "debug"
+    study: str
     by: str
     peer: str
 

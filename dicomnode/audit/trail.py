@@ -6,9 +6,13 @@ import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
 from dicomnode import events, logs
 from dicomnode.audit import message as audit
-from dicomnode.audit.message import Message, Outcome, Participant, Study
+from dicomnode.audit.message import Message, Outcome, Participant, Query, Study
 from dicomnode.audit.syslog import Datagrams, File, Repository, Stream, line
 from dicomnode.errors import NodeError
 from dicomnode.store.outbox import Outbox
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 _TRY_AGAIN_SECONDS = 30.0
 _PROGRAM = "dicomnode"
+_SECURITY = ("[tls]", "[receive]", "[[scanner]]", "[web]", "[audit]")  # tables of which a change is an alert
 
 
 class Trail:
@@ -84,17 +89,23 @@ class Trail:
     # ---- what is told
 
     def _told(self, event: events.Event) -> Message | None:
-        makers: dict[type[events.Event], Callable[[Any], Message]] = {
+        makers: dict[type[events.Event], Callable[[Any], Message | None]] = {
             events.Started: lambda _: self._activity(audit.START),
             events.Stopped: lambda _: self._activity(audit.STOP),
             events.AssociationReleased: self._received,
             events.AssociationLost: self._received,
-            events.AssociationRejected: self._alert,
+            events.FilesTaken: self._imported,
+            events.AssociationRejected: lambda event: self._alert(event.calling, event.peer, event.reason),
+            events.ConnectionFailed: self._unproven,
+            events.ConfigurationRead: self._configured,
+            events.Queried: self._queried,
+            events.StudyShown: self._shown,
             events.DeliveryBegun: self._begun,
             events.DeliveryEnded: self._ended,
             events.StudyRemoved: self._removed,
-            events.LoggedIn: lambda event: self._person(event.by, event.peer, Outcome.SUCCESS),
-            events.LogInRefused: lambda event: self._person("unknown", event.peer, Outcome.MINOR_FAILURE),
+            events.LoggedIn: lambda event: self._known(event, audit.LOGIN),
+            events.LoggedOut: lambda event: self._known(event, audit.LOGOUT),
+            events.LogInRefused: self._unknown,
         }
         make = makers.get(type(event))
         if make is None or getattr(event, "study", None) == "":  # an association that brought nothing
@@ -114,14 +125,42 @@ class Trail:
             audit.TRANSFERRED, "C", outcome, [scanner, self._own(audit.DESTINATION)], study=study, description=why
         )
 
-    def _begun(self, event: events.DeliveryBegun) -> Message:
+    def _imported(self, event: events.FilesTaken) -> Message:
+        study = _counted(self._study_of(event.study), event.instances)
+        media = Participant("drop", audit.SOURCE_MEDIA, media=audit.URI)
+        own = self._own(audit.DESTINATION, requestor=True)
+        return Message(audit.IMPORT, "C", Outcome.SUCCESS, [own, media], study=study)
+
+    def _begun(self, event: events.DeliveryBegun) -> Message | None:
+        if not self._gets_objects(event.destination):
+            return None  # an export is told when it has ended
         study = _counted(self._study_of(event.study), event.objects)
         return Message(audit.BEGIN_TRANSFERRING, "E", Outcome.SUCCESS, self._ends(event.destination), study=study)
 
-    def _ended(self, event: events.DeliveryEnded) -> Message:
+    def _ended(self, event: events.DeliveryEnded) -> Message | None:
+        if event.status == "replaced":
+            return None  # nothing was sent
         outcome = Outcome.SUCCESS if event.status == "delivered" else Outcome.SERIOUS_FAILURE
+        if not self._gets_objects(event.destination):
+            return self._exported(event, outcome)
         study = _counted(self._study_of(event.study), event.objects)
         return Message(audit.TRANSFERRED, "C", outcome, self._ends(event.destination), study=study)
+
+    def _exported(self, event: events.DeliveryEnded, outcome: Outcome) -> Message:
+        """What is measured, told to a record of patients: no DICOM instances go there."""
+        known = self._destinations[event.destination]
+        to = Participant(event.destination, audit.DESTINATION_MEDIA, address=known.address, media=audit.URI)
+        participants = [self._own(audit.SOURCE, requestor=True), to]
+        return Message(audit.EXPORT, "R", outcome, participants, study=self._study_of(event.study))
+
+    def _gets_objects(self, name: str) -> bool:
+        known = self._destinations.get(name)
+        return known is None or known.gets_objects
+
+    def _queried(self, event: events.Queried) -> Message:
+        outcome = Outcome.SUCCESS if event.answered else Outcome.SERIOUS_FAILURE
+        query = Query(audit.STUDY_ROOT_FIND, _keys(event.study, event.series))
+        return Message(audit.QUERY, "E", outcome, self._ends(event.destination), query=query)
 
     def _ends(self, name: str) -> list[Participant]:
         known = self._destinations.get(name)
@@ -133,23 +172,58 @@ class Trail:
         study = self._study_of(event.study)
         return Message(audit.STUDY_DELETED, "D", Outcome.SUCCESS, [self._own()], study=study, description=event.why)
 
-    def _person(self, name: str, peer: str, outcome: Outcome) -> Message:
-        who = Participant(name, audit.APPLICATION, address=peer, requestor=True)
-        return Message(audit.USER_AUTHENTICATION, "E", outcome, [self._own(), who], audit.LOGIN)
+    def _shown(self, event: events.StudyShown) -> Message:
+        who = _person(event.by, event.peer)
+        return Message(audit.ACCESSED, "R", Outcome.SUCCESS, [self._own(), who], study=self._study_of(event.study))
 
-    def _alert(self, event: events.AssociationRejected) -> Message:
-        title, who = event.calling, event.calling or "unknown"
+    def _known(self, event: events.LoggedIn | events.LoggedOut, kind: audit.Code) -> Message:
+        participants = [self._own(), _person(event.by, event.peer)]
+        return Message(audit.USER_AUTHENTICATION, "E", Outcome.SUCCESS, participants, kind)
+
+    def _unknown(self, event: events.LogInRefused) -> Message:
+        participants = [self._own(), _person("unknown", event.peer)]
+        return Message(audit.USER_AUTHENTICATION, "E", Outcome.MINOR_FAILURE, participants, audit.LOGIN)
+
+    def _alert(self, title: str, peer: str, reason: str) -> Message:
         return Message(
             audit.SECURITY_ALERT,
             "E",
             Outcome.SERIOUS_FAILURE,
-            [self._own(), Participant(who, audit.SOURCE, title, event.peer, requestor=True)],
+            [self._own(), Participant(title or "unknown", audit.SOURCE, title, peer, requestor=True)],
             audit.NODE_AUTHENTICATION,
-            description=event.reason,
+            description=reason,
         )
+
+    def _unproven(self, event: events.ConnectionFailed) -> Message | None:
+        """One that cannot prove by TLS who it is; whoever only knocks and goes, as health checks do, is none."""
+        return self._alert("", event.peer, event.reason) if event.code == "tls" else None
+
+    def _configured(self, event: events.ConfigurationRead) -> Message | None:
+        """Keys that say who may do what; their values are not told."""
+        changed = [key for key in event.at_once if key.startswith(_SECURITY)]
+        if not changed:
+            return None
+        said = f"changed while the node runs: {', '.join(changed)}"
+        kind, own = audit.SECURITY_CONFIGURATION, [self._own(requestor=True)]
+        return Message(audit.SECURITY_ALERT, "E", Outcome.SUCCESS, own, kind, description=said)
 
     def _own(self, role: audit.Code = audit.APPLICATION, *, requestor: bool = False) -> Participant:
         return Participant(_PROGRAM, role, self._ae_title, self._host, requestor)
+
+
+def _person(name: str, peer: str) -> Participant:
+    return Participant(name, audit.PERSON, address=peer, requestor=True)
+
+
+def _keys(study_uid: str, series_uid: str) -> bytes:
+    """The question that ``delivery.find`` asks, in Implicit VR Little Endian."""
+    question = Dataset()
+    question.QueryRetrieveLevel = "IMAGE"
+    question.StudyInstanceUID, question.SeriesInstanceUID, question.SOPInstanceUID = study_uid, series_uid, ""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    write_dataset(buffer, question)
+    return buffer.getvalue()
 
 
 def _counted(study: Study, instances: int) -> Study:

@@ -120,15 +120,22 @@ class Confirmation:
     def _read_back(self, job: Job, destination: DestinationSettings, state: Delivery) -> tuple[Delivery, Wait | None]:
         """Ask for every object; what is missing is sent again, and to be committed to anew."""
         tidy.unpack(job)
+        sought = _sought(job, destination)
         try:
-            missing = self._sender.missing(destination, _sought(job, destination))
+            missing = self._sender.missing(destination, sought)
+            self._asked(destination, sought, answered=True)
         except NotOffered as fault:
             return state, replace(self._not_offered(destination, "read_back", fault), status=DeliveryStatus.DELAYED)
         except DeliveryError as fault:
+            self._asked(destination, sought, answered=False)
             return state, Wait(str(fault))
         if missing:
             state = replace(state, transactions=())
         return self._sent_again(destination, state, dict.fromkeys(missing, "taken, and not found by C-FIND"))
+
+    def _asked(self, destination: DestinationSettings, sought: list[Sought], *, answered: bool) -> None:
+        for study_uid, series_uid in dict.fromkeys((one.study_uid, one.series_uid) for one in sought):
+            self._say(events.Queried(study_uid, series_uid, destination.name, answered))
 
     # ---- both
 

@@ -47,6 +47,7 @@ class DropFolder:
         self._known = {path: shape for path, shape in seen.items() if path.exists()}
         for study_uid, sop_uids in taken.items():
             self._spool.release(study_uid, sop_uids, dropped=True)
+            self._say(events.FilesTaken(study_uid, len(sop_uids)))
         return set(taken)
 
     def again_at(self, now: float) -> float | None:

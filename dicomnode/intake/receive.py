@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _WAITING_TO_BE_ACCEPTED = 128
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # before it had said who it is
 _LOOK_AROUND_SECONDS = 0.5
 _FAREWELL_SECONDS = 1.0  # for the A-ABORTs to go out and the threads to end
 _OWN = (str(PYNETDICOM_IMPLEMENTATION_UID), str(PYNETDICOM_IMPLEMENTATION_VERSION))
@@ -195,7 +196,8 @@ class Receiver:
         except Lost as fault:
             self._say(events.ConnectionFailed(held.address, str(fault)))
         except (ssl.SSLError, OSError) as fault:
-            self._say(events.ConnectionFailed(held.address, f"{type(fault).__name__}: {fault}"))
+            code = "tls" if isinstance(fault, ssl.SSLError) and not isinstance(fault, _HUNG_UP) else ""
+            self._say(events.ConnectionFailed(held.address, f"{type(fault).__name__}: {fault}", code))
         except Exception as fault:  # noqa: BLE001  the edge of a connection
             self._say(events.StoreCrashed(fault))
         finally:

@@ -191,6 +191,8 @@ class _Pages:
     def log_out(self, asked: Asked) -> Response:
         """End a session."""
         self._sessions.end(asked.session)
+        if asked.session.may_look:
+            self._site.say(events.LoggedOut(asked.session.user, asked.peer))
         response = RedirectResponse("/", 303)
         response.delete_cookie(self._cookie, path="/", secure=self.encrypted, httponly=True, samesite="strict")
         return response
@@ -240,6 +242,8 @@ class _Pages:
     def study(self, asked: Asked) -> Response:
         """One study's whole story."""
         study = self._known(asked)
+        if _RENEWAL not in asked.request.headers:
+            self._site.say(events.StudyShown(uid_of(study), asked.session.user, asked.peer))
         patient = self._patient(study) if self._web.show_patient else None
         note, session = asked.session.note, replace(asked.session, note="")
         if note:

@@ -1,6 +1,8 @@
 """The audit trail reaches a syslog receiver, also one that was away, that hangs up, and by TLS."""
 
+import base64
 import contextlib
+import io
 import os
 import socket
 import ssl
@@ -10,6 +12,7 @@ import time
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -88,9 +91,10 @@ def world(tmp_path, monkeypatch):
     def trail(say=None, tls=None, **audit):
         pacs = DestinationSettings(name="pacs", ae_title="PACS", host="pacs.example", port=104)
         cloud = DestinationSettings(name="cloud", kind="dicomweb", url="https://cloud.example:8443/dicom-web")
+        ris = DestinationSettings(name="ris", kind="hl7", host="ris.example", port=2575)
         settings = Settings(
             node=NodeSettings(ae_title="NODE"),
-            destination=(pacs, cloud),
+            destination=(pacs, cloud, ris),
             audit=AuditSettings(**audit),
             tls=tls or TlsSettings(),
         )
@@ -123,22 +127,91 @@ STORY = [
     events.StudyRemoved("1.2", "originals", "older than 30 days"),
     events.LoggedIn("anna", "10.0.0.9"),
     events.LogInRefused("wrong name or password", "10.0.0.9"),
+    events.FilesTaken("1.2", 24),
+    events.ConnectionFailed("10.0.0.8", "SSLCertVerificationError: unknown authority", "tls"),
+    events.DeliveryEnded("k", "ris", "delivered", 1, "1.2"),
+    events.Queried("1.2", "1.2.3", "pacs", True),
+    events.StudyShown("1.2", "anna", "10.0.0.9"),
+    events.LoggedOut("anna", "10.0.0.9"),
+    events.ConfigurationRead(("[tls] key", "[retention] records_days"), ()),
     events.Stopped(),
 ]
-CODES = ["110100", "110104", "110113", "110102", "110104", "110104", "110105", "110114", "110114", "110100"]
+CODES = ["110100", "110104", "110113", "110102", "110104", "110104", "110105", "110114", "110114"]
+CODES += ["110107", "110113", "110106", "110112", "110103", "110114", "110113", "110100"]
+# Of which the standard wants no message.
+SILENT = [
+    events.StepDone("k", "fit", 1.0),
+    events.ConnectionFailed("10.0.0.8", "it went away"),
+    events.DeliveryBegun("k", "ris", 1, "1.2"),
+    events.DeliveryEnded("k", "ris", "replaced", 0, "1.2"),
+    events.ConfigurationRead(("[node] log_level",), ("[tls] key",)),
+    events.AssociationReleased("", 0, "MR1", "10.0.0.7", 3.0),
+]
 
 
 def test_what_the_standard_lists_is_told_in_its_order(world):
     server = world.receiver()
     trail = world(host="127.0.0.1", port=server.port, transport="tcp")
-    for event in [*STORY, events.StepDone("k", "fit", 1.0)]:
+    for event in [*SILENT, *STORY]:
         trail(event)
     wait_for(lambda: len(server.said) == len(CODES))
     assert server.codes() == CODES
     outcomes = [one.find("EventIdentification").get("EventOutcomeIndicator") for one in server.messages()]
-    assert outcomes == ["0", "0", "8", "0", "0", "8", "0", "0", "4", "0"]
+    assert outcomes == ["0", "0", "8", "0", "0", "8", "0", "0", "4", "0", "8", "0", "0", "0", "0", "0", "0"]
     sent = server.messages()[4]
     assert [one.get("UserID") for one in sent.findall("ActiveParticipant")] == ["dicomnode", "PACS"]
+
+
+@pytest.fixture
+def told(world, tmp_path):
+    """The message of an event."""
+
+    def tell(event):
+        world(file=tmp_path / "audit.log")(event)
+        wait_for((tmp_path / "audit.log").exists)
+        return ET.fromstring((tmp_path / "audit.log").read_bytes().partition(b"\xef\xbb\xbf")[2])
+
+    return tell
+
+
+def test_a_query_holds_its_sop_class_and_its_keys(told):
+    message = told(events.Queried("1.2", "1.2.3", "pacs", False))
+    assert message.find("EventIdentification").get("EventOutcomeIndicator") == "8"
+    assert [one.get("UserID") for one in message.findall("ActiveParticipant")] == ["dicomnode", "PACS"]
+    (asked,) = message.findall("ParticipantObjectIdentification")
+    assert asked.get("ParticipantObjectID") == "1.2.840.10008.5.1.4.1.2.2.1"
+    assert asked.find("ParticipantObjectIDTypeCode").get("csd-code") == "110181"
+    keys = base64.b64decode(asked.find("ParticipantObjectQuery").text)
+    question = pydicom.filereader.read_dataset(io.BytesIO(keys), is_implicit_VR=True, is_little_endian=True)
+    assert (question.QueryRetrieveLevel, question.StudyInstanceUID) == ("IMAGE", "1.2")
+    assert (question.SeriesInstanceUID, question.SOPInstanceUID) == ("1.2.3", "")
+    syntax = asked.find("ParticipantObjectDetail")
+    assert (syntax.get("type"), base64.b64decode(syntax.get("value"))) == ("TransferSyntax", b"1.2.840.10008.1.2")
+
+
+def test_what_is_told_by_hl7_is_an_export_to_where_it_goes(told):
+    message = told(events.DeliveryEnded("k", "ris", "delivered", 1, "1.2"))
+    own, record = message.findall("ActiveParticipant")
+    assert own.get("UserIsRequestor") == "true"
+    assert (record.get("UserID"), record.get("NetworkAccessPointID")) == ("ris", "ris.example")
+    assert record.find("RoleIDCode").get("csd-code") == "110154"
+    assert record.find("MediaIdentifier/MediaType").get("csd-code") == "110037"
+    assert message.find("ParticipantObjectIdentification").get("ParticipantObjectID") == "1.2"
+
+
+def test_who_was_shown_a_study_is_a_person(told):
+    message = told(events.StudyShown("1.2", "anna", "10.0.0.9"))
+    assert message.find("EventIdentification").get("EventActionCode") == "R"
+    _, person = message.findall("ActiveParticipant")
+    assert (person.get("UserID"), person.get("NetworkAccessPointID")) == ("anna", "10.0.0.9")
+    assert person.find("RoleIDCode").get("csd-code") == "125676002"
+
+
+def test_a_change_of_who_may_do_what_is_an_alert_that_names_keys(told):
+    message = told(events.ConfigurationRead(("[[scanner]] MR1 address", "[retention] records_days"), ()))
+    event = message.find("EventIdentification")
+    assert event.find("EventTypeCode").get("csd-code") == "110129"
+    assert event.find("EventOutcomeDescription").text == "changed while the node runs: [[scanner]] MR1 address"
 
 
 def test_a_destination_without_an_ae_title_is_told_by_its_name_and_the_host_of_its_url(world):

@@ -18,7 +18,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
 
-from dicomnode import simulate
+from dicomnode import events, simulate
 from dicomnode.commitment import Report, encoded
 from dicomnode.config import DestinationSettings, NodeSettings, ScannerSettings, Settings, TlsSettings
 from dicomnode.delivery.deliver import Deliveries
@@ -413,6 +413,8 @@ def test_what_is_read_back_is_delivered(world, finds):
     assert one.attempt() is None
     assert one.archive.questions
     assert one.archive.stored == one.uids
+    asked = {(event.series, event.answered) for event in one.said if isinstance(event, events.Queried)}
+    assert asked == {(question.SeriesInstanceUID, True) for question in one.archive.questions}
 
 
 @pytest.mark.parametrize("commitment", ["off", "same"])

@@ -14,7 +14,7 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import MRImageStorage, Verification
 
-from dicomnode import simulate
+from dicomnode import events, logs, simulate
 from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
 from dicomnode.delivery.carrier import Outcome
 from dicomnode.delivery.send import Sender
@@ -50,7 +50,13 @@ def instance():
 
 
 @pytest.fixture
-def receiver(tmp_path, keys):
+def said():
+    """What happened."""
+    return []
+
+
+@pytest.fixture
+def receiver(tmp_path, keys, said):
     started = []
 
     def begin(seconds=30.0, **tls):
@@ -63,7 +69,7 @@ def receiver(tmp_path, keys):
             receive=ReceiveSettings(network_timeout_seconds=seconds),
             tls=TlsSettings(receive=True, **files),
         )
-        one = Receiver(settings, spool, lambda _: None)
+        one = Receiver(settings, spool, lambda _: None, events.to_all(logs.write, said.append))
         one.start()
         started.append(one)
         return one
@@ -101,11 +107,19 @@ def test_a_scanner_with_a_certificate_is_heard(receiver, keys, instance):
 
 
 @pytest.mark.parametrize("name", [None, "stranger"])
-def test_nobody_else_is(receiver, keys, instance, name):
+def test_nobody_else_is(receiver, keys, instance, name, said):
     one = receiver()
     assert not associate(one, client(keys, name)).is_established
     assert not associate(one, None).is_established
     assert stores(one, keys, instance)
+    assert [event.code for event in said if isinstance(event, events.ConnectionFailed)] == ["tls", "tls"]
+
+
+def test_whoever_connects_and_goes_has_proven_nothing_wrong(receiver, keys, instance, said):
+    one = receiver()
+    socket.create_connection(("127.0.0.1", one.port)).close()
+    assert stores(one, keys, instance)
+    assert {event.code for event in said if isinstance(event, events.ConnectionFailed)} <= {""}
 
 
 def test_silent_clients_keep_nobody_waiting_and_are_sent_away(receiver, keys, instance):

@@ -365,7 +365,7 @@ def dropped(world, instance, name):
     return path
 
 
-def test_dropped_files_are_taken_in_once_they_stop_changing(world, images):
+def test_dropped_files_are_taken_in_once_they_stop_changing(world, images, capsys):
     paths = [dropped(world, one, f"folder/DOE^JOHN-{number}.dcm") for number, one in enumerate(images)]
     world.turn()
     assert world.started == []
@@ -373,6 +373,10 @@ def test_dropped_files_are_taken_in_once_they_stop_changing(world, images):
     world.turn(world.rules.quiet_seconds + 1.0)
     assert len(world.started) == 1
     assert not any(path.exists() for path in paths)
+    said = capsys.readouterr()
+    (line,) = [line for line in (said.out + said.err).splitlines() if "files_taken" in line]
+    assert str(len(paths)) in line
+    assert "DOE" not in line
 
 
 def test_a_file_that_is_half_written_stays_until_it_is_whole(world, images):

@@ -293,8 +293,11 @@ def test_with_users_nothing_is_shown_before_the_log_in(spool, opened):
     assert log_in(browser, "anna").status == 303
     assert "MR-17" in browser.get("/").text
     wait_for(lambda: events.LoggedIn("anna", "127.0.0.1") in said, 5, "the event")
+    browser.get(page_of(browser))
+    wait_for(lambda: events.StudyShown(STUDY, "anna", "127.0.0.1") in said, 5, "who was shown it")
     assert browser.post("/logout", form_of="/").status == 303
     assert browser.get("/").status == 303
+    wait_for(lambda: events.LoggedOut("anna", "127.0.0.1") in said, 5, "the end")
 
 
 def test_who_may_look_may_not_act(spool, opened):
