@@ -53,7 +53,7 @@ class Node:
 
     One that does not receive is a worker. Of all, one decides what is complete, and another when that one is gone.
     ``sender``, ``children`` and ``run_step`` stand in for the real ones; ``sinks`` are told of every event, beside the
-    log.
+    log, and ``beside`` of a configuration that was read again.
     """
 
     def __init__(
@@ -65,17 +65,15 @@ class Node:
         run_step: RunStep = pipeline.run_step,
         receives: bool = True,
         sinks: tuple[events.Sink, ...] = (),
+        beside: tuple[Callable[[Settings], None], ...] = (),
     ) -> None:
         self._settings = settings
+        self._beside = beside
         self._running = contextlib.ExitStack()
         shared = settings.is_shared()
         self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb, shared=shared)
-        self.audit = Trail(
-            settings,
-            self.spool.folder / "audit",
-            Certificates(settings.tls),
-            study_of=Subjects(self.spool, patient_id=settings.audit.patient_id),
-        )
+        self._subjects = Subjects(self.spool, patient_id=settings.audit.patient_id)
+        self.audit = Trail(settings, self.spool.folder / "audit", Certificates(settings.tls), study_of=self._subjects)
         self._notices = Notices(settings, self.spool.folder / "notices")
         self._say = say = events.to_all(logs.write, self.audit, self._notices, *sinks)
         self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
@@ -236,8 +234,9 @@ class Node:
         self._sender.use(settings.tls)
         for kind in self._carriers.values():
             kind.use(settings.tls)
-        for part in (self._receiver, self._promised, self.audit):
-            part.use(settings)
+        self._subjects.use(patient_id=settings.audit.patient_id)
+        for use in (self._receiver.use, self._promised.use, self.audit.use, self._notices.use, *self._beside):
+            use(settings)
         self._deliveries.use(settings.destination)
         self._retention.use(settings.retention)
         self.recovery.hurry()

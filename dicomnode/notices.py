@@ -92,14 +92,28 @@ class Notices:
     ) -> None:
         self._settings = settings.notify
         self._node = settings.node.ae_title
+        self._folder = folder
         self._say = say
         self._clock = clock
         self._told: dict[tuple[str, str], float] = {}
-        ways = _ways(settings.notify)
-        # One outbox a way, so that a dead mail server holds up no webhook.
-        self._outboxes = [
-            Outbox(folder / name, take, self._away, pause_seconds=_TRY_AGAIN_SECONDS) for name, take in ways.items()
-        ]
+        # One a way, so that a dead mail server holds up no webhook.
+        self._outboxes = {name: self._outbox(name) for name in _ways(settings.notify)}
+
+    def use(self, settings: Settings) -> None:
+        """Tell others, by other ways, from the next notice on; what is not sent yet goes to them, too."""
+        if settings.notify == self._settings:
+            return
+        self._settings = settings.notify
+        wanted = _ways(settings.notify)
+        gone = [name for name in self._outboxes if name not in wanted]
+        for outbox in [self._outboxes.pop(name) for name in gone]:
+            outbox.abandon()
+        for outbox in self._outboxes.values():
+            outbox.hurry()
+        for name in wanted:
+            if name not in self._outboxes:
+                self._outboxes[name] = outbox = self._outbox(name)
+                outbox.start()
 
     def __call__(self, event: events.Event) -> None:
         """Tell people, where they have to know."""
@@ -108,7 +122,7 @@ class Notices:
             return
         when = datetime.now(UTC).isoformat(timespec="seconds")
         message = json.dumps({"node": self._node, "when": when, **asdict(notice)}, ensure_ascii=False).encode()
-        for outbox in self._outboxes:
+        for outbox in tuple(self._outboxes.values()):
             try:
                 outbox.put(message)
             except (OSError, NodeError) as fault:
@@ -116,13 +130,21 @@ class Notices:
 
     def start(self) -> None:
         """Begin to send, first what an earlier run has left."""
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             outbox.start()
 
     def stop(self) -> None:
         """Send what there is, if it is taken."""
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             outbox.stop()
+
+    def _outbox(self, name: str) -> Outbox:
+        return Outbox(
+            self._folder / name,
+            lambda message: _WAYS[name](self._settings, message),
+            lambda why: self._say(events.NoticeDelayed(why)),
+            pause_seconds=_TRY_AGAIN_SECONDS,
+        )
 
     def _is_told(self, notice: Notice) -> bool:
         now, name = self._clock(), (notice.kind, notice.about)
@@ -132,21 +154,15 @@ class Notices:
         self._told[name] = now
         return False
 
-    def _away(self, why: str) -> None:
-        self._say(events.NoticeDelayed(why))
-
 
 def _retry(key: str) -> str:
     return f"dicomnode show {key} says more; when the cause is gone: dicomnode retry {key}"
 
 
-def _ways(settings: NotifySettings) -> dict[str, Callable[[bytes], None]]:
-    ways: dict[str, Callable[[bytes], None]] = {}
-    if settings.webhook is not None:
-        ways["webhook"] = lambda message: _post(settings, message)
-    if settings.email_to:
-        ways["email"] = lambda message: _mail(settings, json.loads(message))
-    return ways
+def _ways(settings: NotifySettings) -> tuple[str, ...]:
+    """By which ways people are told."""
+    wanted = {"webhook": settings.webhook is not None, "email": bool(settings.email_to)}
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def _post(settings: NotifySettings, message: bytes) -> None:
@@ -162,7 +178,8 @@ def _post(settings: NotifySettings, message: bytes) -> None:
         raise NotTaken(f"[notify] webhook: {getattr(fault, 'reason', None) or fault}") from fault
 
 
-def _mail(settings: NotifySettings, notice: dict[str, Any]) -> None:
+def _mail(settings: NotifySettings, message: bytes) -> None:
+    notice = json.loads(message)
     mail = EmailMessage()
     mail["From"] = settings.email_from
     mail["To"] = ", ".join(settings.email_to)
@@ -184,3 +201,6 @@ def _secret(path: Path, key: str) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError as fault:
         raise NotTaken(f"[notify] {key}: {path} cannot be read: {fault.strerror}") from fault
+
+
+_WAYS: Mapping[str, Callable[[NotifySettings, bytes], None]] = {"webhook": _post, "email": _mail}

@@ -17,8 +17,11 @@ AT_ONCE: dict[str, tuple[str, ...] | None] = {
     "scanner": None,
     "destination": None,
     "storage": ("minimum_free_mb",),
+    "web": None,
     "tls": None,
     "retention": None,
+    "audit": None,
+    "notify": None,
 }
 
 

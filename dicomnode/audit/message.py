@@ -35,6 +35,10 @@ EXPORT, IMPORT = Code("110106", "Export"), Code("110107", "Import")
 QUERY = Code("110112", "Query")
 SECURITY_ALERT = Code("110113", "Security Alert")
 NODE_AUTHENTICATION = Code("110126", "Node Authentication")
+RECORDING_STOPPED, RECORDING_STARTED = (
+    Code("110133", "Audit Recording Stopped"),
+    Code("110134", "Audit Recording Started"),
+)
 SECURITY_CONFIGURATION = Code("110129", "Security Configuration")
 USER_AUTHENTICATION = Code("110114", "User Authentication")
 LOGIN, LOGOUT = Code("110122", "Login"), Code("110123", "Logout")

@@ -27,6 +27,10 @@ class Subjects:
         self._spool = spool
         self._patient_id = patient_id
 
+    def use(self, *, patient_id: bool) -> None:
+        """From now on, say the patient's number or do not."""
+        self._patient_id = patient_id
+
     def __call__(self, study_uid: str) -> Study:
         """What is known of a study."""
         accession, patient = "", None

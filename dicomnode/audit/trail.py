@@ -15,7 +15,7 @@ from dicomnode.audit import message as audit
 from dicomnode.audit.message import Message, Outcome, Participant, Query, Study
 from dicomnode.audit.syslog import Datagrams, File, Repository, Stream, line
 from dicomnode.errors import NodeError
-from dicomnode.store.outbox import Outbox
+from dicomnode.store.outbox import NotTaken, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,33 +47,43 @@ class Trail:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ae_title, self._host = settings.node.ae_title, socket.gethostname()
+        self._folder = folder
         self._certificates = certificates
-        self.use(settings)
-        self._repository = repository = _repository(settings.audit, certificates)
         self._study_of = study_of
         self._say = say
         self._clock = clock
-        self._outbox: Outbox | None = None
-        if repository is not None:
-            self._outbox = Outbox(
-                folder, repository.take, lambda why: say(events.AuditAway(why)), pause_seconds=_TRY_AGAIN_SECONDS
-            )
+        self._settings = settings.audit
+        self._destinations = _by_name(settings)
+        self._wanted = self._reached = _repository(settings.audit, certificates)  # reached: by the outbox's thread
+        self._outbox = None if self._wanted is None else self._made()
 
     def use(self, settings: Settings) -> None:
-        """Name other destinations from the next message on; where messages go stays as it is."""
-        self._destinations: Mapping[str, DestinationSettings] = {one.name: one for one in settings.destination}
+        """Name other destinations, and send elsewhere, from the next message on; what is not sent yet goes there, too.
+
+        Where recording ends, or begins, that is the last message, or the first.
+        """
+        self._destinations = _by_name(settings)
         self._certificates.use(settings.tls)
+        if settings.audit == self._settings:
+            return
+        self._settings = settings.audit
+        wanted = _repository(settings.audit, self._certificates)
+        if wanted is None:
+            self._end()
+            return
+        self._wanted = wanted
+        if self._outbox is not None:
+            self._outbox.hurry()
+        else:
+            self._outbox = self._made()
+            self._outbox.start()
+            self._put(self._recording(audit.RECORDING_STARTED), "audit_recording_started")
 
     def __call__(self, event: events.Event) -> None:
         """Note an event that an audit repository has to know of."""
-        told = self._told(event) if self._outbox is not None else None
-        if told is None or self._outbox is None:
-            return
-        when = self._clock()
-        try:
-            self._outbox.put(line(told.xml(when, self._ae_title), when, self._host, _PROGRAM))
-        except (OSError, NodeError) as fault:
-            self._say(events.AuditLost(event.name, str(fault)))
+        told = None if self._outbox is None else self._told(event)
+        if told is not None:
+            self._put(told, event.name)
 
     def start(self) -> None:
         """Begin to send, first what an earlier run has left."""
@@ -82,9 +92,45 @@ class Trail:
 
     def stop(self) -> None:
         """Send what there is, if the repository takes it; the rest is sent by the next run."""
-        if self._outbox is not None and self._repository is not None:
-            self._outbox.stop()
-            self._repository.close()
+        outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            outbox.stop()
+        if self._reached is not None:
+            self._reached.close()
+
+    # ---- how it is sent
+
+    def _made(self) -> Outbox:
+        away = events.AuditAway
+        return Outbox(self._folder, self._take, lambda why: self._say(away(why)), pause_seconds=_TRY_AGAIN_SECONDS)
+
+    def _put(self, told: Message, about: str) -> None:
+        when, outbox = self._clock(), self._outbox
+        if outbox is None:
+            return  # recording ended at this moment
+        try:
+            outbox.put(line(told.xml(when, self._ae_title), when, self._host, _PROGRAM))
+        except (OSError, NodeError) as fault:
+            self._say(events.AuditLost(about, str(fault)))
+
+    def _take(self, message: bytes) -> None:
+        """Send one message where messages go now; raises NotTaken."""
+        wanted = self._wanted
+        if self._reached is not wanted and self._reached is not None:
+            self._reached.close()
+        self._reached = wanted
+        if wanted is None:
+            raise NotTaken("[audit] names no repository")
+        wanted.take(message)
+
+    def _end(self) -> None:
+        """Record nothing more; what its repository does not take now is sent where recording begins again."""
+        self._put(self._recording(audit.RECORDING_STOPPED), "audit_recording_stopped")
+        self.stop()
+        self._wanted = self._reached = None
+
+    def _recording(self, kind: audit.Code) -> Message:
+        return Message(audit.SECURITY_ALERT, "E", Outcome.SUCCESS, [self._own(requestor=True)], kind)
 
     # ---- what is told
 
@@ -209,6 +255,10 @@ class Trail:
 
     def _own(self, role: audit.Code = audit.APPLICATION, *, requestor: bool = False) -> Participant:
         return Participant(_PROGRAM, role, self._ae_title, self._host, requestor)
+
+
+def _by_name(settings: Settings) -> Mapping[str, DestinationSettings]:
+    return {one.name: one for one in settings.destination}
 
 
 def _person(name: str, peer: str) -> Participant:

@@ -40,7 +40,7 @@ def run(config_path: Path | None, *, receives: bool) -> None:
         return _read(config_path, level, receives=receives)
 
     service = Service()
-    if not receives or not settings.web.enabled:
+    if not receives:
         Node(settings, receives=receives, sinks=(service.count,)).serve(stop, service=service, reread=reread)
         return
 
@@ -49,7 +49,7 @@ def run(config_path: Path | None, *, receives: bool) -> None:
         node.audit(event)
 
     page = Page(settings, say, stop=stop)
-    node = Node(settings, sinks=(service.count, page.sink))
+    node = Node(settings, sinks=(service.count, page.sink), beside=(page.use,))
     with page.open(node.ailments):
         node.serve(stop, service=service, reread=reread)
 

@@ -32,8 +32,8 @@ class Outbox:
         self._take = take
         self._tell = away
         self._pause = pause_seconds
-        self._due, self._stop = threading.Event(), threading.Event()
-        self._is_away = False
+        self._due, self._hurried, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._is_away = self._abandoned = False
         self._thread: threading.Thread | None = None
 
     def put(self, message: bytes) -> None:
@@ -53,21 +53,38 @@ class Outbox:
     def stop(self) -> None:
         """Send what there is, if it is taken; the rest is sent by the next run."""
         self._stop.set()
-        self._due.set()
+        self._wake()
         if self._thread is not None:
             self._thread.join()
+
+    def abandon(self) -> None:
+        """Send nothing more, and wait for nothing; what is left lies there."""
+        self._abandoned = True
+        self._wake()
+
+    def hurry(self) -> None:
+        """Try at once, and tell anew where nobody takes messages: they may go elsewhere now."""
+        self._is_away = False
+        self._wake()
+
+    def _wake(self) -> None:
+        self._hurried.set()
+        self._due.set()
 
     def _run(self) -> None:
         while True:
             self._due.clear()
+            self._hurried.clear()
             stopping = self._stop.is_set()  # only now: who says it later is heard by the wait
+            if self._abandoned:
+                return
             sent = self._send_safely()
             if stopping:
                 return
             if sent:
                 self._due.wait()
             else:
-                self._stop.wait(self._pause)
+                self._hurried.wait(self._pause)
 
     def _send_safely(self) -> bool:
         """Send every message that lies there; whether all were taken. Why not, is told once."""

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import events, logs
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _MOST_UNTOLD = 10_000  # events; what is more is not counted, for the node waits for nobody
 _HEALTH_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+_SHOWN = ("scanner", "destination", "storage", "web", "tls")  # sections that the page's process goes by
 _PATIENCE_SECONDS = 10.0
 _AGAIN_SECONDS = (2.0, 60.0)  # first and longest pause after a page that could not be opened, or broke
 
@@ -36,11 +39,20 @@ class Page:
     ) -> None:
         self._settings = settings
         self._say = say
-        self._scanners = frozenset(scanner.ae_title for scanner in settings.scanner)
+        self._scanners = _scanners(settings)
+        self._renewed = threading.Event()
         self._untold: queue.Queue[tuple[Any, ...]] = queue.Queue(_MOST_UNTOLD)
         self._stop = stop or threading.Event()
         self._last_failure = ""
         self._process: SpawnProcess | None = None
+
+    def use(self, settings: Settings) -> None:
+        """Open it anew where it would not be the same: whoever was logged in has to log in again."""
+        before, self._settings = self._settings, settings
+        self._scanners = _scanners(settings)
+        if any(getattr(before, section) != getattr(settings, section) for section in _SHOWN):
+            self._last_failure = ""
+            self._renewed.set()
 
     def sink(self, event: events.Event) -> None:
         """Count an event."""
@@ -51,6 +63,8 @@ class Page:
             self._tell("report", event.key)
 
     def _tell(self, *what: str | Tally | dict[str, str]) -> None:
+        if not self._settings.web.enabled:
+            return
         with contextlib.suppress(queue.Full):
             self._untold.put_nowait(what)
 
@@ -74,6 +88,8 @@ class Page:
 
     def _examine(self, ailments: Callable[[], dict[str, str]]) -> None:
         while not self._stop.wait(_HEALTH_SECONDS):
+            if not self._settings.web.enabled:
+                continue
             try:
                 self._tell("health", ailments())
             except Exception as fault:  # noqa: BLE001  the edge of a turn; silence is an ailment, too
@@ -86,8 +102,15 @@ class Page:
                 self._open_once()
             except Exception as fault:  # noqa: BLE001  whatever it is, the node goes on
                 self._failed(f"{type(fault).__name__}: {fault}")
-            self._stop.wait(pause)
-            pause = min(2 * pause, longest)
+            pause = self._rest(pause, longest)
+
+    def _rest(self, seconds: float, longest: float) -> float:
+        """Wait, unless it is to be opened anew; return how long to wait next time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._stop.wait(_LOOK_SECONDS):
+            if self._renewed.is_set():
+                return _AGAIN_SECONDS[0]
+        return min(2 * seconds, longest)
 
     def _failed(self, reason: str) -> None:
         """Say it once, however often it is tried again."""
@@ -96,7 +119,10 @@ class Page:
         self._last_failure = reason
 
     def _open_once(self) -> None:
-        """Run the process of the page to its end."""
+        """Run the process of the page to its end, where one is wanted."""
+        self._renewed.clear()
+        if not self._settings.web.enabled:
+            return
         context = multiprocessing.get_context("spawn")
         pipe, theirs = context.Pipe()
         process = context.Process(target=serve, args=(self._settings, theirs, os.getpid()), name="page", daemon=True)
@@ -124,10 +150,14 @@ class Page:
 
     def _pass_on(self, pipe: Connection, alive: Callable[[], bool]) -> None:
         with contextlib.suppress(OSError):  # it is gone
-            while alive() and not self._stop.is_set():
+            while alive() and not self._stop.is_set() and not self._renewed.is_set():
                 with contextlib.suppress(queue.Empty):
-                    pipe.send(self._untold.get(timeout=0.5))
+                    pipe.send(self._untold.get(timeout=_LOOK_SECONDS))
             pipe.send(("stop",))
+
+
+def _scanners(settings: Settings) -> frozenset[str]:
+    return frozenset(scanner.ae_title for scanner in settings.scanner)
 
 
 def _heard(pipe: Connection) -> Iterator[events.Event]:

@@ -1,7 +1,9 @@
 """An operator corrects the configuration while studies wait."""
 
+import json
 import signal
 import ssl
+import urllib.request
 from datetime import UTC, datetime
 
 import pytest
@@ -67,3 +69,27 @@ def test_what_is_measured_goes_to_a_receiver_whose_authority_was_corrected(serve
     wait_for(lambda: state(node)[0][1:] == ("delivered",), 60, "the delivery")
     assert len(ris.messages) == 1
     assert '"[tls] authority"' in node.log.read_text()
+
+
+def test_audit_notices_and_the_page_change_while_the_node_runs(serve, tmp_path):
+    node = serve({"pacs": free_port()}, "[web]\nenabled = false\n")
+    port, trail = free_port(), tmp_path / "audit.log"
+    page = f"http://127.0.0.1:{port}/readyz"
+    correct(node, "enabled = false", f'port = {port}\n[audit]\nfile = "{trail}"\n[notify]\nrepeat_hours = 2.0')
+    wait_for(lambda: answers(page), 60, "the page")
+    said = trail.read_text()
+    assert "Audit Recording Started" in said
+    assert "Security Configuration" in said
+    read = [json.loads(line) for line in node.log.read_text().splitlines() if '"configuration_read"' in line]
+    assert read[0]["at_once"] == ["[web] enabled", "[web] port", "[audit] file", "[notify] repeat_hours"]
+    assert read[0]["after_restart"] == []
+    correct(node, f"port = {port}", "enabled = false")
+    wait_for(lambda: not answers(page), 60, "its end")
+
+
+def answers(page):
+    try:
+        with urllib.request.urlopen(page, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False

@@ -242,6 +242,50 @@ def test_a_repository_that_is_away_gets_everything_when_it_is_back_also_from_an_
     wait_for(lambda: not list((tmp_path / "audit").iterdir()))
 
 
+def with_audit(**audit):
+    return Settings(node=NodeSettings(ae_title="NODE"), audit=AuditSettings(**audit))
+
+
+def test_messages_go_where_the_configuration_says_from_now_on_also_those_that_wait(world):
+    gone, there, said = world.receiver(), world.receiver(), []
+    gone.stop()
+    trail = world(say=said, host="127.0.0.1", port=gone.port, transport="tcp")
+    trail(STORY[0])
+    wait_for(lambda: said)
+    trail.use(with_audit(host="127.0.0.1", port=there.port, transport="tcp"))
+    trail(STORY[1])
+    wait_for(lambda: len(there.said) == 2)
+    assert there.codes() == CODES[:2]
+
+
+def test_recording_that_ends_or_begins_is_told(world):
+    server = world.receiver()
+    on = with_audit(host="127.0.0.1", port=server.port, transport="tcp")
+    trail = world()
+    trail.use(on)
+    trail.use(with_audit())
+    trail(STORY[0])
+    trail.use(on)
+    trail(STORY[1])
+    wait_for(lambda: len(server.said) == 4)
+    kinds = [one.find("EventIdentification/EventTypeCode") for one in server.messages()]
+    assert [None if kind is None else kind.get("csd-code") for kind in kinds] == ["110134", "110133", "110134", None]
+
+
+def test_a_repository_that_is_as_dead_as_the_one_before_is_said_anew(world):
+    said, ports = [], []
+    for _ in range(2):
+        server = world.receiver()
+        server.stop()
+        ports.append(server.port)
+    trail = world(say=said, host="127.0.0.1", port=ports[0], transport="tcp")
+    trail(STORY[0])
+    wait_for(lambda: len(said) == 1)
+    trail.use(with_audit(host="127.0.0.1", port=ports[1], transport="tcp"))
+    wait_for(lambda: len(said) == 2)
+    assert str(ports[1]) in said[1].reason
+
+
 def test_a_repository_that_hangs_up_is_called_again_and_nothing_is_lost(world):
     server = world.receiver(most=1)
     trail = world(host="127.0.0.1", port=server.port, transport="tcp")
@@ -321,7 +365,9 @@ def test_the_patients_number_is_looked_up_only_where_it_is_wanted(tmp_path, want
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     spool.study_folder("1.2").mkdir()
     image.save_as(spool.study_folder("1.2") / "1.3.dcm", enforce_file_format=True)
-    assert Subjects(spool, patient_id=wanted)("1.2") == Study("1.2", "A7", patient_id=patient)
+    subjects = Subjects(spool, patient_id=not wanted)
+    subjects.use(patient_id=wanted)
+    assert subjects("1.2") == Study("1.2", "A7", patient_id=patient)
     spool.remove_images("1.2")
     write_json(spool.studies / "1.2.json", {"accession_number": "A7"})
     assert Subjects(spool, patient_id=wanted)("1.2") == Study("1.2", "A7")

@@ -190,3 +190,26 @@ def test_a_mail_server_without_tls_gets_nothing_where_tls_is_wanted(notices):
 def test_what_needs_nobody_is_not_told(notices, hook, event, tmp_path):
     notices(webhook=hook().url)(event)
     assert [path for path in (tmp_path / "notices").rglob("*") if path.is_file()] == []
+
+
+def test_others_are_told_from_now_on_also_what_nobody_took(notices, hook, tmp_path):
+    said, deaf, heard = [], hook(refusals=10**6), hook()
+    one = notices(say=said, webhook=deaf.url)
+    one(FAILED)
+    wait_for(lambda: said)
+    one.use(Settings(notify=NotifySettings(webhook=heard.url, repeat_hours=0.0)))
+    wait_for(lambda: heard.said)
+    one(FAILED)
+    wait_for(lambda: len(heard.said) == 2)
+
+
+def test_a_way_that_is_gone_is_not_gone_any_more_and_a_new_one_is(notices, hook):
+    server, box = hook(), Mailbox()
+    mail = {"email_to": ("it@example.org",), "smtp_host": "127.0.0.1", "smtp_starttls": False}
+    one = notices(webhook=server.url)
+    one.use(Settings(notify=NotifySettings(**mail, smtp_port=box.server_address[1])))
+    one(FAILED)
+    wait_for(lambda: box.mails)
+    box.shutdown()
+    box.server_close()
+    assert server.said == []

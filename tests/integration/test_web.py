@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dicomnode import config, events, simulate
+from dicomnode.config import RetentionSettings
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
 from dicomnode.store.durable import read_json, write_json
@@ -298,6 +299,28 @@ def test_with_users_nothing_is_shown_before_the_log_in(spool, opened):
     assert browser.post("/logout", form_of="/").status == 303
     assert browser.get("/").status == 303
     wait_for(lambda: events.LoggedOut("anna", "127.0.0.1") in said, 5, "the end")
+
+
+def test_the_page_is_opened_anew_with_other_users_and_at_another_port(spool, opened, tmp_path):
+    study(spool)
+    browser, said, page = opened()
+    assert "MR-17" in browser.get("/").text
+    changed = settings(tmp_path, USERS)
+    page.use(changed)
+    wait_for(lambda: len([one for one in said if isinstance(one, events.PageOpened)]) == 2, 60, "the page")
+    browser.address = f"http://127.0.0.1:{changed.web.port}"
+    assert browser.get("/").headers["Location"] == "/login"
+    assert log_in(browser, "anna").status == 303
+
+
+def test_what_the_page_does_not_show_leaves_its_sessions_alone(spool, opened, tmp_path):
+    browser, said, page = opened(USERS)
+    assert log_in(browser, "anna").status == 303
+    before = page._settings
+    page.use(before.model_copy(update={"retention": RetentionSettings(originals_days=9)}))
+    time.sleep(1.5)  # in which it would have been closed
+    assert browser.get("/").status == 200
+    assert len([one for one in said if isinstance(one, events.PageOpened)]) == 1
 
 
 def test_who_may_look_may_not_act(spool, opened):

@@ -44,6 +44,9 @@ def change(folder, was, becomes, more=""):
             "[[destination]] ris",
         ),
         ('log_level = "info"', 'log_level = "debug"', "[node] log_level"),
+        ('log_level = "info"', 'log_level = "info"\n[web]\nenabled = false', "[web] enabled"),
+        ('log_level = "info"', 'log_level = "info"\n[audit]\npatient_id = true', "[audit] patient_id"),
+        ('log_level = "info"', 'log_level = "info"\n[notify]\nrepeat_hours = 1.0', "[notify] repeat_hours"),
         ('address = "192.0.2.1"', 'address = "192.0.2.2"', "[[scanner]] MR1 (2) address"),
     ],
 )
