@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _BEGIN = """\
 # Configuration reference
 
-Made by `make reference` from the schema in `dicomnode/config.py` and the sentences in `deploy/config.example.toml`; a
+Made by `make reference` from the schema in `dicomnode/config/` and the sentences in `deploy/config.example.toml`; a
 test fails when it is old. Unknown keys are faults, and every fault is reported with its line: `dicomnode check --config
 FILE`. What is "needed" has no default; `[[name]]` may stand several times.
 

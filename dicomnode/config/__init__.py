@@ -1,0 +1,72 @@
+"""The configuration: frozen settings, one module a group of tables, and the file that they are read from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dicomnode.config.arriving import Anatomy, GroupingSettings, NodeSettings, ReceiveSettings, ScannerSettings
+from dicomnode.config.destination import OBJECT_KINDS, DestinationKind, DestinationSettings
+from dicomnode.config.keeping import EngineSettings, RetentionSettings, StorageSettings
+from dicomnode.config.loading import load
+from dicomnode.config.measuring import (
+    PRODUCTS,
+    PUBLISHED_CALIBRATIONS,
+    CalibrationSettings,
+    FitSettings,
+    MeasureSettings,
+    Product,
+    ReportSettings,
+)
+from dicomnode.config.settings import Settings
+from dicomnode.config.values import Section
+from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings, UserSettings, WebSettings
+from dicomnode.errors import ConfigError
+
+__all__ = [
+    "NAMED_BY",
+    "OBJECT_KINDS",
+    "PRODUCTS",
+    "PUBLISHED_CALIBRATIONS",
+    "SYSTEM_FILE",
+    "Anatomy",
+    "AuditSettings",
+    "CalibrationSettings",
+    "ConfigError",
+    "DestinationKind",
+    "DestinationSettings",
+    "EngineSettings",
+    "FitSettings",
+    "GroupingSettings",
+    "MeasureSettings",
+    "NodeSettings",
+    "NotifySettings",
+    "Product",
+    "ReceiveSettings",
+    "ReportSettings",
+    "RetentionSettings",
+    "ScannerSettings",
+    "Section",
+    "Settings",
+    "StorageSettings",
+    "TlsSettings",
+    "UserSettings",
+    "WebSettings",
+    "load",
+    "named_file",
+    "system_file",
+]
+
+NAMED_BY = "DICOMNODE_CONFIG"  # an environment variable
+SYSTEM_FILE = Path("/etc/dicomnode/config.toml")
+
+
+def named_file() -> Path | None:
+    """The file that the environment names."""
+    named = os.environ.get(NAMED_BY)
+    return Path(named) if named else None
+
+
+def system_file() -> Path | None:
+    """The file of the node on this machine; what only looks at files never reads it unasked."""
+    return SYSTEM_FILE if SYSTEM_FILE.is_file() else None

@@ -1,0 +1,81 @@
+"""The whole file as one value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.config.arriving import GroupingSettings, NodeSettings, ReceiveSettings, ScannerSettings
+from dicomnode.config.credentials import secret
+from dicomnode.config.destination import DestinationSettings
+from dicomnode.config.keeping import EngineSettings, RetentionSettings, StorageSettings
+from dicomnode.config.measuring import FitSettings, MeasureSettings, ReportSettings
+from dicomnode.config.values import Section
+from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings, WebSettings
+from dicomnode.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# By section: what provably changes no number of a result whose source images are known, and so is no part of its
+# identity: how long is waited for images, whether what is no liver is processed, and how many processes fit.
+_CHANGES_NO_NUMBER = {
+    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds", "anatomy"),
+    "fit": ("workers", "deaths_allowed", "step_seconds", "step_memory_mb"),
+    "measure": (),
+}
+
+
+class Settings(Section):
+    """The whole file."""
+
+    node: NodeSettings = NodeSettings()
+    receive: ReceiveSettings = ReceiveSettings()
+    scanner: tuple[ScannerSettings, ...] = ()
+    grouping: GroupingSettings = GroupingSettings()
+    fit: FitSettings = FitSettings()
+    measure: MeasureSettings = MeasureSettings()
+    report: ReportSettings = ReportSettings()
+    destination: tuple[DestinationSettings, ...] = ()
+    storage: StorageSettings = StorageSettings()
+    engine: EngineSettings = EngineSettings()
+    web: WebSettings = WebSettings()
+    tls: TlsSettings = TlsSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
+    notify: NotifySettings = NotifySettings()
+
+    def is_shared(self) -> bool:
+        """Whether several processes may share the data folder: their queue is a server's."""
+        return self.engine_url().startswith("postgresql")
+
+    def storage_folder(self) -> Path:
+        """Where everything is kept; load() always sets it."""
+        if self.storage.folder is None:
+            raise ConfigError("[storage] folder is not set: load the file with config.load")
+        return self.storage.folder
+
+    def grouping_of(self, sender: str) -> GroupingSettings:
+        """The rules for what a scanner sent; an AE title that stands twice is that of its first table that says."""
+        said = (one.anatomy for one in self.scanner if one.ae_title == sender)
+        own = next((anatomy for anatomy in said if anatomy is not None), None)
+        return self.grouping if own is None else self.grouping.model_copy(update={"anatomy": own})
+
+    def scanner_of(self, ae_title: str) -> ScannerSettings | None:
+        """The table of a scanner; of several with its AE title the first that has a port."""
+        found = [one for one in self.scanner if one.ae_title == ae_title]
+        return next((one for one in found if one.port is not None), found[0] if found else None)
+
+    def engine_url(self) -> str:
+        """The durable queue's database; raises ConfigError where it is a credential that cannot be read."""
+        url = self.engine.url or f"sqlite:///{self.storage_folder() / 'engine.sqlite'}"
+        return secret(url, "[engine] url")
+
+    def result_parameters(self) -> dict[str, Any]:
+        """Every setting that can change a number in a result: part of each result's identity.
+
+        All of the sections but what provably cannot; what is added to them is part of it unless it is said to be none.
+        """
+        return {
+            name: getattr(self, name).model_dump(mode="json", exclude=set(cannot))
+            for name, cannot in _CHANGES_NO_NUMBER.items()
+        }
