@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dicomnode import config
-from dicomnode.cli.options import EXISTING_FILE, config_option
+from dicomnode.cli.options import EXISTING_FILE, config_option, json_option, print_json
 from dicomnode.operate import support
 
 
@@ -18,8 +18,15 @@ from dicomnode.operate import support
 @click.option("--log", type=EXISTING_FILE, help="A file with the service's log, in place of systemd's journal.")
 @click.option("--anonymous-network", is_flag=True, help="Also replace AE titles, host names, addresses, destinations.")
 @config_option
+@json_option
 def command(
-    file: Path | None, days: int, log: Path | None, config_path: Path | None, *, anonymous_network: bool
+    file: Path | None,
+    days: int,
+    log: Path | None,
+    config_path: Path | None,
+    *,
+    anonymous_network: bool,
+    as_json: bool,
 ) -> None:
     """Write what a vendor needs to see of this node into one archive, without whose images it was given.
 
@@ -30,6 +37,9 @@ def command(
     path = config_path or config.named_file() or config.system_file()
     wanted = support.Wanted(days, log, network=not anonymous_network)
     bundle = support.write(target, path, wanted, now)
+    if as_json:
+        print_json({"path": str(bundle.path.absolute()), "bytes": bundle.size, "missing": bundle.missing})
+        return
     click.echo(f"{bundle.path.absolute()}: {bundle.size / 1000:.0f} KB")
     for name, why in bundle.missing.items():
         click.echo(f"not in it: {name}: {why}")

@@ -1,6 +1,7 @@
 """A bundle is made also where little is there to be told."""
 
 import json
+import os
 import tarfile
 
 import pytest
@@ -27,9 +28,9 @@ def bundle(tmp_path):
     config, target, log = tmp_path / "config.toml", tmp_path / "b.tar.gz", tmp_path / "log"
     log.touch()
 
-    def make(text=WHOLE):
+    def make(text=WHOLE, options=("--log", str(log))):
         config.write_text(text)
-        arguments = ["support-bundle", str(target), "--log", str(log), "--config", str(config)]
+        arguments = ["support-bundle", str(target), *options, "--config", str(config)]
         done = CliRunner().invoke(main, arguments)
         if done.exit_code:
             return done.output, {}
@@ -90,3 +91,30 @@ def test_a_study_that_is_removed_for_a_typed_reason_and_old_lines(bundle, tmp_pa
     assert asked["by"].startswith("user-")
     assert asked["studies"] == [removed["study"]]
     assert removed["study"].startswith("uid-")
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    """A journalctl that knows a service which has said something, or nothing."""
+
+    def says(line):
+        (tmp_path / "bin").mkdir()
+        program = tmp_path / "bin" / "journalctl"
+        program.write_text(f"#!/bin/sh\necho \"$@\" > {tmp_path}/asked\nprintf '%s' '{line}'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    return says
+
+
+def test_the_log_is_that_of_the_services_journal(bundle, journal, tmp_path):
+    journal('{"event": "stopped", "level": "info", "timestamp": "2099-01-01T00:00:00Z"}')
+    _, members = bundle(options=("--days", "3"))
+    assert '"event": "stopped"' in members["dicomnode-support/log.jsonl"]
+    assert "--since=-3d" in (tmp_path / "asked").read_text()
+
+
+def test_a_journal_that_shows_nothing_is_said(bundle, journal):
+    journal("")
+    said, _ = bundle(options=("--json",))
+    assert "ask as root, or name a log by --log" in json.loads(said)["missing"]["log.jsonl"]

@@ -45,8 +45,8 @@ def journal(days: int) -> Iterator[str]:
         done = subprocess.run(command, capture_output=True, timeout=_JOURNAL_SECONDS, check=False)  # noqa: S603  numbers and names of ours
     except (OSError, subprocess.TimeoutExpired) as fault:
         raise NodeError(f"journalctl cannot be asked: {fault}; name a log by --log") from fault
-    if done.returncode:
-        raise NodeError("journalctl does not show the service's log to this user; ask as root, or name a log by --log")
+    if done.returncode or not done.stdout:
+        raise NodeError("the journal shows this user no line of the service; ask as root, or name a log by --log")
     yield from done.stdout.decode("utf-8", "replace").splitlines()
 
 
