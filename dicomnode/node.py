@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from dicomnode.config import GroupingSettings, Settings
+    from dicomnode.config import FitSettings, GroupingSettings, Settings
     from dicomnode.jobs.members import Members
     from dicomnode.jobs.steps import RunStep
     from dicomnode.store.job import Job
@@ -67,79 +67,109 @@ class Node:
         sinks: tuple[events.Sink, ...] = (),
         beside: tuple[Callable[[Settings], None], ...] = (),
     ) -> None:
-        self._settings = settings
-        self._beside = beside
+        self._settings, self._receives, self._beside = settings, receives, beside
         self._running = contextlib.ExitStack()
-        shared = settings.is_shared()
-        self.spool = Spool(settings.storage_folder(), settings.storage.minimum_free_mb, shared=shared)
+        folder, shared = settings.storage_folder(), settings.is_shared()
+        self.spool = Spool(folder, settings.storage.minimum_free_mb, shared=shared)
         self._subjects = Subjects(self.spool, patient_id=settings.audit.patient_id)
-        self.audit = Trail(settings, self.spool.folder / "audit", Certificates(settings.tls), study_of=self._subjects)
-        self._notices = Notices(settings, self.spool.folder / "notices")
+        self.audit = Trail(settings, folder / "audit", Certificates(settings.tls), study_of=self._subjects)
+        self._notices = Notices(settings, folder / "notices")
         self._say = say = events.to_all(logs.write, self.audit, self._notices, *sinks)
         self._members: Members = Several(settings.engine_url(), say) if shared else Alone()
-        self._space = space = Space(self.spool.folder, say)
-        workers = settings.fit.workers  # and one for small series, which none of the large ones holds up
-        limits = Limits(settings.fit.step_seconds, settings.fit.step_memory_mb)
-        self._children = children or Children(workers + 1, pipeline.prepare, limits, warm=workers)
-        self._sender = sender = sender or Sender(settings.node.ae_title, settings.tls, say)
-        more = self._expects_more
-        self._carriers = carriers = kinds.carriers(settings.tls, say)
-        self._deliveries = deliveries = Deliveries(
+        self._space = Space(folder, say)
+        self._sender = sender or Sender(settings.node.ae_title, settings.tls, say)
+        self._carriers = kinds.carriers(settings.tls, say)
+        self._deliveries = self._made_deliveries()
+        self._promised = Promised(settings, self.spool, self._sender, say)
+        self._children = children or _children(settings.fit)
+        self.engine = self._made_engine(run_step)
+        self._retention = Retention(self.spool, settings.retention, say=say)
+        self.recovery = self._made_recovery()
+        self._certificates = Certificates(settings.tls, say)
+        self._receiver = self._made_receiver()
+        self._watcher: Watcher | None = None  # of the one process that decides
+        self._connected = False
+        self._next_try = self._next_look = 0.0
+        self._polled = time.monotonic()  # when the queues were last known to be looked into
+        self._known_stuck: tuple[str, ...] = ()
+
+    # ---- the parts, by room; each is made of those before it
+
+    def _made_deliveries(self) -> Deliveries:
+        return Deliveries(
             self.spool,
-            settings.destination,
-            sender,
-            carriers=carriers,
-            more_is_coming=more,
-            space=space,
-            say=say,
+            self._settings.destination,
+            self._sender,
+            carriers=self._carriers,
+            more_is_coming=self._expects_more,
+            space=self._space,
+            say=self._say,
         )
+
+    def _made_engine(self, run_step: RunStep) -> Engine:
+        settings, deliveries = self._settings, self._deliveries
         steps = Steps(
             self.spool,
             self._children,
             deaths_allowed=settings.fit.deaths_allowed,
             settle=deliveries.settle,
             run_step=run_step,
-            space=space,
-            say=say,
+            space=self._space,
+            say=self._say,
         )
-        self.engine = Engine(
+        return Engine(
             settings.engine_url(),
             Work(steps.table(), deliveries.beginnings, deliveries.attempt, steps.failed),
             fits_at_once=settings.fit.workers,
             poll_seconds=settings.engine.poll_seconds,
             versions=manifests.KNOWN_VERSIONS,
-            say=say,
+            say=self._say,
         )
-        self._retention = Retention(self.spool, settings.retention, say=say)
-        self.recovery = Recovery(
+
+    def _made_recovery(self) -> Recovery:
+        return Recovery(
             self.spool,
             self.engine,
-            deliveries,
-            settings.report,
+            self._deliveries,
+            self._settings.report,
             look_at=self._look_at,
             rules_of=self._rules_of,
             purge=self._retention.purge,
-            space=space,
+            space=self._space,
             is_dead=self._members.is_dead,
-            say=say,
+            say=self._say,
         )
-        self._promised = Promised(settings, self.spool, sender, say)
-        self._certificates = Certificates(settings.tls, say)
-        self._receiver = Receiver(
-            settings,
+
+    def _made_receiver(self) -> Receiver:
+        return Receiver(
+            self._settings,
             self.spool,
             self._look_at,
-            say,
+            self._say,
             member=self._members.own,
             certificates=self._certificates,
             reported=self._commitment_reported,
         )
-        self._receives = receives
-        self._watcher: Watcher | None = None  # of the one process that decides
-        self._connected = False
-        self._next_try = self._next_look = 0.0
-        self._polled = time.monotonic()  # when the queues were last known to be looked into
-        self._known_stuck: tuple[str, ...] = ()
+
+    def _made_watcher(self) -> Watcher:
+        settings, rules = self._settings, self._settings.grouping
+        if settings.is_shared():  # what arrives at another machine is not said here
+            rules = rules.model_copy(update={"rescan_seconds": min(rules.rescan_seconds, _LOOK_ELSEWHERE_SECONDS)})
+        return Watcher(
+            rules,
+            self.spool,
+            parameters=settings.result_parameters(),
+            software_version=dicomnode.__version__,
+            bringing=self._receiver.bringing,
+            stays_open=self._stays_open,
+            open_elsewhere=self._open_elsewhere,
+            start=self.recovery.start,
+            drawing_replaces=settings.report.drawing_replaces_result,
+            rules_of=self._rules_of,
+            say=self._say,
+        )
+
+    # ---- what others ask of it
 
     @property
     def port(self) -> int:
@@ -315,23 +345,8 @@ class Node:
         """Decide what is complete, and put into the queue what the files say is not finished."""
         if self._watcher is not None:
             return
-        settings, rules = self._settings, self._settings.grouping
-        if settings.is_shared():  # what arrives at another machine is not said here
-            rules = rules.model_copy(update={"rescan_seconds": min(rules.rescan_seconds, _LOOK_ELSEWHERE_SECONDS)})
         self.recovery.take_up(now)
-        self._watcher = Watcher(
-            rules,
-            self.spool,
-            parameters=settings.result_parameters(),
-            software_version=dicomnode.__version__,
-            bringing=self._receiver.bringing,
-            stays_open=self._stays_open,
-            open_elsewhere=self._open_elsewhere,
-            start=self.recovery.start,
-            drawing_replaces=settings.report.drawing_replaces_result,
-            rules_of=self._rules_of,
-            say=self._say,
-        )
+        self._watcher = self._made_watcher()
         self._watcher.start()
         self._promised.start()
 
@@ -381,3 +396,9 @@ class Node:
             self.recovery.commitment_reported(key, destination)
         except Exception as fault:  # noqa: BLE001  a hint; the queue may be away, and the next attempt looks anyway
             self._say(events.RoundFailed(fault))
+
+
+def _children(fit: FitSettings) -> Children:
+    """For as many series as are fitted at once, and one for small series, which none of the large ones holds up."""
+    limits = Limits(fit.step_seconds, fit.step_memory_mb)
+    return Children(fit.workers + 1, pipeline.prepare, limits, warm=fit.workers)
