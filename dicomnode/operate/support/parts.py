@@ -37,7 +37,7 @@ _MOST_JOBS = 2000  # the newest
 _MOST_FITS = 200
 _FIT = ("method", "converged", "iterations", "seconds", "slices", "rows", "columns", "field_strength_t")
 _SECONDS = 10.0
-_SAMPLE = re.compile(r"(?P<name>\w+)(\{(?P<labels>.*)\})?(?P<value> \S+)")
+_SAMPLE = re.compile(r"(?P<name>dicomnode_\w+)(\{(?P<labels>.*)\})?(?P<value> (?:[\d.e+-]+|[+-]Inf|NaN))")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _PEERS = {"scanner", "destination"}  # labels that name systems
 
@@ -296,10 +296,10 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 def _sample(line: str, anonymous: Anonymous) -> str:
-    """A line of metrics, with labels as they may be told."""
+    """A line of metrics, with labels as they may be told; of what else may answer there nothing is."""
     said = _SAMPLE.fullmatch(line)
-    if line.startswith("#") or said is None:
-        return line if line.startswith("# ") else ""
+    if said is None:
+        return anonymous.text(line) if line.startswith("# ") else ""
     labels = (
         f'{name}="{anonymous.peer(value) if name in _PEERS else anonymous.text(value)}"'
         for name, value in _LABEL.findall(said["labels"] or "")
