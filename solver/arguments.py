@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver import model
+from solver import model, published
+from solver.noise import NoiseEstimate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -21,6 +23,25 @@ NOISES = ("rician", "gaussian", "first-moment")
 REGULARISERS = ("tv", "laplacian")
 MOST_ECHOES = 1024
 MOST_COILS = 128
+SHORTEST_MS, LONGEST_MS = 0.5, 1000.0  # that the last echo may have
+HYPERPARAMETERS = {
+    "admm-published": tuple(published.fit_admm.__kwdefaults__ or ()),
+    "lm-published": tuple(published.fit_levenberg_marquardt.__kwdefaults__ or ()),
+}
+# Keys of a result's parameters that are no arguments: what was found out about the noise.
+FINDINGS = ("noise_source", "n_coils_source", "noise_confidence", "n_coils_range", "sigma_rel_sd", "sigma_varies")
+# What others call an argument, where its spelling does not tell.
+ALSO_CALLED = {
+    **dict.fromkeys(("te", "tes", "t", "times", "echo_times_s", "echo_times_us"), "echo_times_ms"),
+    **dict.fromkeys(("lambda", "lambdas", "lam", "alpha", "lambda1", "lambda2"), "weights"),
+    **dict.fromkeys(("b0", "b0_t", "field", "tesla"), "field_strength_t"),
+    **dict.fromkeys(("voxel_size", "pixel_size", "voxel_spacing", "resolution"), "spacing"),
+    **dict.fromkeys(("channels", "n_channels", "n"), "n_coils"),
+    **dict.fromkeys(("sd", "std", "noise_sd", "noise_std", "sigma_map"), "sigma"),
+    **dict.fromkeys(("algorithm", "solver", "fit_type"), "method"),
+    **dict.fromkeys(("workers", "n_jobs", "processes"), "threads"),
+    **dict.fromkeys(("roi", "region"), "mask"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +120,7 @@ class Settings:
             "spacing": list(self.spacing),
             "field_strength_t": self.field_strength_t,
             "echo_times_ms": [float(v) for v in self.t_ms],
-            **{
-                name: value if isinstance(value, int | float | str) else str(value)
-                for name, value in self.hyperparameters.items()
-            },
+            **{name: np.asarray(value).tolist() for name, value in self.hyperparameters.items()},
         }
 
 
@@ -135,17 +153,23 @@ def echo_times(echo_times_ms: ArrayLike, n: int) -> NDArray[np.float64]:
         raise ValueError("echo_times_ms must be positive and finite")
     if np.any(np.diff(t) <= 0):
         raise ValueError("echo_times_ms must ascend, without duplicates")
+    unit = "s" if t[-1] < SHORTEST_MS else "µs" if t[-1] > LONGEST_MS else None
+    if unit is not None:
+        how = "multiply by 1000" if unit == "s" else "divide by 1000"
+        raise ValueError(f"echo_times_ms must be in ms; up to {t[-1]:g} they look like {unit}: {how}")
     return t
 
 
 def signal(signal: ArrayLike) -> NDArray[Any]:
-    """Real numbers of the shape (..., K, L, M); what a masked array hides is not a number."""
+    """Real numbers, echoes along the last axis; what a masked array hides is not a number."""
     if isinstance(signal, np.ma.MaskedArray):
         real = np.float64 if signal.dtype == np.float64 else np.float32
         signal = np.ma.filled(signal.astype(real), np.nan)
     s = _array("signal", signal)
-    if s.ndim < 3 or 0 in s.shape:
-        raise ValueError(f"signal must have the shape (..., K, L, M), it has {s.shape}")
+    if s.ndim < 1 or 0 in s.shape:
+        raise ValueError(
+            f"signal must have the shape (M,), (decays, M) or (..., K, L, M) for M echoes, it has {s.shape}"
+        )
     return s
 
 
@@ -170,8 +194,59 @@ def mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """Return the value if it is one of those allowed."""
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}{_meant(str(value), allowed)}")
     return value
+
+
+def _meant(word: Any, known: Iterable[str]) -> str:
+    """A question for what was probably meant, empty where nothing is near."""
+    known, word = tuple(known), word.lower()
+    meant = ALSO_CALLED.get(word) or next(iter(difflib.get_close_matches(word, known, 1)), "")
+    return f"; did you mean {meant!r}?" if meant in known else ""
+
+
+def further(given: Mapping[str, Any], method: str, arguments: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split what is no argument of its own into the method's hyper-parameters and the findings of an earlier fit."""
+    known = HYPERPARAMETERS.get(method, ())
+    for name in given:
+        if name in known or name in FINDINGS:
+            continue
+        owners = [f'"{one}"' for one, names in HYPERPARAMETERS.items() if name in names]
+        if owners:
+            hint = _meant(name, arguments)
+            raise ValueError(f"{name}: only method={' and '.join(owners)} has it, not {method!r}{hint}")
+        raise ValueError(f"{name}: fit_t2star has no such argument{_meant(name, (*arguments, *known))}")
+    findings = {name: value for name, value in given.items() if name in FINDINGS}
+    return {name: value for name, value in given.items() if name not in findings}, findings
+
+
+def told_noise(findings: Mapping[str, Any], sigma: Any, n_coils: float | None) -> NoiseEstimate | None:
+    """What an earlier fit of the same signal found out about its noise; None where that has to be found again.
+
+    The sigma of the estimate is that of the parameters, or 0 where one for each voxel is given.
+    """
+    if not findings:
+        return None
+    if "noise_source" not in findings or sigma is None or n_coils is None:
+        raise ValueError(
+            f"{next(iter(findings))}: what an earlier fit found of its noise belongs together with its noise_source, "
+            "sigma and n_coils"
+        )
+    alike = np.ndim(sigma) == 0
+    if alike and findings.get("sigma_varies"):
+        if findings["noise_source"] == "given":
+            raise ValueError("sigma was given for each voxel, which the parameters do not hold: give it again")
+        return None
+    least, most = findings.get("n_coils_range", (n_coils, n_coils))
+    return NoiseEstimate(
+        float(sigma) if alike else 0.0,
+        n_coils,
+        str(findings["noise_source"]),
+        str(findings.get("n_coils_source", "given")),
+        str(findings.get("noise_confidence", "given")),
+        (float(least), float(most)),
+        float(findings.get("sigma_rel_sd", 0.0)),
+    )
 
 
 def positive(name: str, value: Any) -> float | None:
@@ -232,7 +307,9 @@ def pixel_spacing(spacing: Any) -> tuple[float, float]:
     pair = _array("spacing", (1.0, 1.0) if spacing is None else spacing, np.float64)
     if pair.shape != (2,) or not np.all(np.isfinite(pair)) or np.any(pair <= 0):
         raise ValueError(f"spacing must hold two positive distances, between rows and between columns, not {spacing}")
-    rows, columns = pair / np.sqrt(pair[0] * pair[1])
+    mean = float(np.sqrt(pair[0] * pair[1]))
+    scaled_already = abs(mean - 1) < 1e-12  # those of an earlier fit's parameters stay what they are to the last digit
+    rows, columns = pair if scaled_already else pair / mean
     return float(rows), float(columns)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from solver import arguments
 from solver.arguments import Settings, rate_bounds
 from solver.estimate import estimate_noise
+from solver.labelled import Labels
+from solver.layout import Layout
 from solver.model import signal_model
 from solver.noise import NoiseEstimate
 from solver.slicewise import SliceFit, echo_major, fit_slice
@@ -28,11 +30,20 @@ SLICES_FOR_NOISE = 6
 HALF = 0.5  # a coil: one real channel
 NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes, and how many at least
 NEGATIVES = 8
+FEWEST_OF_A_DECAY = 3  # echoes that tell the noise of a decay without neighbours
+UNITS = {  # of the maps of a result
+    **dict.fromkeys(("s0", "beyond", "valid", "sigma_map"), ""),
+    **dict.fromkeys(("r2star_per_s", "r2star_sd_per_s", "at_least_r2star_per_s"), "1/s"),
+    "t2star_ms": "ms",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class T2StarFit:
-    """Maps of shape (..., K, L), NaN where ``valid`` is False, and everything needed to judge and repeat them."""
+    """Maps of the signal's shape without the echoes, NaN where ``valid`` is False, and what judges and repeats them.
+
+    Of a signal with named dimensions (xarray) each map has them, too.
+    """
 
     s0: NDArray[Any]  # signal at echo time 0, in the units of the input
     t2star_ms: NDArray[Any]
@@ -44,7 +55,7 @@ class T2StarFit:
     sigma: (
         float  # noise standard deviation of real and imaginary channels, in the units of the input, typical of tissue
     )
-    sigma_map: NDArray[Any] | None  # (..., K, L) where it varies over the image, as given or found
+    sigma_map: NDArray[Any] | None  # a map where it varies over the image, as given or found
     n_coils: float  # N of the non-central chi distribution, 1 is Rician
     objective: tuple[float, ...]  # after each accepted iteration, all slices together
     iterations: int
@@ -71,6 +82,39 @@ def _given(sigma: float | NDArray[Any], n_coils: float, source: str, mask: NDArr
     maps = sigma if isinstance(sigma, np.ndarray) else None
     typical = float(np.median(sigma if maps is None or not mask.any() else maps[mask]))
     return _Noise(NoiseEstimate(typical, n_coils, "given", source, coils_range=(n_coils, n_coils)), maps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a caller says of the noise, or the parameters of an earlier fit."""
+
+    sigma: float | NDArray[Any] | None  # one or (slices, K, L)
+    n_coils: float | None
+    findings: Mapping[str, Any]
+
+    def noise(self, mask: NDArray[np.bool_], *, floor: bool) -> _Noise | None:
+        """The noise where nothing has to be looked for: without a ``floor`` N has no say."""
+        told = arguments.told_noise(self.findings, self.sigma, self.n_coils)
+        if self.sigma is None or (self.findings and told is None) or (self.n_coils is None and floor):
+            return None
+        known = _given(self.sigma, self.n_coils or 1.0, "given" if self.n_coils else "assumed", mask)
+        return known if told is None else replace(known, estimate=replace(told, sigma=known.estimate.sigma))
+
+    @property
+    def to_keep(self) -> tuple[float | NDArray[Any] | None, float | None]:
+        """Sigma and N that are not to be looked for."""
+        if not self.findings:
+            return self.sigma, self.n_coils
+        return None, self.n_coils if self.findings.get("n_coils_source") == "given" else None
+
+    def check(self, found: _Noise) -> None:
+        """Raise ValueError where what an earlier fit found is not what is found again: the signal is another one."""
+        sigma = found.estimate.sigma
+        if self.findings and not np.isclose(np.median(np.asarray(self.sigma, float)), sigma, rtol=1e-9):
+            raise ValueError(
+                f"sigma varied over the image of these parameters and is {sigma:g} here, not {self.sigma}: give the "
+                "sigma_map of that fit, or leave sigma and what was found of the noise out"
+            )
 
 
 def _found(
@@ -130,19 +174,23 @@ def fit_t2star(
     n_coils: float | None = None,
     field_strength_t: float | None = None,
     threads: int | None = None,
-    **hyperparameters: Any,
+    **further: Any,
 ) -> T2StarFit:
     """Fit S0 exp(-TE / T2*) to magnitudes.
 
     ``signal`` (..., K, L, M): any real type, echo axis last, leading axes are slices; float64 keeps its precision, all
-    else is fitted in float32. ``echo_times_ms`` (M,) ascends. ``method``: "admm" regularises in the K-L plane, "nls"
+    else is fitted in float32. (M,) is one decay, (n, M) are decays that are no neighbours, fitted each for itself. An
+    xarray.DataArray has its echoes along the dimension called so ("echo", "te", ...), else along the last; its maps
+    keep the others. ``echo_times_ms`` (M,) ascends. ``method``: "admm" regularises in the K-L plane, "nls"
     fits every voxel for itself, "admm-published" and "lm-published" are the paper's, their hyper-parameters as
     keywords. ``noise``: "rician" (default of "admm"; non-central chi with ``n_coils``), "first-moment", or "gaussian"
     (default of the others), least squares. ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are
     estimated where not given. ``weights``: "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in
     1/ms. ``mask`` (..., K, L): what may be fitted. ``spacing``: between rows, between columns. ``model``: one of
     ``solver.model.MODELS``; "fat-water" needs ``field_strength_t``. ``regulariser``: "tv" or "laplacian". The result
-    does not depend on ``threads``.
+    does not depend on ``threads``. ``further``: hyper-parameters of the published methods, or the parameters of an
+    earlier result, ``fit_t2star(signal, **fit.parameters)``: with the same signal and mask it comes out the same to the
+    last bit (a sigma that was given for each voxel is to be given again).
 
     The result's parameters tell where the noise came from: "noise_source" is "given", "air", "late echoes", "tissue",
     "residuals" or "differences"; "n_coils_source" is "given", "air", "late echoes", "moments", "decays", "assumed",
@@ -152,29 +200,35 @@ def fit_t2star(
     Voxels without an answer are NaN with ``valid`` False: masked, not finite, negative, without signal, or beyond the
     measurable range. Raises ValueError naming the argument at fault.
     """
+    labels = Labels.of(signal)
+    if labels is not None:
+        signal, mask, sigma = labels.echoes_last(signal), labels.like(mask), labels.like(sigma)
     s = arguments.signal(signal)
     t_ms = arguments.echo_times(echo_times_ms, s.shape[-1])
     arguments.choice("method", method, arguments.METHODS)
     noise = arguments.choice("noise", noise or ("rician" if method == "admm" else "gaussian"), arguments.NOISES)
-    if hyperparameters and not method.endswith("-published"):
-        raise ValueError(f"{', '.join(hyperparameters)}: only the published methods have these")
-    shape = s.shape[:-1]
-    chosen = arguments.mask(mask, shape).reshape(-1, *shape[-2:])
-    slices = s.reshape(-1, *s.shape[-3:])
+    hyperparameters, findings = arguments.further(
+        further, method, (*(fit_t2star.__kwdefaults__ or ()), "echo_times_ms")
+    )
+    layout = Layout(s.shape[:-1])
+    method = _method(method, layout)
+    slices = layout.slices(s)
+    chosen = layout.slices(arguments.mask(mask, layout.shape))
     dtype = arguments.precision(s)
-    signed = _is_signed(slices)
+    signed = _is_signed(s[None] if layout.alone else slices)
     noise = "gaussian" if signed else noise
-    known = arguments.sigma(sigma, shape)
-    known = known.reshape(-1, *shape[-2:]) if isinstance(known, np.ndarray) else known
-    given = known, arguments.coils(n_coils)
+    known = arguments.sigma(sigma, layout.shape)
+    known = layout.slices(known, 1) if isinstance(known, np.ndarray) else known
     field_strength_t = arguments.positive("field_strength_t", field_strength_t)
     arguments.check_model(model, t_ms, field_strength_t, method)
-    richer = bool(signal_model(model, field_strength_t, 1.0).parameters)
-    if given[0] is not None and (given[1] is not None or noise == "gaussian"):  # without a floor N has no say
-        found = _given(given[0], given[1] or 1.0, "given" if given[1] else "assumed", chosen)
-    else:
-        seek_coils = noise != "gaussian" and not richer and given[0] is None
-        found = _found(slices, t_ms, dtype, given, chosen, signed=signed, seek_coils=seek_coils)
+    given = _Given(known, arguments.coils(n_coils), findings)
+    seek_coils = noise != "gaussian" and not signal_model(model, field_strength_t, 1.0).parameters
+    found = given.noise(chosen, floor=noise != "gaussian")
+    if found is None:
+        if layout.alone and t_ms.size < FEWEST_OF_A_DECAY and known is None:
+            raise ValueError("sigma must be given for decays of two echoes, which do not tell it")
+        found = _found(slices, t_ms, dtype, given.to_keep, chosen, signed=signed, seek_coils=seek_coils)
+        given.check(found)
     estimate = found.estimate
     settings = Settings(
         method=method,
@@ -203,7 +257,18 @@ def fit_t2star(
         maps.put(k, one, units[k], settings)
         return _Course(one.objective, one.iterations, one.converged, one.verdict)
 
-    return _assemble(maps, _each(fit, len(slices), arguments.threads(threads)), settings, shape, found.maps)
+    courses = _each(fit, len(slices), arguments.threads(threads))
+    result = _assemble(maps, courses, settings, layout, found.maps)
+    return result if labels is None else labels.onto(result, UNITS)
+
+
+def _method(method: str, layout: Layout) -> str:
+    """The method, for decays without neighbours one that asks for none."""
+    if not layout.alone:
+        return method
+    if method == "admm-published":
+        raise ValueError("method='admm-published' makes neighbours alike, signal must have the shape (..., K, L, M)")
+    return "nls" if method == "admm" else method
 
 
 def _each(fit: Callable[[int], _Course], count: int, threads: int) -> list[_Course]:
@@ -302,7 +367,7 @@ def _assemble(
     maps: _Maps,
     courses: list[_Course],
     settings: Settings,
-    shape: tuple[int, ...],
+    layout: Layout,
     sigma_map: NDArray[Any] | None,
 ) -> T2StarFit:
     """Say what became of all slices together."""
@@ -310,20 +375,20 @@ def _assemble(
     history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in courses) for k in range(longest)]
     worst = next((one.verdict for one in courses if not one.converged), "converged")
     return T2StarFit(
-        s0=maps.s0.reshape(shape),
-        t2star_ms=maps.t2star_ms.reshape(shape),
-        r2star_per_s=maps.r2star_per_s.reshape(shape),
-        r2star_sd_per_s=maps.r2star_sd_per_s.reshape(shape),
-        at_least_r2star_per_s=maps.at_least_r2star_per_s.reshape(shape),
-        beyond=maps.beyond.reshape(shape),
-        valid=maps.valid.reshape(shape),
+        s0=layout.back(maps.s0),
+        t2star_ms=layout.back(maps.t2star_ms),
+        r2star_per_s=layout.back(maps.r2star_per_s),
+        r2star_sd_per_s=layout.back(maps.r2star_sd_per_s),
+        at_least_r2star_per_s=layout.back(maps.at_least_r2star_per_s),
+        beyond=layout.back(maps.beyond),
+        valid=layout.back(maps.valid),
         sigma=settings.sigma,
-        sigma_map=None if sigma_map is None else sigma_map.reshape(shape),
+        sigma_map=None if sigma_map is None else layout.back(sigma_map),
         n_coils=settings.n_coils,
         objective=tuple(float(v) for v in history),
         iterations=max(one.iterations for one in courses),
         converged=all(one.converged for one in courses),
         verdict=worst,
         regularised=settings.regularised,
-        parameters=settings.as_parameters(),
+        parameters=settings.as_parameters() | {"sigma_varies": sigma_map is not None},
     )

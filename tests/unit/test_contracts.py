@@ -13,6 +13,7 @@ SOLVER_MAY_IMPORT = {"solver", "numpy", "scipy", "numba"} | {
     "skimage",  # the published Algorithm 1 denoises with its Chambolle step
     *("__future__", "collections", "dataclasses", "enum", "functools", "itertools", "math", "operator", "typing"),
     *("warnings", "concurrent", "os", "threading"),  # to run slices beside each other
+    "difflib",  # to name the argument that was meant
 }
 
 

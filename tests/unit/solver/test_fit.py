@@ -46,8 +46,8 @@ def test_multiplying_the_signal_changes_nothing_but_s0(factor):
 
 def test_another_unit_of_time_changes_nothing_but_the_unit():
     image = decay()
-    one, other = fit_t2star(image, T), fit_t2star(image, T / 1000)
-    np.testing.assert_allclose(1000 * other.t2star_ms, one.t2star_ms, rtol=1e-6)
+    one, other = fit_t2star(image, T), fit_t2star(image, T / 16)
+    np.testing.assert_allclose(16 * other.t2star_ms, one.t2star_ms, rtol=1e-6)
 
 
 def test_slices_do_not_know_of_each_other_and_threads_change_nothing():
@@ -148,7 +148,7 @@ def test_beyond_the_range_there_is_a_lower_bound_and_no_number():
         ("echo_times_ms", {"echo_times_ms": T[:5]}),
         ("echo_times_ms", {"echo_times_ms": np.r_[T[:7], np.nan]}),
         ("echo_times_ms", {"signal": np.ones((4, 4, 1)), "echo_times_ms": [3.0]}),
-        ("signal", {"signal": np.ones((4, 8))}),
+        ("signal", {"signal": np.float64(8.0)}),
         ("signal", {"signal": np.ones((0, 4, 8))}),
         ("signal", {"signal": np.ones((4, 4, 8), complex)}),
         ("mask", {"mask": np.ones((3, 3))}),
