@@ -51,7 +51,7 @@ contracts: $(READY)
 rooms: $(READY)
 	$(BIN)/python -m bench.rooms
 
-# docs/configuration.md, from the schema and the example file.
+# docs/configuration.md, from the schema and the example file; the interface in docs/library.md, from the functions.
 reference: $(READY)
 	$(BIN)/python -m bench.reference
 

@@ -52,9 +52,7 @@ class T2StarFit:
     at_least_r2star_per_s: NDArray[Any]  # finite where R2* is beyond the measurable range: "more than this"
     beyond: NDArray[np.bool_]  # decays too fast to be measured, whether or not a bound is known
     valid: NDArray[np.bool_]
-    sigma: (
-        float  # noise standard deviation of real and imaginary channels, in the units of the input, typical of tissue
-    )
+    sigma: float  # noise deviation of real and imaginary channels, in the units of the input, typical of tissue
     sigma_map: NDArray[Any] | None  # a map where it varies over the image, as given or found
     n_coils: float  # N of the non-central chi distribution, 1 is Rician
     objective: tuple[float, ...]  # after each accepted iteration, all slices together

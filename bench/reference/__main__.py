@@ -1,4 +1,4 @@
-"""``python -m bench.reference [--check | --manual FOLDER]``: docs/configuration.md, or what is installed beside it."""
+"""``python -m bench.reference [--check | --manual FOLDER]``: what docs/ say of keys and functions, or manual pages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.reference import completion, man, markdown
+from bench.reference import completion, library, man, markdown
 from bench.reference.example import EXAMPLE
 from bench.reference.keys import tables
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCUMENTS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> int:
@@ -27,10 +27,15 @@ def main() -> int:
         for name, text in (man.pages(known) | completion.scripts()).items():
             (asked.manual / name).write_text(text, encoding="utf-8")
         return 0
-    fresh = markdown.document(known)
+    of_library = DOCUMENTS / "library.md"
+    fresh = {
+        DOCUMENTS / "configuration.md": markdown.document(known),
+        of_library: library.filled(of_library.read_text(encoding="utf-8")),
+    }
     if asked.check:
-        return int(fresh != DOCUMENT.read_text(encoding="utf-8"))
-    DOCUMENT.write_text(fresh, encoding="utf-8")
+        return int(any(text != path.read_text(encoding="utf-8") for path, text in fresh.items()))
+    for path, text in fresh.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
