@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 TORCH := $(VENV)/.torch
 SITE := $(VENV)/.site
+READERS := $(VENV)/.readers
 
 # What a machine without the internet is installed from; PYTHONS are the interpreters that its Python may be like.
 WHEELHOUSE := dist/wheelhouse
@@ -17,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference manual site format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference manual site readers format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -54,6 +55,9 @@ rooms: $(READY)
 # docs/configuration.md, from the schema and the example file; the interface in docs/library.md, from the functions.
 reference: $(READY)
 	$(BIN)/python -m bench.reference
+
+# Programs of others that read our results, for the tests of that; only Linux on x86-64, macOS and Windows have all.
+readers: $(READERS)
 
 # The documents as a site with search, in build/site; a link that leads nowhere fails.
 site: $(SITE)
@@ -133,18 +137,23 @@ $(SITE): $(READY) requirements-site.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-site.lock
 	touch $@
 
+$(READERS): $(READY) requirements-readers.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-readers.lock
+	touch $@
+
 $(TORCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 nibabel==5.4.2
 	touch $@
 
 # Needs uv; only for whoever changes the dependencies. The first is what a hospital installs, the second what we test, the third
-# what we measure beside us, the fourth what makes the documentation site.
+# what we measure beside us, the fourth what makes the documentation site, the fifth what reads our results.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
 	$(LOCK) --output-file requirements.lock pyproject.toml requirements.build.in
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements.build.in
 	$(LOCK) --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml requirements.build.in
 	$(LOCK) --extra site --constraint requirements-dev.lock --output-file requirements-site.lock pyproject.toml requirements.build.in
+	$(LOCK) --extra readers --constraint requirements-dev.lock --output-file requirements-readers.lock pyproject.toml requirements.build.in
 
 clean:
 	rm -rf $(VENV) build dist

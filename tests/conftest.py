@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next(i for i, kind in enumerate(_MINUTES_FIRST) if kind in item.path.parts))
 
 
-def _absent(reason: str) -> None:
+def absent(reason: str) -> None:
     """A user's machine skips; continuous integration fails."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
@@ -64,7 +64,7 @@ def peer() -> Callable[[str], str]:
         # Debian's dcmtk before the scripts of the same name that pynetdicom puts into the virtual environment.
         path = shutil.which(program, path="/usr/bin:/usr/sbin:/usr/local/bin") or shutil.which(program)
         if path is None:
-            _absent(
+            absent(
                 f"{program} is not installed (Debian: orthanc, dcmtk, dicom3tools, pixelmed-apps, chromium, prometheus)"
             )
         return str(path)

@@ -33,6 +33,7 @@ COMMANDS = {
     "check": "Validate the configuration, look at the machine, ask every destination what it would refuse.",
     "status": "Say what is waiting, done, refused or failed, and why.",
     "show": "Say all about a study, series, accession number or result.",
+    "export": "Write results out of DICOM: as NIfTI, CSV or an HTML page.",
     "retry": "Try again what was refused, failed or could not be delivered.",
     "purge": "Remove all the node keeps of a study, for a reason.",
     "support-bundle": "Write what a vendor needs to see of this node, without identities.",

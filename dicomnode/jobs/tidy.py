@@ -44,6 +44,14 @@ def unpack(job: Job) -> None:
             write_durably(path, gzip.decompress(_packed(path).read_bytes()))  # another may read it at this moment
 
 
+def content_of(path: Path) -> bytes | None:
+    """The bytes of an object's file, packed or not; None where neither is there."""
+    if path.exists():
+        return path.read_bytes()
+    packed = _packed(path)
+    return gzip.decompress(packed.read_bytes()) if packed.exists() else None
+
+
 def is_untidy(job: Job) -> bool:
     """Whether a job holds what it need not."""
     return any((job.folder / name).exists() for name in MADE_AGAIN)

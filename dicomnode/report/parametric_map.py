@@ -67,6 +67,7 @@ def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArr
         image_flavor="T2_STAR",
         derived_pixel_contrast="QUANTITY",
         content_qualification="RESEARCH",
+        content_creator_name=draft.author or f"{MODEL_NAME}^",  # type 2 (PS3.3 10.9)
         content_label=quantity.content_label,
         content_description=quantity.explanation,
         derivation=codes.R2STAR_FIT,

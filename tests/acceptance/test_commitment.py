@@ -15,7 +15,7 @@ from bench.faults.world import Node, Scanner, Study, template
 from dicomnode import simulate
 from dicomnode.commitment import Report
 from tests.acceptance.conftest import wait_for
-from tests.conftest import _absent
+from tests.conftest import absent
 from tests.integration.archive import Archive
 
 pytestmark = [
@@ -150,7 +150,7 @@ def test_a_result_that_replaces_another_rejects_it_in_the_pacs(orthanc, serve, s
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_report_is_taken_by_the_machine_that_is_left(tmp_path, killed):
     if programs() is None:
-        _absent("PostgreSQL is not installed (Debian: postgresql)")
+        absent("PostgreSQL is not installed (Debian: postgresql)")
     archive, study = Archive(report=lambda _: []), Study(template())
     with postgresql() as server, contextlib.ExitStack() as running:
         more = f'storage_commitment = "separate"\n{ANY}[engine]\nurl = "{server.url}"\n[storage]\nminimum_free_mb = 1\n'

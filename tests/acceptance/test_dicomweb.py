@@ -14,7 +14,7 @@ from dicomnode.delivery.carrier import Outcome
 from dicomnode.delivery.stow import Stow
 from dicomnode.delivery.web import Web
 from tests.acceptance.conftest import running_orthanc, wait_for
-from tests.conftest import _absent
+from tests.conftest import absent
 from tests.integration.front import Front
 from tests.integration.keys import make
 
@@ -34,7 +34,7 @@ def keys(peer, tmp_path):
 def archive(peer, tmp_path):
     """Orthanc that asks for a password."""
     if not PLUGIN.exists():
-        _absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
+        absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
     settings = {
         "Plugins": [str(PLUGIN)],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},

@@ -25,7 +25,7 @@ from dicomnode.config import Settings
 from dicomnode.operate import offline
 from tests.acceptance.conftest import Orthanc, free_port, wait_for
 from tests.acceptance.viewers.origin import serving
-from tests.conftest import REPOSITORY, _absent
+from tests.conftest import REPOSITORY, absent
 
 HERE = Path(__file__).parent
 BUILD = REPOSITORY / "build" / "viewers"
@@ -156,7 +156,7 @@ def real(shared_data, tmp_path_factory) -> Study:
 def archive(peer, tmp_path_factory) -> Iterator[Orthanc]:
     """Orthanc with DICOMweb."""
     if not PLUGIN.exists():
-        _absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
+        absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
     folder = tmp_path_factory.mktemp("archive")
     server = Orthanc(free_port(), free_port())
     settings = {
@@ -225,7 +225,7 @@ def modules(peer) -> Path:
         done = subprocess.run(command, cwd=BUILD, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             shutil.rmtree(installed, ignore_errors=True)
-            _absent(f"npm could not install the viewers: {done.stderr[-500:]}")
+            absent(f"npm could not install the viewers: {done.stderr[-500:]}")
     return installed
 
 
