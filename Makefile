@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference manual site readers format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -58,6 +58,10 @@ reference: $(READY)
 
 # Programs of others that read our results, for the tests of that; only Linux on x86-64, macOS and Windows have all.
 readers: $(READERS)
+
+# The figures in the documents, from bench/validation/record.json.
+validation: $(READY)
+	$(BIN)/python -m bench.validation
 
 # The documents as a site with search, in build/site; a link that leads nowhere fails.
 site: $(SITE)
