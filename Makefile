@@ -116,6 +116,7 @@ bench: $(PEERS)
 	$(BIN)/python -m bench.study_time
 	$(BIN)/python -m bench.grouping
 	$(BIN)/python -m bench.solver
+	$(BIN)/python docs/notebooks/peers.py
 
 # A node killed, starved, crowded and misled, again and again; half an hour.
 faults: $(READY)

@@ -271,6 +271,10 @@ def test_what_cannot_be_exported_says_why(results, tmp_path, spoil, message):
     assert message in run(tmp_path / "out", "--to", "nifti", "--output", tmp_path / "ex", status=1)
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    assert "gone is no folder" in run(tmp_path / "gone", "--to", "csv", "--output", tmp_path, status=1)
+
+
 def reader(program):
     """A program of others, which `make readers` installs."""
     path = Path(sys.executable).parent / program

@@ -5,13 +5,15 @@ import os
 import shutil
 from datetime import UTC, datetime
 
+import numpy as np
 import pydicom
 import pytest
 
-from dicomnode import simulate
+from dicomnode import analyse, simulate
 from dicomnode.config import GroupingSettings, Settings
 from dicomnode.operate import offline
 from dicomnode.report import findings
+from solver import fit_t2star
 
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,6 +33,15 @@ def test_a_copy_of_a_file_is_nothing_to_speak_of(series, tmp_path):
     summary = process(series[0].parent, tmp_path / "out")
     assert summary["series"][0]["status"] == "done"
     assert "conflict" not in {other["code"] for other in summary["others"]}
+
+
+def test_the_parameters_that_a_result_records_make_its_maps_again(series):
+    settings = Settings()
+    ((candidate,), _) = offline.find([series[0].parent], settings.grouping, lambda _: None)
+    signal, maps = analyse.fit_stack(offline.stack_of(candidate, settings.grouping), settings.fit)
+    again = fit_t2star(signal, **maps.record.parameters)
+    np.testing.assert_array_equal(np.where(again.valid, again.r2star_per_s, 0), maps.r2star_per_s)
+    np.testing.assert_array_equal(again.valid, maps.valid)
 
 
 def test_other_pixels_under_a_known_uid_are_said(series, tmp_path):
