@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 COVERED := 91
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-receive faults study study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-receive faults study study-fat study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -75,6 +75,10 @@ manual: $(READY)
 
 study: $(READY)
 	$(BIN)/python -m bench.study
+
+# Fat from 0 to 40 %, by every model of [fit]: half an hour.
+study-fat: $(READY)
+	$(BIN)/python -m bench.fat
 
 study-liver: $(READY)
 	$(BIN)/python -m bench.liver

@@ -1,0 +1,49 @@
+"""The study of fat makes what it says, and counts what it should."""
+
+import numpy as np
+import pytest
+
+from bench import fat
+from solver.model import fat_water
+
+TRAIN = "1.1 ms × 12"
+
+
+def case(fraction=0.2, rate=100.0, seed=1, field=1.5):
+    return fat.Case(TRAIN, fat.SHORT[TRAIN], field, fraction, rate, 100.0, seed)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return {fraction: fat.by_node(case(fraction), fat.DEFAULT) for fraction in (0.0, 0.2)}
+
+
+def test_fat_of_the_scene_beats_as_the_model_of_the_solver_says():
+    t = np.array(fat.SHORT[TRAIN])
+    mixed = np.abs(0.8 + 0.2 * fat.fat_signal(t / 1000, 1.5, fat.SPECTRA["Hamilton"]))
+    expected = fat_water(1.5, 1.0)(np.ones(1), np.zeros(1), np.array([[0.2]]), t)[0][:, 0]
+    assert mixed == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_scene_holds_the_liver_that_was_asked_for():
+    made = fat.scene(case(rate=300.0))
+    assert made.rate_per_s == pytest.approx(300, rel=0.03)
+    assert made.fraction == pytest.approx(0.2, rel=0.03)
+    assert made.liver.sum() > 1000
+
+
+def test_without_fat_the_default_is_right_and_with_fat_it_is_not(measured):
+    assert abs(measured[0.0].of_map) < 0.01
+    assert not measured[0.0].fat_seen
+    assert abs(measured[0.2].of_map) > 0.015
+
+
+def test_tables_count_numbers_and_intervals(measured):
+    table = fat.of_regions(list(measured.values()), "R2*")
+    assert [row[:2] for row in table.rows] == [["default", "0 %"], ["default", "20 %"]]
+    assert all(row[2].endswith("1/1, 100%") for row in table.rows)
+    assert fat.choices(list(measured.values()), "fat").rows == [["default", "0% of 1", "100% of 1"]]
+
+
+def test_seeds_held_out_are_not_those_of_other_studies():
+    assert {one.seed for one in fat.cases(fat.LONG, range(fat.HELD_OUT, fat.HELD_OUT + 2))} == {40_000, 40_001}
