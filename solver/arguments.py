@@ -87,6 +87,18 @@ class Settings:
         return self.unseen_coils or (self.floor_coils > 0 and self.noise_confidence in {"low", "unknown"})
 
     @property
+    def one_exponential(self) -> bool:
+        """Whether a decay has amplitude and rate alone, but for factors that are known."""
+        return self.model in {"mono-exponential", "automatic"}
+
+    @property
+    def fat_untold(self) -> str:
+        """Why fat is not looked for, as ``model.why_untold``; "not asked" where the model was chosen by hand."""
+        if self.model != "automatic":
+            return "not asked"
+        return model.why_untold(self.t_ms, self.field_strength_t)
+
+    @property
     def floor_coils(self) -> float:
         """N of the noise floor, 0 where noise is taken as Gaussian."""
         return 0.0 if self.noise == "gaussian" else self.n_coils
@@ -119,6 +131,7 @@ class Settings:
             "weights": "auto" if self.weights is None else list(self.weights),
             "spacing": list(self.spacing),
             "field_strength_t": self.field_strength_t,
+            "fat_untold": self.fat_untold,
             "echo_times_ms": [float(v) for v in self.t_ms],
             **{name: np.asarray(value).tolist() for name, value in self.hyperparameters.items()},
         }
@@ -313,11 +326,13 @@ def pixel_spacing(spacing: Any) -> tuple[float, float]:
     return float(rows), float(columns)
 
 
-def check_model(name: str, t_ms: NDArray[np.float64], field_strength_t: float | None, method: str) -> str:
+def check_model(name: str, t_ms: NDArray[np.float64], field_strength_t: float | None, method: str, noise: str) -> str:
     """Return the model where the echo times can tell its parameters apart."""
     choice("model", name, model.MODELS)
     if name != "mono-exponential" and method.endswith("-published"):
         raise ValueError(f"model must be mono-exponential for method={method!r}")
+    if name == "automatic" and noise == "first-moment":
+        raise ValueError("model='automatic' needs a likelihood: noise must not be 'first-moment'")
     if name == "fat-water":
         model.check_fat_water(t_ms, field_strength_t)
     fewest = model.signal_model(name, field_strength_t, 1.0).fewest_echoes

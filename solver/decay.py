@@ -7,7 +7,7 @@ wrong by as much as they swing; the decay of a whole region, whose noise is smal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Magnitudes:
     sigma: float
     n_coils: float
 
+    def without(self, echo: int) -> Magnitudes:
+        """All but one echo."""
+        kept = np.arange(len(self.signal)) != echo
+        return replace(self, signal=self.signal[kept], echo_times_ms=self.echo_times_ms[kept])
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -64,6 +69,11 @@ class Model:
             slopes = [*(slope * swing for slope in slopes), factor * self.signs]
             factor = factor * swing
         return factor, np.reshape(slopes, (-1, t_ms.size))
+
+    @property
+    def looks_for_fat(self) -> bool:
+        """Whether there is a fraction to be found."""
+        return self.fat_at_t is not None and self.held_fat is None
 
     @property
     def further(self) -> list[tuple[float, float, float]]:

@@ -32,8 +32,8 @@ NEGATIVE = 1e-3  # share of negative samples beyond which they are no magnitudes
 NEGATIVES = 8
 FEWEST_OF_A_DECAY = 3  # echoes that tell the noise of a decay without neighbours
 UNITS = {  # of the maps of a result
-    **dict.fromkeys(("s0", "beyond", "valid", "sigma_map"), ""),
-    **dict.fromkeys(("r2star_per_s", "r2star_sd_per_s", "at_least_r2star_per_s"), "1/s"),
+    **dict.fromkeys(("s0", "beyond", "valid", "sigma_map", "fat_fraction", "fat_fraction_sd"), ""),
+    **dict.fromkeys(("r2star_per_s", "r2star_sd_per_s", "at_least_r2star_per_s", "plain_r2star_per_s"), "1/s"),
     "t2star_ms": "ms",
 }
 
@@ -60,6 +60,9 @@ class T2StarFit:
     converged: bool
     verdict: str
     regularised: bool  # whether neighbours were made alike
+    fat_fraction: NDArray[Any] | None  # signal fraction that r2star_per_s is freed of; None where it was not looked for
+    fat_fraction_sd: NDArray[Any] | None
+    plain_r2star_per_s: NDArray[Any] | None  # of one exponential, where fat was looked for
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what made the numbers
 
 
@@ -185,7 +188,8 @@ def fit_t2star(
     (default of the others), least squares. ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are
     estimated where not given. ``weights``: "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in
     1/ms. ``mask`` (..., K, L): what may be fitted. ``spacing``: between rows, between columns. ``model``: one of
-    ``solver.model.MODELS``; "fat-water" needs ``field_strength_t``. ``regulariser``: "tv" or "laplacian". The result
+    ``solver.model.MODELS``; "fat-water" needs ``field_strength_t``, "automatic" looks for fat where it is given and the
+    echoes can tell, and frees each voxel of as much as is likely. ``regulariser``: "tv" or "laplacian". The result
     does not depend on ``threads``. ``further``: hyper-parameters of the published methods, or the parameters of an
     earlier result, ``fit_t2star(signal, **fit.parameters)``: with the same signal and mask it comes out the same to the
     last bit (a sigma that was given for each voxel is to be given again).
@@ -218,7 +222,7 @@ def fit_t2star(
     known = arguments.sigma(sigma, layout.shape)
     known = layout.slices(known, 1) if isinstance(known, np.ndarray) else known
     field_strength_t = arguments.positive("field_strength_t", field_strength_t)
-    arguments.check_model(model, t_ms, field_strength_t, method)
+    arguments.check_model(model, t_ms, field_strength_t, method, noise)
     given = _Given(known, arguments.coils(n_coils), findings)
     seek_coils = noise != "gaussian" and not signal_model(model, field_strength_t, 1.0).parameters
     found = given.noise(chosen, floor=noise != "gaussian")
@@ -248,7 +252,7 @@ def fit_t2star(
         hyperparameters=hyperparameters,
     )
     units = [found.of_slice(k) if settings.each_its_own else settings.sigma for k in range(len(slices))]
-    maps = _Maps.empty(chosen.shape, dtype)
+    maps = _Maps.empty(chosen.shape, dtype, fat=not settings.fat_untold)
 
     def fit(k: int) -> _Course:
         one = fit_slice(slices[k], chosen[k], units[k], settings)
@@ -338,11 +342,20 @@ class _Maps:
     at_least_r2star_per_s: NDArray[Any]
     beyond: NDArray[np.bool_]
     valid: NDArray[np.bool_]
+    fat: tuple[
+        NDArray[Any], ...
+    ] = ()  # fraction, its deviation, rate of one exponential; empty where it is not looked for
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...], dtype: Any) -> _Maps:
+    def empty(cls, shape: tuple[int, ...], dtype: Any, *, fat: bool) -> _Maps:
         """Room for every slice, without an answer anywhere."""
-        return cls(*(np.full(shape, np.nan, dtype) for _ in range(5)), *(np.zeros(shape, bool) for _ in range(2)))
+
+        def room() -> NDArray[Any]:
+            return np.full(shape, np.nan, dtype)
+
+        beyond, valid = np.zeros(shape, bool), np.zeros(shape, bool)
+        of_fat = tuple(room() for _ in range(3 if fat else 0))
+        return cls(room(), room(), room(), room(), room(), beyond, valid, of_fat)
 
     def put(self, k: int, one: SliceFit, unit: float | NDArray[Any], settings: Settings) -> None:
         """Write a slice."""
@@ -359,6 +372,10 @@ class _Maps:
             np.copyto(self.t2star_ms[k], t_last / rate, "same_kind", where=valid)
             np.copyto(self.r2star_per_s[k], rate * (1000 / t_last), "same_kind", where=valid)
             np.copyto(self.r2star_sd_per_s[k], one.sd * (1000 / t_last), "same_kind", where=valid)
+        if one.fat is not None:
+            found = (one.fat.fraction, one.fat.sd, one.fat.plain_rate * (1000 / t_last))
+            for map_, values in zip(self.fat, found, strict=True):
+                np.copyto(map_[k], values, "same_kind", where=valid)
 
 
 def _assemble(
@@ -371,6 +388,7 @@ def _assemble(
     """Say what became of all slices together."""
     longest = max(len(one.objective) for one in courses)
     history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in courses) for k in range(longest)]
+    fraction, fraction_sd, plain = (layout.back(map_) for map_ in maps.fat) if maps.fat else (None, None, None)
     worst = next((one.verdict for one in courses if not one.converged), "converged")
     return T2StarFit(
         s0=layout.back(maps.s0),
@@ -388,5 +406,8 @@ def _assemble(
         converged=all(one.converged for one in courses),
         verdict=worst,
         regularised=settings.regularised,
+        fat_fraction=fraction,
+        fat_fraction_sd=fraction_sd,
+        plain_r2star_per_s=plain,
         parameters=settings.as_parameters() | {"sigma_varies": sigma_map is not None},
     )

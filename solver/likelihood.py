@@ -42,9 +42,19 @@ class Likelihood(Protocol):
 
 
 @row_kernel
-def _sample_block(s: Any, tm: Any, order: Any, a: Any, r: Any, e: Any, g: Any, k: Any, value: Any) -> None:
-    for j in range(a.size):
+def _decay_block(tm: Any, r: Any, e: Any) -> None:
+    for j in range(r.size):
         e[j] = fast_exp(-r[j] * tm)
+
+
+@row_kernel
+def _scale_block(factor: Any, e: Any) -> None:
+    for j in range(e.size):
+        e[j] *= factor[j]
+
+
+@row_kernel
+def _sample_block(s: Any, order: Any, a: Any, e: Any, g: Any, k: Any, value: Any) -> None:
     for j in range(a.size):
         v, slope, curvature = sample_terms(s[j], a[j] * e[j], order)
         value[j] += v
@@ -64,7 +74,7 @@ def _add_block(tm: Any, a: Any, e: Any, g: Any, k: Any, g0: Any, g1: Any, h0: An
 
 
 @kernel
-def _voxel_terms(s: Any, t: Any, order: Any, a: Any, r: Any, terms: Any) -> None:
+def _voxel_terms(s: Any, t: Any, factor: Any, order: Any, a: Any, r: Any, terms: Any) -> None:
     terms[:] = s.dtype.type(0)
     e, g, k = np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype), np.empty(BLOCK, s.dtype)
     for start in range(0, s.shape[1], BLOCK):
@@ -73,7 +83,10 @@ def _voxel_terms(s: Any, t: Any, order: Any, a: Any, r: Any, terms: Any) -> None
         value, g0, g1 = terms[0][part], terms[1][part], terms[2][part]
         h0, h1, h2 = terms[3][part], terms[4][part], terms[5][part]
         for m in range(t.size):
-            _sample_block(s[m][part], t[m], order, a[part], r[part], e[:n], g[:n], k[:n], value)
+            _decay_block(t[m], r[part], e[:n])
+            if factor.size:
+                _scale_block(factor[m][part], e[:n])
+            _sample_block(s[m][part], order, a[part], e[:n], g[:n], k[:n], value)
             _add_block(t[m], a[part], e[:n], g[:n], k[:n], g0, g1, h0, h1, h2)
 
 
@@ -85,11 +98,12 @@ def _each_sample(s: Any, mean: Any, order: Any, out: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MonoExponential:
-    """a exp(-r t) in Gaussian, Rician or non-central chi noise; the fast way."""
+    """a q exp(-r t) in Gaussian, Rician or non-central chi noise, with factors q that are known; the fast way."""
 
     s: NDArray[Any]  # (M, n) signal / sigma
     t: NDArray[Any]  # (M,) echo times, order 1
     order: float  # N - 1 of the noise, or noise.GAUSSIAN
+    factor: NDArray[Any] | None = None  # (M, n), None: 1
 
     @property
     def samples(self) -> int:
@@ -104,12 +118,14 @@ class MonoExponential:
     def terms(self, x: NDArray[Any]) -> NDArray[Any]:
         """Value, gradient and curvature of each voxel."""
         out = np.empty((6, x.shape[1]), x.dtype)
-        _voxel_terms(self.s, self.t, x.dtype.type(self.order), x[0], x[1], out)
+        factor = np.empty((0, 0), x.dtype) if self.factor is None else self.factor
+        _voxel_terms(self.s, self.t, factor, x.dtype.type(self.order), x[0], x[1], out)
         return out
 
     def redrawn(self, x: NDArray[Any], rng: np.random.Generator) -> MonoExponential:
         """Return the same with data drawn from the maps x."""
         clean: NDArray[Any] = x[0] * np.exp(-x[1] * self.t[:, None])
+        clean = clean if self.factor is None else clean * self.factor
         return replace(self, s=simulate(clean, self.order, rng))
 
 

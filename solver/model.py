@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-MODELS = ("mono-exponential", "offset", "truncation", "bi-exponential", "fat-water")
+MODELS = ("mono-exponential", "offset", "truncation", "bi-exponential", "fat-water", "automatic")
+LEAST_T, MOST_T = 0.1, 20.0  # fields that are none of a scanner lie outside
+FEWEST_FOR_FAT = 6  # echoes
 GYROMAGNETIC_RATIO_MHZ_PER_T = 42.577
 # Six peaks of liver fat: ppm from water, relative amplitude (Hamilton et al. 2011).
 FAT_PEAKS = ((-3.80, 0.087), (-3.40, 0.693), (-2.60, 0.128), (-1.94, 0.004), (-0.39, 0.039), (0.60, 0.048))
@@ -84,12 +86,21 @@ def tells_fat(echo_times_ms: Array, field_strength_t: float) -> bool:
     return not np.all(np.abs(cycles - np.round(cycles)) < 0.1)
 
 
+def why_untold(echo_times_ms: Array, field_strength_t: float | None) -> str:
+    """Why these echoes cannot tell fat: "no field", "few echoes", "whole turns"; nothing where they can."""
+    if field_strength_t is None or not LEAST_T < field_strength_t < MOST_T:
+        return "no field"
+    if echo_times_ms.size < FEWEST_FOR_FAT:
+        return "few echoes"
+    return "" if tells_fat(echo_times_ms, field_strength_t) else "whole turns"
+
+
 def check_fat_water(echo_times_ms: Array, field_strength_t: float | None) -> float:
     """Return the field where fat and water can be told apart, else raise a ValueError that names the argument."""
-    if field_strength_t is None or not 0.1 < field_strength_t < 20:
+    if field_strength_t is None or not LEAST_T < field_strength_t < MOST_T:
         raise ValueError("field_strength_t must be given, in tesla, for model='fat-water'")
-    if echo_times_ms.size < 6:
-        raise ValueError("echo_times_ms must hold at least 6 times for model='fat-water'")
+    if echo_times_ms.size < FEWEST_FOR_FAT:
+        raise ValueError(f"echo_times_ms must hold at least {FEWEST_FOR_FAT} times for model='fat-water'")
     if not tells_fat(echo_times_ms, field_strength_t):
         raise ValueError(
             "echo_times_ms are spaced by whole turns of fat against water at field_strength_t: fat cannot be told apart"

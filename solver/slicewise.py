@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver import published
+from solver import freed, published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
 from solver.model import signal_model
 from solver.noise import GAUSSIAN, mean_of_noise
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solver.arguments import Settings
+    from solver.fat import FatMap
 
 BLOCK = 4  # voxels joined in each direction for a start
 SMALLEST_TO_JOIN = 32
@@ -43,6 +44,16 @@ class SliceFit:
     iterations: int
     converged: bool
     verdict: str
+    fat: Fat | None = None  # what was looked for and found of it
+
+
+@dataclass(frozen=True, slots=True)
+class Fat:
+    """Fat of a slice, (K, L) each: fraction that the decay was freed of, its deviation, the rate without that."""
+
+    fraction: NDArray[Any]
+    sd: NDArray[Any]
+    plain_rate: NDArray[Any]
 
 
 def echo_major(
@@ -89,15 +100,33 @@ def _pasted(part: SliceFit, box: tuple[slice, slice], free: NDArray[np.bool_]) -
     x = np.zeros((2, *free.shape), part.x.dtype)
     sd = np.full(free.shape, np.nan, part.sd.dtype)
     x[:, *box], sd[box] = part.x, part.sd
-    return replace(part, x=x, sd=sd, free=free)
+    return replace(part, x=x, sd=sd, free=free, fat=None if part.fat is None else _fat_pasted(part.fat, box, free))
+
+
+def _fat_pasted(part: Fat, box: tuple[slice, slice], free: NDArray[np.bool_]) -> Fat:
+    whole = []
+    for values, outside in ((part.fraction, 0), (part.sd, np.nan), (part.plain_rate, 0)):
+        map_ = np.full(free.shape, outside, values.dtype)
+        map_[box] = values
+        whole.append(map_)
+    return Fat(*whole)
 
 
 def _regularised(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> SliceFit:
     """Fit all voxels together."""
     problem, found = _regularise(stack, free, settings)
+    fat, plain = freed.look_for_fat(stack, found.x, free, settings), found.x[1]
+    problem, found = freed.fit_beside(fat, problem, found, settings, DEFAULT)
     sd = regularised_deviation(problem, found, _deviation(found.x, problem, settings))
-    sd = _with_doubt(sd, found.x, settings)
-    return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+    sd = freed.with_doubt_of(fat, _with_doubt(sd, found.x, settings), found.x, settings)
+    return _ended(found, free, sd, fat, plain)
+
+
+def _ended(
+    found: Solution, free: NDArray[np.bool_], sd: NDArray[Any], fat: FatMap | None, plain: NDArray[Any]
+) -> SliceFit:
+    told = None if fat is None else Fat(fat.fraction, fat.sd, plain)
+    return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict, told)
 
 
 def _with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any]:
@@ -133,7 +162,7 @@ def _likelihood(stack: NDArray[Any], settings: Settings) -> Likelihood:
     s = stack.reshape(len(stack), -1)
     order = settings.floor_coils - 1 if settings.floor_coils else GAUSSIAN
     first_moment = settings.noise == "first-moment"
-    if settings.model == "mono-exponential" and not first_moment:
+    if settings.one_exponential and not first_moment:
         return MonoExponential(s, settings.t, order)
     chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
     use = _echoes_to_use(s, settings) if settings.model == "truncation" else np.ones(s.shape, bool)
@@ -152,12 +181,19 @@ def _voxelwise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings)
     a, r, rss = variable_projection(stack.reshape(len(stack), -1), settings.t, *settings.bounds)
     x = np.stack([a, r]).reshape(2, *free.shape)
     problem = Problem(_likelihood(stack, settings), np.zeros_like(x), free, *settings.bounds)
-    if settings.noise == "gaussian" and settings.model == "mono-exponential":
+    schedule = replace(DEFAULT, tolerance=1e-6)
+    if settings.noise == "gaussian" and settings.one_exponential:
         loss = float(0.5 * np.sum(rss, where=free.ravel(), dtype=np.float64))
-        return SliceFit(x, free, _deviation(x, problem, settings), (loss,), 1, converged=True, verdict="converged")
-    found = minimise(problem, _start(x, settings), schedule=replace(DEFAULT, tolerance=1e-6))
-    sd = _with_doubt(_deviation(found.x, problem, settings), found.x, settings)
-    return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict)
+        none = np.zeros((4, *free.shape), x.dtype)
+        found = Solution(x, none, (loss,), 1, converged=True, verdict="converged")
+    else:
+        found = minimise(problem, _start(x, settings), schedule=schedule)
+    smooth = smooth_start(stack, settings.t, settings.floor_coils, free, settings.bounds)
+    fat, plain = freed.look_for_fat(stack, smooth, free, settings), found.x[1]
+    problem, found = freed.fit_beside(fat, problem, found, settings, schedule)
+    sd = _deviation(found.x, problem, settings)
+    sd = freed.with_doubt_of(fat, _with_doubt(sd, found.x, settings), found.x, settings)
+    return _ended(found, free, sd, fat, plain)
 
 
 def _start(x: NDArray[Any], settings: Settings) -> NDArray[Any]:
@@ -226,10 +262,12 @@ def _given_weights(free: NDArray[np.bool_], settings: Settings) -> NDArray[Any]:
 
 def _deviation(x: NDArray[Any], problem: Problem, settings: Settings) -> NDArray[Any]:
     """Cramér-Rao deviation of the rate of each voxel; of models with more parameters, from the curvature."""
-    if settings.model == "mono-exponential":
-        if not settings.floor_coils:
+    if isinstance(problem.likelihood, MonoExponential):
+        factor = problem.likelihood.factor
+        if not settings.floor_coils and factor is None:
             return gaussian_deviation(x[0], x[1], settings.t)
-        bound: NDArray[Any] = cramer_rao(x[0], x[1], settings.t, settings.floor_coils)[1]
+        known = None if factor is None else factor.reshape(len(factor), *x.shape[1:])
+        bound: NDArray[Any] = cramer_rao(x[0], x[1], settings.t, settings.floor_coils, known)[1]
         return bound
     aa, ar, rr = problem.likelihood.terms(x.reshape(2, -1))[3:]
     with np.errstate(divide="ignore", invalid="ignore"):

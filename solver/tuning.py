@@ -87,15 +87,22 @@ def sharpened(
 
 
 def automatic_weights(
-    x: NDArray[Any], t: NDArray[Any], n_coils: float, free: NDArray[np.bool_], *, edges: bool
+    x: NDArray[Any],
+    t: NDArray[Any],
+    n_coils: float,
+    free: NDArray[np.bool_],
+    *,
+    edges: bool,
+    factor: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """TV weights (2, K, L) of amplitude and rate: STRENGTH over the Cramér-Rao deviation of each at ``x``.
 
     ``x`` (2, K, L) are smooth maps, the amplitude in units of sigma: constant maps cost nothing whatever the deviation
     does, and multiplying the signal or the time unit by a factor divides out. With ``edges`` a step of ``x`` that
     stands out of the noise is taken as known and its weight is lowered, so that TV does not take its contrast.
+    ``factor`` (M, K, L) is what multiplies each decay, None where that is 1.
     """
-    aa, ar, rr = information(x[0], x[1], t, n_coils)
+    aa, ar, rr = information(x[0], x[1], t, n_coils, factor)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.sqrt(np.maximum(aa * rr - ar * ar, 0) / np.stack([rr, aa]))
     # What data say nothing about is not let run free: a map is never less known than by its own size.

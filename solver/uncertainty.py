@@ -24,11 +24,13 @@ LOST_TEXTURE = 1.06  # the replicate cannot lose again what the fit has lost of 
 
 
 @kernel
-def _add_information(a: Any, r: Any, tm: float, table: Any, n_coils: float, total: Any) -> None:
+def _add_information(a: Any, r: Any, tm: float, factor: Any, table: Any, n_coils: float, total: Any) -> None:
     """Add what the sample at tm tells of a and r; ``table`` is linear in the signal, empty without a floor."""
     last = table.size - 1
     for j in range(a.size):
         e = math.exp(-r[j] * tm)
+        if factor.size:
+            e *= factor[j]
         mean = a[j] * e
         known = 1.0
         if last > 0:
@@ -43,22 +45,27 @@ def _add_information(a: Any, r: Any, tm: float, table: Any, n_coils: float, tota
         total[2, j] += known * slope * slope
 
 
-def information(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float) -> NDArray[Any]:
-    """Fisher information (3, ...) of amplitude and rate of a exp(-r t): aa, ar, rr; a in units of sigma.
+def information(
+    a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float, factor: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Fisher information (3, ...) of amplitude and rate of a q exp(-r t): aa, ar, rr; a in units of sigma.
 
-    ``n_coils`` is N of the noise, 0 for Gaussian.
+    ``n_coils`` is N of the noise, 0 for Gaussian; ``factor`` holds q (M, ...), None where it is 1.
     """
     table = information_table(float(n_coils)) if n_coils else np.empty(0)
     total = np.zeros((3, np.size(a)))
     a_flat, r_flat = (np.clip(np.nan_to_num(np.ravel(m).astype(np.float64)), 0, 1e12) for m in (a, r))
-    for tm in t:
-        _add_information(a_flat, r_flat, float(tm), table, float(n_coils), total)
+    for m, tm in enumerate(t):
+        q = np.empty(0) if factor is None else np.ravel(factor[m]).astype(np.float64)
+        _add_information(a_flat, r_flat, float(tm), q, table, float(n_coils), total)
     return total.reshape(3, *np.shape(a))
 
 
-def cramer_rao(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float) -> NDArray[Any]:
-    """Cramér-Rao standard deviations (2, ...) of amplitude and rate of a exp(-r t); a in units of sigma."""
-    aa, ar, rr = information(a, r, t, n_coils)
+def cramer_rao(
+    a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], n_coils: float, factor: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Cramér-Rao standard deviations (2, ...) of amplitude and rate of a q exp(-r t); a in units of sigma."""
+    aa, ar, rr = information(a, r, t, n_coils, factor)
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation: NDArray[Any] = np.sqrt(np.stack([rr, aa]) / (aa * rr - ar * ar))
     return deviation
