@@ -145,7 +145,8 @@ def stack_of(case: Case) -> EchoStack:
 def by_node(case: Case, model: str) -> Found:
     """Fit and measure as the node does."""
     made, stack = scene(case), stack_of(case)
-    maps = analyse.fit_signal(stack, made.signal, FitSettings())
+    settings = FitSettings(model="automatic" if model == AUTOMATIC else "mono-exponential")
+    maps = analyse.fit_signal(stack, made.signal, settings)
     roi = Roi("liver", made.liver, automatic=False)
     one, _ = region.measure(roi, region.Images.of(stack, made.signal, maps), MeasureSettings())
     inside = made.liver & maps.valid
@@ -180,8 +181,8 @@ def by_solver(case: Case, model: str) -> Found:
     return Found(case, model, of_map, None, covered=False, doubted=False, codes=(), fat_seen=False)
 
 
-DEFAULT, FAT_WATER = "default", "fat-water"
-MODELS: dict[str, Callable[[Case, str], Found]] = {DEFAULT: by_node, FAT_WATER: by_solver}
+DEFAULT, AUTOMATIC, FAT_WATER = "default", "automatic", "fat-water"
+MODELS: dict[str, Callable[[Case, str], Found]] = {DEFAULT: by_node, AUTOMATIC: by_node, FAT_WATER: by_solver}
 
 
 def cases(trains: Iterable[str], seeds: Sequence[int], snr: Sequence[float] = SNR) -> Iterator[Case]:

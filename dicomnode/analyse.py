@@ -31,12 +31,13 @@ def fit_stack(stack: EchoStack, settings: FitSettings) -> tuple[NDArray[np.float
 def fit_signal(stack: EchoStack, signal: NDArray[np.float32], settings: FitSettings) -> Maps:
     """Fit the pixels of a stack, (slices, K, L, M); raises Implausible where they cannot be those of a decay."""
     plausible.check(signal, stack.echo_times_ms)
-    return fitting.fit(signal, stack.echo_times_ms, stack.planes[0].pixel_spacing_mm, settings)
+    spacing = stack.planes[0].pixel_spacing_mm
+    return fitting.fit(signal, stack.echo_times_ms, spacing, settings, stack.field_strength_t)
 
 
 def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps, organ: Organ = LIVER) -> regions.Found:
-    """Find the regions of an organ without a person's help."""
-    return organ.find(signal, stack.echo_times_ms, maps, stack.planes, fitting.Noise.of(maps).n_coils)
+    """Find the regions of an organ without a person's help, by the rates of one exponential as finders know them."""
+    return organ.find(signal, stack.echo_times_ms, maps.plain, stack.planes, fitting.Noise.of(maps).n_coils)
 
 
 def measure_regions(

@@ -13,6 +13,7 @@ import dicomnode
 from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.decay import Decay, Magnitudes, Model, fit_decay
+from solver.fat import beat, factors
 from solver.model import tells_fat
 from solver.noise import mean_of_noise, tabled_magnitude
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 QUANTITIES = ("t2star_ms", "r2star_per_s", "s0", "r2star_sd_per_s")  # of the solver, each a map
+OF_FAT = ("fat_fraction", "fat_fraction_sd", "plain_r2star_per_s")  # more of them, where fat was looked for
 
 
 def fit(
@@ -32,31 +34,37 @@ def fit(
     echo_times_ms: tuple[float, ...],
     pixel_spacing_mm: tuple[float, float],
     settings: FitSettings,
+    field_strength_t: float | None = None,
     **hyperparameters: Any,
 ) -> Maps:
     """Fit a stack: ``signal`` is (slices, K, L, M), echo times ascend.
 
-    ``hyperparameters`` are those of the published methods, as ``solver.fit_t2star`` takes them.
+    The published methods know one exponential, whatever the model of ``settings``. ``hyperparameters`` are theirs, as
+    ``solver.fit_t2star`` takes them.
     """
     started = time.perf_counter()
+    model = "mono-exponential" if settings.method.endswith("-published") else settings.model
     result = fit_t2star(
         signal,
         np.asarray(echo_times_ms),
         method=settings.method,
+        model=model,
         noise=settings.noise,
         weights=settings.weights,
         spacing=pixel_spacing_mm,
+        field_strength_t=field_strength_t,
         **hyperparameters,
     )
     valid = np.asarray(result.valid, bool)
+    quantities = QUANTITIES if result.fat_fraction is None else (*QUANTITIES, *OF_FAT)
     sigma = np.broadcast_to(np.asarray(result.sigma, float).reshape(-1), (len(signal),))
     return Maps(
-        values={name: _map(getattr(result, name), valid) for name in QUANTITIES},
+        values={name: _map(getattr(result, name), valid) for name in quantities},
         valid=valid,
         sigma=tuple(float(value) for value in sigma),
         record=FitRecord(
             method=settings.method,
-            model="mono-exponential",
+            model=model,
             noise=settings.noise,
             converged=bool(result.converged),
             iterations=int(result.iterations),
@@ -75,7 +83,10 @@ SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how we
 _FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on each
 _FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each parameter more
 SOME_FAT, ALTERNATING = 0.05, 0.06  # that any liver may hold, signal fraction; between odd and even echoes, relative
+UNTOLD_FAT = 0.075  # deviation of the fraction before anything is measured: a quarter of livers hold some
 HIDDEN_FAT = (0.03, 0.2)  # signal fractions: within what is normal for a liver, and steatosis
+_DRAWN = 100  # points of a curve
+_SURELY = 3.0  # standard deviations
 _WORTH_ASKING = 10.0  # ln of the odds
 _NEAR = 0.02  # of the largest signal: root mean square of what a model may leave that is believed
 _CLEAR = 2.0  # times the floor
@@ -119,14 +130,35 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownFat:
+    """The signal fraction of fat that maps were freed of in a region, with its standard deviation."""
+
+    fraction: float
+    sd: float
+
+    @classmethod
+    def within(cls, maps: Maps, region: NDArray[np.bool_]) -> KnownFat | None:
+        """Read it from the maps; None where nothing could be asked."""
+        if not maps.looked_for_fat or not region.any():
+            return None
+        deviations = maps.values["fat_fraction_sd"][region]
+        known = deviations[np.isfinite(deviations)]
+        sd = float(np.median(known)) if known.size > deviations.size / 2 else UNTOLD_FAT
+        return cls(float(np.median(maps.values["fat_fraction"][region])), sd)
+
+
+@dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """How far the rate of a decay moves by what is not known of it, each over the rate."""
+    """How far the rate of a decay moves by what is not known of it, each over the rate of the model of the maps."""
 
     noise: float  # when sigma and N are as wrong as they may be
     echoes: float | None  # jackknife deviation over the echoes: what no noise explains; None of too few
     richer: tuple[RicherModel, ...]  # models that the echoes can tell, the simpler first
     hidden_fat: tuple[HiddenFat, ...]  # of each fraction that is asked for, a little first
     mostly_fat: float  # by how much fat with a little water is the likelier, ln of the ratio; 0 where that is not told
+    fat: float = 0.0  # by what is not known of the fraction that the maps are freed of
+    freed: float = 0.0  # how far that fraction has moved the rate of one exponential
+    fraction: float = 0.0  # jackknife deviation over the echoes of the fraction itself
 
 
 def decay(
@@ -152,8 +184,29 @@ def decay(
     return curve, plain.rate if plain else None
 
 
-def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None, n_voxels: int) -> Sensitivity:
-    """How far the rate of a measured decay hangs on the noise, on single echoes and on what else may bend it."""
+def freed(decay: DecayCurve, noise: Noise, field_strength_t: float | None, fat: KnownFat | None) -> DecayCurve:
+    """The same decay with its fat allowed for: amplitude and rate of the model of the maps, and how fat beats in it."""
+    if fat is None or not fat.fraction or decay.s0 is None or decay.r2star_per_s is None:
+        return decay
+    signal, times = np.array(decay.signal), np.array(decay.echo_times_ms)
+    one = Magnitudes(signal, times, max(noise.sigma, _LITTLE * signal[0]), noise.n_coils)
+    model = Model(field_strength_t, held_fat=fat.fraction)
+    found = fit_decay(one, model, (decay.s0, decay.r2star_per_s))
+    if found is None:
+        return decay
+    shown = np.linspace(0.0, 1.05 * times[-1], _DRAWN)
+    factor, _ = model.shape(shown, np.array([fat.fraction]))
+    beat = tuple(zip(map(float, shown), map(float, factor), strict=True))
+    return replace(decay, s0=found.s0, r2star_per_s=found.rate_per_s, beat=beat)
+
+
+def sensitivity(
+    decay: DecayCurve, noise: Noise, field_strength_t: float | None, n_voxels: int, fat: KnownFat | None = None
+) -> Sensitivity:
+    """How far the rate of a measured decay hangs on the noise, on single echoes and on what else may bend it.
+
+    ``fat`` is what the maps know of it, whose rate all of this is about.
+    """
     median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
     plain = _fit(median, times, noise)
     if plain is None:
@@ -164,38 +217,123 @@ def sensitivity(decay: DecayCurve, noise: Noise, field_strength_t: float | None,
     moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
     one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
     weight = max(n_voxels / _SHARED, 1.0)
-    models = _models(one.echo_times_ms, field_strength_t)
-    echoes, richer = _richer(one, plain, models, weight)
-    hidden = () if field_strength_t is None else tuple(_hidden(one, plain, field_strength_t, weight))
-    return Sensitivity(math.hypot(*moved), echoes, richer, hidden, _mostly_fat(one, plain, models, weight))
+    asked = _Asked(one, (plain.s0, plain.rate), weight, field_strength_t, fat)
+    echoes, richer = asked.richer()
+    by_fat, freed = asked.by_fat()
+    return Sensitivity(
+        noise=math.hypot(*moved),
+        echoes=echoes,
+        richer=richer,
+        hidden_fat=tuple(asked.hidden()),
+        mostly_fat=asked.mostly_fat(),
+        fat=by_fat,
+        freed=freed,
+        fraction=asked.fraction_by_echoes(),
+    )
 
 
-def _mostly_fat(one: Magnitudes, plain: _Fit, models: tuple[Model, ...], weight: float) -> float:
-    """Ln of the odds of fat with a little water against the best of water with a little fat."""
-    ways = [model for model in models if model.fat_at_t is not None]
-    costs = [
-        [fit.cost for model in some if (fit := fit_decay(one, model, (plain.s0, plain.rate))) is not None]
-        for some in ((Model(), *models), [replace(model, mostly_fat=True) for model in ways])
-    ]
-    if not all(costs):
-        return 0.0
-    # Between two models that are both far from the decay the odds say nothing.
-    left = math.sqrt(2 * min(costs[1]) / len(one.signal)) * one.sigma
-    return weight * (min(costs[0]) - min(costs[1])) if left < _NEAR * float(one.signal.max()) else 0.0
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The decay of a region that models are asked about, beside the model that its maps were fitted with."""
 
+    one: Magnitudes
+    start: tuple[float, float]  # S0, R2* in 1/s
+    weight: float  # independent voxels that it stands for
+    field_t: float | None
+    fat: KnownFat | None
 
-def _hidden(one: Magnitudes, plain: _Fit, field_t: float, weight: float) -> Iterator[HiddenFat]:
-    """How far the rate moves if there is so much fat, and how likely that is; a little first."""
-    start = (plain.s0, plain.rate)
-    without = fit_decay(one, Model(), start)
-    for fat in HIDDEN_FAT:
-        found = fit_decay(one, Model(field_t, held_fat=fat), start)
-        if without is None or found is None:
-            yield HiddenFat(fat, 0.0)
-            continue
-        evidence = (without.cost - found.cost) * weight
-        denied = evidence < -_WORTH_ASKING
-        yield HiddenFat(fat, 0.0 if denied else found.rate_per_s / without.rate_per_s - 1, evidence)
+    def fit(self, model: Model) -> Decay | None:
+        return fit_decay(self.one, model, self.start)
+
+    @property
+    def base(self) -> Model:
+        """What the maps know."""
+        return Model() if self.fat is None or not self.fat.fraction else self.with_fat(self.fat.fraction)
+
+    def with_fat(self, fraction: float) -> Model:
+        return Model(self.field_t, held_fat=fraction)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that so many echoes, so spaced, can tell; the simpler first."""
+        times = self.one.echo_times_ms
+        if len(times) < _FEWEST_FOR_RICHER:
+            return ()
+        signs = np.where(np.arange(len(times)) % 2, -1.0, 1.0)
+        if self.field_t is None or not tells_fat(times, self.field_t):
+            return (Model(None, signs),)
+        return (Model(self.field_t), replace(self.base, signs=signs), Model(self.field_t, signs))
+
+    def richer(self) -> tuple[float | None, tuple[RicherModel, ...]]:
+        """Jackknife deviation of the maps' model; what richer ones say, each of as many voxels as weigh."""
+        base = self.fit(self.base)
+        if base is None:
+            return None, ()
+        start, said = (base.s0, base.rate_per_s), []
+        for model in self.models:
+            found = fit_decay(self.one, model, start)
+            if found is None:
+                continue
+            evidence = (base.cost - found.cost) * self.weight
+            # What is no likelier than the maps' model is not asked how well it is told.
+            echoes = _jackknife(self.one, model, found) if evidence > _WORTH_ASKING else None
+            knows = (model.looks_for_fat, model.signs is not None)
+            said.append(RicherModel(*knows, found.rate_per_s / base.rate_per_s - 1, echoes, evidence))
+        return _jackknife(self.one, self.base, base), tuple(said)
+
+    def hidden(self) -> Iterator[HiddenFat]:
+        """How far the rate moves if there is so much fat more, and how likely that is; a little first.
+
+        Where fat was looked for there is hardly more than three of its deviations.
+        """
+        if self.field_t is None:
+            return
+        known, sd = (0.0, 1.0) if self.fat is None else (self.fat.fraction, self.fat.sd)
+        without = self.fit(self.base)
+        for most in HIDDEN_FAT:
+            more = min(most, _SURELY * sd)
+            found = self.fit(self.with_fat(known + more))
+            if without is None or found is None:
+                yield HiddenFat(more, 0.0)
+                continue
+            evidence = (without.cost - found.cost) * self.weight
+            denied = evidence < -_WORTH_ASKING
+            yield HiddenFat(more, 0.0 if denied else found.rate_per_s / without.rate_per_s - 1, evidence)
+
+    def mostly_fat(self) -> float:
+        """Ln of the odds of fat with a little water against the best of water with a little fat."""
+        ways = [model for model in self.models if model.looks_for_fat]
+        costs = [
+            [found.cost for model in some if (found := self.fit(model)) is not None]
+            for some in ((Model(), *self.models), [replace(model, mostly_fat=True) for model in ways])
+        ]
+        if not all(costs):
+            return 0.0
+        # Between two models that are both far from the decay the odds say nothing.
+        left = math.sqrt(2 * min(costs[1]) / len(self.one.signal)) * self.one.sigma
+        near = left < _NEAR * float(self.one.signal.max())
+        return self.weight * (min(costs[0]) - min(costs[1])) if near else 0.0
+
+    def by_fat(self) -> tuple[float, float]:
+        """How far the rate moves with a deviation of the fraction of fat, and has moved from one exponential."""
+        if self.fat is None:
+            return 0.0, 0.0
+        sides = [self.with_fat(self.fat.fraction + step) for step in (-self.fat.sd, self.fat.sd)]
+        found = [self.fit(model) for model in (Model(), self.base, *sides)]
+        rates = [one.rate_per_s for one in found if one is not None]
+        if len(rates) < len(found):
+            return 1.0, 0.0
+        none, base, low, high = rates
+        return abs(high - low) / 2 / base, base / none - 1
+
+    def fraction_by_echoes(self) -> float:
+        """Jackknife deviation of the fraction of fat over the echoes: what no noise explains."""
+        if self.fat is None:
+            return 0.0
+        count, model = len(self.one.signal), Model(self.field_t)
+        found = [fit_decay(self.one.without(k), model, self.start) for k in range(count)]
+        fractions = [one.further[0] for one in found if one is not None]
+        return math.sqrt((count - 1) * float(np.var(fractions))) if len(fractions) == count else 1.0
 
 
 def _moved(found: _Fit | None, plain: _Fit) -> float:
@@ -217,46 +355,10 @@ def _jackknife(one: Magnitudes, model: Model, found: Decay) -> float | None:
         if clear[kept].sum() < 2:
             continue
         some = model if model.signs is None else replace(model, signs=model.signs[kept])
-        fewer = replace(one, signal=one.signal[kept], echo_times_ms=one.echo_times_ms[kept])
-        fit = fit_decay(fewer, some, (found.s0, found.rate_per_s))
+        fit = fit_decay(one.without(left_out), some, (found.s0, found.rate_per_s))
         rates += [] if fit is None else [fit.rate_per_s]
     moves = np.array(rates) / found.rate_per_s - 1
     return float(np.sqrt((len(moves) - 1) / len(moves) * np.sum(moves**2))) if len(moves) > 1 else None
-
-
-def _richer(
-    one: Magnitudes, start: _Fit, models: tuple[Model, ...], weight: float
-) -> tuple[float | None, tuple[RicherModel, ...]]:
-    """Jackknife deviation of one exponential; what richer models say, each of as many independent voxels as weigh."""
-    plain = fit_decay(one, Model(), (start.s0, start.rate))
-    if plain is None:
-        return None, ()
-    said = []
-    for model in models:
-        found = fit_decay(one, model, (plain.s0, plain.rate_per_s))
-        if found is None:
-            continue
-        evidence = (plain.cost - found.cost) * weight
-        # What is no likelier than one exponential is not asked how well it is told.
-        echoes = _jackknife(one, model, found) if evidence > _WORTH_ASKING else None
-        knows = (model.fat_at_t is not None, model.signs is not None)
-        said.append(RicherModel(*knows, found.rate_per_s / plain.rate_per_s - 1, echoes, evidence))
-    return _jackknife(one, Model(), plain), tuple(said)
-
-
-def _models(times: NDArray[np.float64], field_t: float | None) -> tuple[Model, ...]:
-    """The models that so many echoes, so spaced, can tell; the simpler first."""
-    if len(times) < _FEWEST_FOR_RICHER:
-        return ()
-    signs = _signs(times)
-    if field_t is None or not tells_fat(times, field_t):
-        return (Model(None, signs),)
-    return (Model(field_t), Model(None, signs), Model(field_t, signs))
-
-
-def _signs(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = np.where(np.arange(len(times)) % 2, -1.0, 1.0)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,10 +442,18 @@ def unexplained(
     sigma = noise.sigma if maps.sigma_map is None else maps.sigma_map[some][:, None].astype(np.float64)
     t = np.asarray(echo_times_ms) / 1000
     s0, rate = (values[some][:, None].astype(np.float64) for values in (maps.s0, maps.r2star_per_s))
-    clean = s0 * np.exp(-rate * t) / sigma
+    clean = s0 * np.exp(-rate * t) / sigma * _fat_factors(maps, some, echo_times_ms)
     expected, variance = tabled_magnitude(clean, n_coils)
     square = (signal[some] / sigma - expected) ** 2 / np.maximum(variance, 0.2)
     return float(np.mean(square) * len(t) / (len(t) - 1))
+
+
+def _fat_factors(maps: Maps, some: tuple[NDArray[np.intp], ...], echo_times_ms: tuple[float, ...]) -> Any:
+    """What fat makes of each echo (n, M) of some voxels."""
+    if not maps.looked_for_fat:
+        return 1.0
+    beating = beat(np.asarray(echo_times_ms), float(maps.record.parameters["field_strength_t"]))
+    return factors(maps.values["fat_fraction"][some].astype(np.float64), beating).T
 
 
 def _map(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -358,6 +468,6 @@ def compile_kernels() -> None:
     echo_times_ms = np.arange(1.0, 7.0)
     noise = np.random.default_rng(1).normal(0.0, 1.0, (1, 16, 16, 6))
     signal = 100.0 * np.exp(-echo_times_ms / 5.0) + noise
-    fit_t2star(signal.astype(np.float32), echo_times_ms)
+    fit_t2star(signal.astype(np.float32), echo_times_ms, model="automatic", field_strength_t=1.5)
     for assumed in ("rician", "gaussian"):  # what decay() does with a region's median
         fit_t2star(signal[0, :1, :1], echo_times_ms, method="nls", noise=assumed, sigma=1.0)

@@ -7,7 +7,7 @@ patient coordinate system (PS3.3 C.7.6.2), times milliseconds, rates 1/s, unless
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  what is stored as JSON is validated by these annotations
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  same
 from typing import TYPE_CHECKING, Any
@@ -228,7 +228,10 @@ class FitRecord:
 class Maps:
     """Fit results of a stack: quantities by name, each (slices, K, L) float32 and 0 where ``valid`` is False."""
 
-    values: Mapping[str, NDArray[np.float32]]  # by quantity: "r2star_per_s", "t2star_ms", "s0", "r2star_sd_per_s"
+    values: Mapping[
+        str, NDArray[np.float32]
+    ]  # by quantity: "r2star_per_s", "t2star_ms", "s0", "r2star_sd_per_s"; of fat:
+    # "fat_fraction" that the others are freed of, "fat_fraction_sd", "plain_r2star_per_s", where it was looked for
     valid: NDArray[np.bool_]
     sigma: tuple[float, ...]  # noise standard deviation in signal units, one value per slice
     record: FitRecord
@@ -255,14 +258,26 @@ class Maps:
         """Standard deviation of R2*."""
         return self.values["r2star_sd_per_s"]
 
+    @property
+    def looked_for_fat(self) -> bool:
+        """Whether the echoes could be asked for fat, and were."""
+        return "fat_fraction" in self.values
+
+    @property
+    def plain(self) -> Maps:
+        """The same with the rates of one exponential, as if fat had not been looked for."""
+        if not self.looked_for_fat:
+            return self
+        return replace(self, values={**self.values, "r2star_per_s": self.values["plain_r2star_per_s"]})
+
 
 @dataclass(frozen=True, slots=True)
 class RicherModel:
     """What a model that knows more than one exponential makes of a region's decay."""
 
-    fat: bool  # knows fat beside water
+    fat: bool  # looks for fat beside water
     alternation: bool  # knows a factor between odd and even echoes
-    shift: float  # of the rate, over that of one exponential
+    shift: float  # of the rate, over that of the model of the maps
     echoes: float | None  # jackknife deviation of its rate over the echoes; None where it needs every one of them
     evidence: float  # by how much it is the likelier, ln of the ratio for the whole region
 
@@ -362,7 +377,7 @@ class RoiMeasurement:
     lic_mg_per_g: float | None  # to one decimal; None where no number is given
     calibration: str | None  # in words, with field and source
     flags: tuple[Flag, ...] = ()
-    unregularised_r2star_per_s: float | None = None  # of the median decay, noise-corrected: a check on the map
+    unregularised_r2star_per_s: float | None = None  # of the median decay, by the model of the map: a check on it
     r2star: Estimate | None = None  # the median rate with its interval
     lic: Estimate | None = None  # in mg/g, not rounded
     at_least: Limit | None = None  # beyond the measurable range: what is there at the least
@@ -372,6 +387,8 @@ class RoiMeasurement:
     confidence: float | None = None  # as of its Roi
     calibration_name: str | None = None
     calibration_formula: str | None = None
+    plain_r2star_per_s: float | None = None  # median of one exponential, where fat was looked for
+    fat_fraction: Estimate | None = None  # of the signal, 0 to 1; None where its interval is too wide or nothing tells
 
     @property
     def measurable(self) -> bool:
@@ -388,6 +405,7 @@ class DecayCurve:
     noise_floor: float  # expected magnitude where nothing is left of the signal, same unit
     s0: float | None = None
     r2star_per_s: float | None = None  # None: no decay was measurable
+    beat: tuple[tuple[float, float], ...] = ()  # echo time in ms and factor of fat on the decay; empty: none
 
 
 @dataclass(frozen=True, slots=True)

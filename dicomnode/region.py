@@ -46,7 +46,17 @@ BODY = 0.2  # of the largest value of the first echo
 MUCH_CLIPPED = 0.2  # of the body, where no organ was found in it: fat near a coil is less
 # What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
 HARMLESS = frozenset(
-    {"beyond-range", "invalid-voxels", "interval", "noise", "mixed", "residuals", "fat", "slices-disagree"}
+    {
+        "beyond-range",
+        "invalid-voxels",
+        "interval",
+        "noise",
+        "mixed",
+        "residuals",
+        "fat",
+        "fat-not-excluded",
+        "slices-disagree",
+    }
 )
 
 
@@ -104,6 +114,11 @@ class _Region:
     def rates(self) -> NDArray[np.float64]:
         return self.images.maps.r2star_per_s[self.voxels].astype(np.float64)
 
+    @property
+    def fat(self) -> fitting.KnownFat | None:
+        """What its maps know of fat."""
+        return fitting.KnownFat.within(self.images.maps, self.voxels)
+
     def share(self, chosen: Mask | None) -> float:
         return 0.0 if chosen is None else float((chosen & self.roi.mask).sum() / self.roi.mask.sum())
 
@@ -134,7 +149,8 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
     if not roi.mask.any():
         return _empty(roi, images), None
     region = _Region.of(roi, images)
-    line, no_line = _calibration(roi, images.stack.field_strength_t, settings)
+    field_t = images.stack.field_strength_t
+    line, no_line = _calibration(roi, field_t, settings)
     evidence = _evidence(region)
     rate = _rate(region, evidence)
     flags = roi.doubts + _incomplete(images.stack) + quality.judge(evidence) + (quality.too_wide(rate) if rate else ())
@@ -145,7 +161,20 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
         return replace(withheld, at_least=at_least, advice=_advice(region, withheld)), _without_curve(evidence.decay)
     withheld = replace(withheld, flags=withheld.flags + no_line)
     measured = _measured(region, withheld, rate, evidence.correction, line)
-    return replace(measured, unregularised_r2star_per_s=evidence.decay.r2star_per_s), evidence.decay
+    decay = fitting.freed(evidence.decay, region.noise, field_t, region.fat)
+    measured = replace(
+        measured,
+        unregularised_r2star_per_s=decay.r2star_per_s,
+        plain_r2star_per_s=_plain(region),
+        fat_fraction=quality.fat_fraction(evidence),
+    )
+    return measured, decay
+
+
+def _plain(region: _Region) -> float | None:
+    """What one exponential says, where the maps may say something else."""
+    maps = region.images.maps
+    return float(np.median(maps.plain.r2star_per_s[region.voxels])) if maps.looked_for_fat else None
 
 
 def _incomplete(stack: EchoStack) -> tuple[Flag, ...]:
@@ -176,7 +205,8 @@ def _evidence(region: _Region) -> quality.Evidence:
     images, noise = region.images, region.noise
     maps, stack = images.maps, images.stack
     decay, plain = fitting.decay(images.signal, stack.echo_times_ms, region.shown, noise)
-    moved = fitting.sensitivity(decay, noise, stack.field_strength_t, int(region.shown.sum()))
+    fat = region.fat
+    moved = fitting.sensitivity(decay, noise, stack.field_strength_t, int(region.shown.sum()), fat)
     rates, slices = region.rates, region.slices()
     any_valid = rates.size > 0
     deviations = maps.r2star_sd_per_s[region.voxels].astype(np.float64)
@@ -195,6 +225,12 @@ def _evidence(region: _Region) -> quality.Evidence:
         richer=moved.richer,
         hidden_fat=moved.hidden_fat,
         mostly_fat=moved.mostly_fat,
+        fat_judged=maps.record.model == "automatic",
+        unsure_fat=moved.fat,
+        freed=moved.freed,
+        fat_fraction=None if fat is None else fat.fraction,
+        fat_fraction_sd=0.0 if fat is None else fat.sd,
+        fat_fraction_by_echoes=moved.fraction,
         mixed=quality.spread(rates, deviations) if any_valid else 0.0,
         classes=quality.two_classes(rates),
         disagreeing=quality.disagreeing(medians, float(np.median(rates))) if any_valid else 0.0,

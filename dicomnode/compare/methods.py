@@ -68,7 +68,8 @@ def fit(key: str, signal: NDArray[np.float32], stack: EchoStack, settings: FitSe
         hyperparameters["eta"] = _eta(signal, stack.echo_times_ms)
     started = time.process_time()
     spacing = stack.planes[0].pixel_spacing_mm
-    maps = fitting.fit(signal, stack.echo_times_ms, spacing, settings.model_copy(update=update), **hyperparameters)
+    wanted = settings.model_copy(update=update)
+    maps = fitting.fit(signal, stack.echo_times_ms, spacing, wanted, stack.field_strength_t, **hyperparameters)
     return Fit(maps, time.process_time() - started)
 
 

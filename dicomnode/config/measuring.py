@@ -25,6 +25,7 @@ class FitSettings(Section):
     """How the decay is fitted: the arguments of solver.fit_t2star."""
 
     method: Literal["admm", "admm-published", "lm-published", "nls"] = "admm"
+    model: Literal["mono-exponential", "automatic"] = "mono-exponential"
     noise: Literal["rician", "gaussian"] = "rician"
     weights: Literal["auto"] | tuple[float, float] = "auto"
     workers: Annotated[int, Field(ge=1, le=64)] = 1

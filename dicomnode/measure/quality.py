@@ -43,6 +43,10 @@ LEAST_FIRST = 5.0  # sigma of the first echo
 UNSEEN = 0.01  # of the rate: what neither noise nor echoes show
 FIELD_PER_S_PER_T = 0.3  # faster decay by what air and the shim leave of the field, far from air: a standard deviation
 MUCH_HIDDEN, MOST_HIDDEN = 0.03, 0.15  # of the rate: how far fat that the echoes cannot tell may move it: a word, doubt
+FORBIDDING = 0.20  # of the rate, likewise: no number, where it is left to the evidence whether there is fat
+LEAST_FRACTION = 0.01  # deviation of a fraction of fat that no data takes away: its decay is not quite that of water
+SPECTRUM = 0.03  # of the fraction: how far it moves with another spectrum of fat
+WIDEST_FRACTION = 0.05  # half of its 95 % interval: wider is not told
 LIKELY_T = 1.5  # where the field is not told
 WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
 _QUANTILE = 1.96
@@ -66,6 +70,12 @@ class Evidence:
     richer: tuple[RicherModel, ...]  # the simpler first
     hidden_fat: tuple[HiddenFat, ...]  # a little first
     mostly_fat: float  # ln of the odds that fat outweighs water
+    fat_judged: bool  # whether there is fat was left to the evidence
+    unsure_fat: float  # how far the rate moves with what is not known of that
+    freed: float  # how far that has moved the rate of one exponential
+    fat_fraction: float | None  # that the maps are freed of; None where it was not looked for
+    fat_fraction_sd: float  # of noise
+    fat_fraction_by_echoes: float  # deviation by single echoes
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
@@ -98,7 +108,7 @@ class Evidence:
 
     @property
     def correction(self) -> float:
-        """Factor from the rate of one exponential to the rate that is reported."""
+        """Factor from the rate of the maps to the rate that is reported."""
         return 1.0 if self.seen is None else 1.0 + self.seen.shift
 
     @property
@@ -113,7 +123,9 @@ class Evidence:
 
     @property
     def moved_by_fat(self) -> float:
-        """How far the rate moves with as much fat as every liver may hold, where the echoes cannot tell."""
+        """How far the rate moves with what is not known of fat: as much as every liver may hold where nothing tells."""
+        if self.fat_fraction is not None:
+            return self.unsure_fat
         known = self.seen is not None and self.seen.fat
         return abs(self.hidden_fat[0].shift) if self.hidden_fat and not known else 0.0
 
@@ -186,18 +198,34 @@ def _richer(e: Evidence) -> Iterator[Flag]:
         yield _no("fat-tissue", "the region decays as fat tissue does, in which fat outweighs water: it is no liver")
         return
     seen, feared = e.seen, e.feared_fat
+    plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
+    if abs(e.freed) > TOLD:
+        yield _info("fat-corrected", f"fat is seen and allowed for: it moves R2* by {e.freed:+.0%}{plain}")
     if seen is not None and abs(seen.shift) > TOLD:
         code, what = _ALLOWED_FOR[seen.fat, seen.alternation]
-        plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
         yield _info(code, f"{what} and allowed for: it moves R2* by {seen.shift:+.0%}{plain}")
     if feared is not None and abs(feared) > MOST_FAT:
         yield _no("fat", f"fat is likely and cannot be told well: it may move R2* by {feared:+.0%}")
         return
+    yield from _hidden_fat(e)
+
+
+def _hidden_fat(e: Evidence) -> Iterator[Flag]:
+    """What fat would do that the echoes cannot tell."""
+    seen = e.seen
     worst = None if seen is not None and seen.fat else max(e.hidden_fat, key=lambda one: abs(one.shift), default=None)
-    if worst is not None and abs(worst.shift) > MUCH_HIDDEN:
-        grade = _low if abs(worst.shift) > MOST_HIDDEN else _info
-        sentence = f"these echoes cannot tell fat: {worst.fraction:.0%} of it would move R2* by {worst.shift:+.0%}"
-        yield grade("fat-untold", sentence)
+    if worst is None:
+        return
+    moves = f"{worst.fraction:.0%} of it would move R2* by {worst.shift:+.0%}"
+    if abs(worst.shift) <= MUCH_HIDDEN:
+        if e.fat_judged and e.fat_fraction is None:
+            yield _info("fat-harmless", f"these echoes cannot tell fat and hardly mind it: {moves}")
+        return
+    if e.fat_judged and abs(worst.shift) > FORBIDDING:
+        yield _no("fat-not-excluded", f"fat cannot be excluded: these echoes cannot tell it, and {moves}")
+        return
+    grade = _low if abs(worst.shift) > MOST_HIDDEN else _info
+    yield grade("fat-untold", f"these echoes cannot tell fat: {moves}")
 
 
 def _mixture(e: Evidence) -> Iterator[Flag]:
@@ -326,6 +354,22 @@ def estimate(
     }
     sd = math.sqrt(sum(part**2 for part in parts.values()))
     return Estimate(value, (max(value - _QUANTILE * sd, 0.0), value + _QUANTILE * sd), parts)
+
+
+def fat_fraction(e: Evidence) -> Estimate | None:
+    """Signal fraction of fat with its interval; None where that is too wide to be told, or nothing was asked.
+
+    It is no proton density fat fraction: what T1, the flip angle and other spectra of fat do to it is not known.
+    """
+    if e.fat_fraction is None:
+        return None
+    parts = {
+        "fit": e.fat_fraction_sd,
+        "model": math.hypot(e.fat_fraction_by_echoes, LEAST_FRACTION, SPECTRUM * e.fat_fraction),
+    }
+    half = _QUANTILE * math.hypot(*parts.values())
+    low, high = max(e.fat_fraction - half, 0.0), min(e.fat_fraction + half, 1.0)
+    return Estimate(max(e.fat_fraction, 0.0), (low, high), parts) if half <= WIDEST_FRACTION else None
 
 
 def _of_mean(values: Sequence[float]) -> float:

@@ -294,7 +294,7 @@ def decay(sheet: Sheet, box: Box, curve: DecayCurve, numbers: RoiMeasurement, si
             around = [at(t, v) for t, v in zip(times, high, strict=True)]
             around += [at(t, v) for t, v in zip(times[::-1], low[::-1], strict=True)]
             sheet.fill(around, sheet.palette.shade)
-        values = (curve.s0 or 0.0) * np.exp(-(curve.r2star_per_s or 0.0) * times / 1000.0)
+        values = (curve.s0 or 0.0) * np.exp(-(curve.r2star_per_s or 0.0) * times / 1000.0) * _beat(curve, times)
         sheet.line([at(t, v) for t, v in zip(times, values, strict=True)], 0.13 * size, sheet.palette.curve)
     floor = (at(0, curve.noise_floor), at(last, curve.noise_floor))
     sheet.line(floor, 0.1 * size, sheet.palette.doubt, (0.6 * size, 0.4 * size))
@@ -313,14 +313,24 @@ def _interval(
     if numbers.r2star is None or not numbers.r2star.value > 0 or curve.r2star_per_s is None:
         return None
     echo, signal = np.array(curve.echo_times_ms), np.array(curve.signal)
-    ideal = (curve.s0 or 0.0) * np.exp(-curve.r2star_per_s * echo / 1000.0)
+    beating = _beat(curve, echo)
+    ideal = (curve.s0 or 0.0) * np.exp(-curve.r2star_per_s * echo / 1000.0) * beating
     signal = np.minimum(signal, ideal)  # without what the floor adds
     found = []
     for bound in numbers.r2star.ci95:
         own = curve.r2star_per_s * max(bound, 0.0) / numbers.r2star.value
-        shape = np.exp(-own * echo / 1000.0)
-        found.append(float(signal @ shape / (shape @ shape)) * np.exp(-own * times / 1000.0))
+        shape = np.exp(-own * echo / 1000.0) * beating
+        found.append(float(signal @ shape / (shape @ shape)) * np.exp(-own * times / 1000.0) * _beat(curve, times))
     return np.minimum(*found), np.maximum(*found)
+
+
+def _beat(curve: DecayCurve, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what fat makes of the decay at echo times in ms; 1 where there is none."""
+    if not curve.beat:
+        return np.ones_like(times)
+    at, factor = zip(*curve.beat, strict=True)
+    beating: NDArray[np.float64] = np.interp(times, at, factor)
+    return beating
 
 
 def _axes(sheet: Sheet, box: Box, last: float, top: float, size: float) -> None:

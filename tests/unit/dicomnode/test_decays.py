@@ -31,7 +31,8 @@ def evidence(rate, times=TIMES, field_t=1.5, fat=0.0, swing=0.0):
     return quality.Evidence(
         decay=curve, sigma=SIGMA, plain_r2star_per_s=rate, unexplained=1.0, moved_by_noise=moved.noise,
         moved_by_echoes=moved.echoes, richer=moved.richer, hidden_fat=moved.hidden_fat,
-        mostly_fat=moved.mostly_fat, **known, **regular,
+        mostly_fat=moved.mostly_fat, fat_judged=False, unsure_fat=moved.fat, freed=moved.freed,
+        fat_fraction=None, fat_fraction_sd=0.0, fat_fraction_by_echoes=0.0, **known, **regular,
     )  # fmt: skip
 
 

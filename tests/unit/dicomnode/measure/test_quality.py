@@ -42,6 +42,12 @@ GOOD = quality.Evidence(
     richer=(fat(0.001, 0.001, 0.1), alternation(0.001, 0.001, 0.1)),
     hidden_fat=hidden(0.0, 0.0),
     mostly_fat=-50.0,
+    fat_judged=False,
+    unsure_fat=0.0,
+    freed=0.0,
+    fat_fraction=None,
+    fat_fraction_sd=0.0,
+    fat_fraction_by_echoes=0.0,
     mixed=0.05,
     classes=0.64,
     disagreeing=0.0,
@@ -238,3 +244,33 @@ def test_the_reach_grows_with_the_signal_and_the_advice_names_shorter_echoes():
     assert "0.9 ms" in said
     assert "1.5 T" in said
     assert quality.advice((0.9, 1.7), 1.5, near) == ""
+
+
+def test_fat_that_cannot_be_told_forbids_a_number_where_it_would_matter_and_the_evidence_decides():
+    untold = {"hidden_fat": hidden(0.05, 0.3)}
+    assert flags(**untold) == {"fat-untold": Grade.LOW_CONFIDENCE}
+    assert flags(**untold, fat_judged=True) == {"fat-not-excluded": Grade.NOT_MEASURABLE}
+
+
+def test_echoes_that_hardly_mind_fat_are_said_to():
+    assert flags(fat_judged=True) == {"fat-harmless": Grade.INFO}
+    assert flags(fat_judged=True, fat_fraction=0.0) == {}
+
+
+def test_a_fraction_of_fat_stands_where_its_interval_is_narrow():
+    told = quality.fat_fraction(replace(GOOD, fat_fraction=0.2, fat_fraction_sd=0.01))
+    assert told.ci95[0] < 0.2 < told.ci95[1]
+    assert told.ci95[1] - told.ci95[0] < 0.1
+    assert quality.fat_fraction(replace(GOOD, fat_fraction=0.2, fat_fraction_sd=0.03)) is None
+    assert quality.fat_fraction(replace(GOOD, fat_fraction=0.2, fat_fraction_by_echoes=0.03)) is None
+    assert quality.fat_fraction(GOOD) is None
+
+
+def test_what_is_not_known_of_fat_is_part_of_the_interval():
+    assert replace(GOOD, fat_fraction=0.1, unsure_fat=0.04).moved_by_fat == 0.04
+
+
+def test_fat_that_the_maps_are_freed_of_is_said_with_the_other_value():
+    (said,) = quality.judge(replace(GOOD, freed=0.2, fat_fraction=0.3))
+    assert said.code == "fat-corrected"
+    assert "one exponential gives 100/s" in said.sentence
