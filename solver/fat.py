@@ -116,15 +116,22 @@ def _weighed(
 
 
 def _swing(own: NDArray[Any]) -> NDArray[np.float64]:
-    """What odd and even echoes differ by in the whole image, and how far it may be off: a read-out knows no tissue."""
-    told = np.maximum(1 / own[SWING_VARIANCE] - LIKELY_SWING**-2, 0.0) / np.maximum(own[MISFIT], 1.0)
-    total = float(told.sum())
-    # Each estimate was drawn to zero by what was expected; what is asked for is where it would be without that.
-    drawn = np.divide(1 / own[SWING_VARIANCE], told, out=np.zeros_like(told), where=told > 0)
-    mean = float((told * own[SWING] * drawn).sum()) / total if total > 0 else 0.0
-    information_ = total / OVERLAP
-    precision = information_ + LIKELY_SWING**-2
-    return np.array([information_ / precision * mean, np.hypot(precision**-0.5, OWN_SWING)])
+    """What odd and even echoes differ by in the whole image, and how far it may be off: a read-out knows no tissue.
+
+    The weighted median of what the windows say, undrawn: without what was expected of them.
+    """
+    data = np.maximum(1 / own[SWING_VARIANCE] - LIKELY_SWING**-2, 0.0)
+    telling = data > 0
+    if not telling.any():
+        return np.array([0.0, LIKELY_SWING])
+    weight = data[telling] / np.maximum(own[MISFIT][telling], 1.0)
+    undrawn = own[SWING][telling] / own[SWING_VARIANCE][telling] / data[telling]
+    order = np.argsort(undrawn)
+    sums = np.cumsum(weight[order])
+    median = float(undrawn[order][np.searchsorted(sums, 0.5 * sums[-1])])
+    told = float(sums[-1]) / OVERLAP
+    precision = told + LIKELY_SWING**-2
+    return np.array([told / precision * median, np.hypot(precision**-0.5, OWN_SWING)])
 
 
 def rate_by_fraction(

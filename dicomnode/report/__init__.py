@@ -29,7 +29,7 @@ def _mr_map(quantity: Quantity) -> Builder:
 
 
 def _parametric_map(quantity: Quantity) -> Builder:
-    return lambda draft, written: (parametric_map.build(draft, quantity, written.get(quantity.mr_kind, ())),)
+    return lambda draft, written: parametric_map.build(draft, quantity, written.get(quantity.mr_kind, ()))
 
 
 # In this order: within a part later kinds point at earlier ones.

@@ -29,6 +29,11 @@ def private(value: str, meaning: str) -> Code:
 T2STAR = Code("113064", "DCM", "T2*")
 R2STAR = Code("126395", "DCM", "R2*")
 R2STAR_SD = private("R2S-SD", "R2*, standard deviation")
+R2STAR_PLAIN = private("R2S-PLAIN", "R2* by one exponential, fat not allowed for")
+FAT = Code("129100", "DCM", "Fat fraction")  # CID 7180; of the signal: no code tells that from proton density
+FAT_SD = private("FAT-SD", "Fat fraction, standard deviation")
+FAT_LOW = private("FAT-CI95-LOW", "Signal fat fraction, 95 % interval from")
+FAT_HIGH = private("FAT-CI95-HIGH", "Signal fat fraction, 95 % interval to")
 S0 = private("S0", "Signal at echo time 0")
 LIC = private("LIC", "LIC (dry weight)")  # short: viewers print the meaning beside the number
 LIC_DOUBTED = private("LIC", "LIC, low confidence")  # the same concept: whoever reads codes reads the evaluations too
@@ -66,6 +71,7 @@ INTERQUARTILE_RANGE = Code("WR0O", "IBSI", "Interquartile range")
 QUANTITY = Code("246205007", "SCT", "Quantity")
 MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 R2STAR_FIT = private("R2S-FIT", "R2* from multi-echo gradient-echo magnitude")
+FAT_FIT = private("FAT-FIT", "Signal fat fraction from multi-echo magnitude, not PDFF")
 
 MEASUREMENT_FAILURE = Code("114006", "DCM", "Measurement failure")
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import highdicom as hd
 from pydicom.dataset import Dataset
 
-from dicomnode.report import codes
+from dicomnode.report import codes, regions
 from dicomnode.report.instance import stamp
 from dicomnode.report.provenance import derivation
 from dicomnode.report.quantities import LARGEST, stored
 from dicomnode.report.references import image_item, merged
-from dicomnode.report.regions import beyond
 from dicomnode.report.source import decimal, place
 
 if TYPE_CHECKING:
@@ -26,11 +25,12 @@ if TYPE_CHECKING:
 
 
 def build(draft: Draft, quantity: Quantity) -> tuple[Dataset, ...]:
-    """Return one MR image per slice, in the order of the slices; none of a quantity that is not stored."""
-    if quantity.storage is None:
+    """Return one MR image per slice, in the order of the slices; none of a quantity that is not stored or not known."""
+    maps = draft.result.maps
+    if quantity.storage is None or not quantity.is_in(maps):
         return ()
-    maps, style = draft.result.maps, _Style(quantity, quantity.storage)
-    pixels = stored(quantity, quantity.of(maps), maps.valid, beyond(draft.result))
+    style = _Style(quantity, quantity.storage)
+    pixels = stored(quantity, quantity.of(maps), quantity.told(maps), regions.beyond(draft.result))
     return tuple(_image(draft, style, k, pixels[k]) for k in range(len(pixels)))
 
 
@@ -75,12 +75,15 @@ def _general(image: Dataset, draft: Draft, style: _Style, slice_: Slice) -> None
     image.update(draft.source.compression)
     image.SourceImageSequence = [image_item(r, codes.SOURCE_FOR_PROCESSING) for r in merged(slice_.echoes)]
     image.DerivationDescription = derivation(draft, f"{style.quantity.explanation}.", _beyond(style))
-    image.DerivationCodeSequence = [codes.concept(codes.R2STAR_FIT)]
-    said = f"{style.quantity.explanation}; stored value x {1 / style.storage.per_unit:g}; 0 = no valid fit"
-    image.ImageComments = f"{said}; {_beyond(style)}"
+    image.DerivationCodeSequence = [codes.concept(style.quantity.method)]
+    none = "not told" if style.quantity.spread else "no valid fit"
+    said = f"{style.quantity.explanation}; stored value x {1 / style.storage.per_unit:g}; 0 = {none}"
+    image.ImageComments = "; ".join(part for part in (said, _beyond(style)) if part)
 
 
 def _beyond(style: _Style) -> str:
+    if style.storage.beyond is None:
+        return ""
     return f"stored {style.storage.beyond} = decay beyond the measurable range, severe or unknown"
 
 
@@ -106,14 +109,15 @@ def _display(image: Dataset, style: _Style) -> None:
     image.WindowCenter = [decimal(upper / 2) for upper in style.storage.windows]
     image.WindowWidth = [decimal(upper) for upper in style.storage.windows]
     symbol, unit = style.quantity.symbol, style.quantity.unit_symbol
+    beyond = "" if style.storage.beyond is None else f"; {style.storage.beyond} = beyond the range"
     image.WindowCenterWidthExplanation = [f"{symbol} 0-{upper} {unit}" for upper in style.storage.windows]
     mapping = hd.pm.RealWorldValueMapping(
         lut_label=style.quantity.label,
-        lut_explanation=f"{style.quantity.explanation}; {style.storage.beyond} = beyond the range"[:64],
+        lut_explanation=f"{style.quantity.explanation}{beyond}"[:64],
         unit=style.quantity.unit,
         value_range=(1, LARGEST),
         slope=1 / style.storage.per_unit,
         intercept=0,
     )
-    mapping.QuantityDefinitionSequence = codes.quantity(style.quantity.code, codes.R2STAR_FIT)
+    mapping.QuantityDefinitionSequence = codes.quantity(style.quantity.code, style.quantity.method)
     image.RealWorldValueMappingSequence = [mapping]

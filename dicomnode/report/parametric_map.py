@@ -24,21 +24,24 @@ if TYPE_CHECKING:
     from dicomnode.report.quantities import Quantity
 
 
-def build(draft: Draft, quantity: Quantity, shown_on: Sequence[Dataset]) -> Dataset:
-    """Return the map; ``shown_on`` is its MR map series, empty where that is not written.
+def build(draft: Draft, quantity: Quantity, shown_on: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """Return the map, or nothing where it was not looked for; ``shown_on`` is its MR map series, empty if not written.
 
     Invalid voxels hold 0, which is declared as padding: NaN makes viewers draw nothing.
     """
+    maps = draft.result.maps
+    if not quantity.is_in(maps):
+        return ()
     sources = stand_ins(draft.source, draft.key)
-    values = np.where(draft.result.maps.valid, quantity.of(draft.result.maps), np.float32(0)).astype(np.float32)
+    values = np.where(quantity.told(maps), quantity.of(maps), np.float32(0)).astype(np.float32)
     image = _map(draft, quantity, sources, np.ascontiguousarray(values))
     _order_frames(image, draft)
-    rewire(image, sources, [slice_.echoes for slice_ in draft.source.slices], codes.R2STAR_FIT)
+    rewire(image, sources, [slice_.echoes for slice_ in draft.source.slices], quantity.method)
     stamp(image, draft, quantity.float_kind)
     _describe(image, draft, quantity)
     if shown_on:
         _lay_over(image, shown_on)
-    return image
+    return (image,)
 
 
 def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArray[np.float32]) -> Dataset:
@@ -48,7 +51,7 @@ def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArr
         unit=quantity.unit,
         value_range=(0.0, float(np.ceil(values.max())) or 1.0),
     )
-    mapping.QuantityDefinitionSequence = codes.quantity(quantity.code, codes.R2STAR_FIT)
+    mapping.QuantityDefinitionSequence = codes.quantity(quantity.code, quantity.method)
     windows = [] if quantity.storage is None else [_window(upper) for upper in quantity.storage.windows[:1]]
     return hd.pm.ParametricMap(
         source_images=sources,
@@ -64,13 +67,13 @@ def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArr
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=windows or None,
-        image_flavor="T2_STAR",
+        image_flavor=quantity.flavour,
         derived_pixel_contrast="QUANTITY",
         content_qualification="RESEARCH",
         content_creator_name=draft.author or f"{MODEL_NAME}^",  # type 2 (PS3.3 10.9)
         content_label=quantity.content_label,
         content_description=quantity.explanation,
-        derivation=codes.R2STAR_FIT,
+        derivation=quantity.method,
         specific_character_set=UTF8,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )

@@ -135,8 +135,9 @@ def _numbers(page: Sheet, result: Result, y: float) -> float:
     first = wording.lead(result)
     if first is None or (first[1].r2star_per_s is None and first[1].at_least is None):
         return y
-    step = (RIGHT - LEFT) / 4
-    for place, (name, value, more) in enumerate(_tiles(first[1])):
+    tiles = _tiles(first[1])
+    step = (RIGHT - LEFT) / len(tiles)
+    for place, (name, value, more) in enumerate(tiles):
         x = LEFT + place * step
         page.write(x, y, name, SMALL, page.palette.faint)
         page.write(x, y + 16, value, 13, bold=True)
@@ -155,12 +156,22 @@ def _tiles(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], .
     amount = f"{wording.micromoles(lic)} µmol/g" if known and lic is not None else ""
     limit = "" if numbers.at_least is None else "at the least"
     most = "" if reach is None or reach.lic_mg_per_g is None else f"LIC {reach.lic_mg_per_g:.1f} mg/g"
+    plain = f"one exponential {wording.plain(numbers)}" if wording.plain(numbers) else ""
     return (
-        ("LIC, from the median R2*", iron if iron == "–" else f"{iron} mg/g", (between or limit, amount)),
-        ("Median R2*", rate if rate == "–" else f"{rate} /s", (f"95 % {spread}" if spread else limit,)),
+        ("LIC, by median R2*", iron if iron == "–" else f"{iron} mg/g", (between or limit, amount)),
+        ("Median R2*", rate if rate == "–" else f"{rate} /s", (f"95 % {spread}" if spread else limit, plain)),
         ("Median T2*", time if time == "–" else f"{time} ms", (f"95 % {times}" if times else "",)),
-        ("Measurable here up to R2*", "–" if reach is None else wording.rate(reach.r2star_per_s), (most,)),
+        ("Measurable up to R2*", "–" if reach is None else wording.rate(reach.r2star_per_s), (most,)),
+        *_fat_tile(numbers),
     )
+
+
+def _fat_tile(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    told = numbers.fat_fraction
+    if told is None:
+        return ()
+    low, high = (f"{100 * bound:.0f}" for bound in told.ci95)
+    return (("Signal fat fraction", f"{100 * told.value:.0f} %", (f"95 % {low} to {high}", "not PDFF")),)
 
 
 def _images(page: Sheet, draft: Draft, y: float) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dicomnode.measure.quality import WIDEST_FRACTION
 from dicomnode.report import codes
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Storage:
     """How a quantity is stored in the 16 bits of an MR image and first shown, there and as a float map."""
 
     per_unit: float  # stored values per unit
-    beyond: int  # stored where the decay is too fast to be measured: the severe end, never 0
+    beyond: int | None  # stored where the decay is too fast to be measured: the severe end, never 0; None: not told
     windows: tuple[int, int]  # upper ends in units, a viewer starts with the first; fixed, so that two exams compare
 
 
@@ -41,6 +42,12 @@ class Quantity:
     content_label: str  # of the float map: A-Z, 0-9, space, underscore
     explanation: str
     storage: Storage | None = None
+    scale: float = 1.0  # units per unit of Maps.values
+    least: float | None = None  # in units: less is shown as that, because 0 says that nothing is known
+    spread: str = ""  # key of Maps.values: a deviation that must be under ``widest`` for a voxel to be shown
+    widest: float = 0.0
+    method: Code = codes.R2STAR_FIT
+    flavour: str = "T2_STAR"  # of the image (PS3.3 C.8.16.1.3)
 
     @property
     def label(self) -> str:
@@ -57,9 +64,21 @@ class Quantity:
         """Kind of its Parametric Map."""
         return f"parametric_map_{self.name}"
 
+    def is_in(self, maps: Maps) -> bool:
+        """Whether the maps hold it: some quantities are looked for only where the echoes can tell them."""
+        return self.values in maps.values
+
     def of(self, maps: Maps) -> NDArray[np.float32]:
         """Its values, (slices, K, L)."""
-        return maps.values[self.values]
+        values = maps.values[self.values]
+        values = values if self.scale == 1 else values * np.float32(self.scale)
+        return values if self.least is None else np.maximum(values, np.float32(self.least))
+
+    def told(self, maps: Maps) -> NDArray[np.bool_]:
+        """Where it is known, (slices, K, L)."""
+        if not self.spread:
+            return maps.valid
+        return maps.valid & (np.nan_to_num(maps.values[self.spread], nan=np.inf) <= self.widest)
 
 
 R2STAR = Quantity(
@@ -108,7 +127,48 @@ R2STAR_SD = Quantity(
     content_label="R2STAR_SD",
     explanation="Standard deviation of R2* in 1/s",
 )
-QUANTITIES = (R2STAR, T2STAR, S0, R2STAR_SD)
+FAT_FRACTION = Quantity(
+    name="fat_fraction",
+    values="fat_fraction",
+    place=4,
+    code=codes.FAT,
+    unit=codes.PERCENT,
+    symbol="Signal fat",
+    unit_symbol="%",
+    content_label="SIGNAL_FAT",
+    explanation="Signal fat fraction in %, not PDFF",
+    storage=Storage(per_unit=10.0, beyond=None, windows=(40, 100)),
+    scale=100.0,
+    least=0.1,
+    spread="fat_fraction_sd",
+    widest=WIDEST_FRACTION / 1.96,
+    method=codes.FAT_FIT,
+    flavour="MULTIECHO",
+)
+FAT_FRACTION_SD = Quantity(
+    name="fat_fraction_sd",
+    values="fat_fraction_sd",
+    place=5,
+    code=codes.FAT_SD,
+    unit=codes.PERCENT,
+    symbol="SD(fat)",
+    unit_symbol="%",
+    content_label="SIGNAL_FAT_SD",
+    explanation="Standard deviation of the signal fat fraction in %",
+    scale=100.0,
+)
+R2STAR_PLAIN = Quantity(
+    name="r2star_plain",
+    values="plain_r2star_per_s",
+    place=6,
+    code=codes.R2STAR_PLAIN,
+    unit=codes.PER_SECOND,
+    symbol="R2* (one exponential)",
+    unit_symbol="1/s",
+    content_label="R2STAR_PLAIN",
+    explanation="R2* relaxation rate in 1/s, fat not allowed for",
+)
+QUANTITIES = (R2STAR, T2STAR, S0, R2STAR_SD, FAT_FRACTION, FAT_FRACTION_SD, R2STAR_PLAIN)
 WRITTEN = tuple(quantity for quantity in QUANTITIES if quantity.storage is not None)
 
 
@@ -123,6 +183,6 @@ def stored(
         raise ValueError(f"{quantity.name} is not stored as an image")
     scaled = np.rint(values.astype(np.float64) * quantity.storage.per_unit)
     pixels = np.where(valid, np.clip(scaled, 1, LARGEST), 0)
-    return (pixels if too_fast is None else np.where(too_fast & ~valid, quantity.storage.beyond, pixels)).astype(
-        np.uint16
-    )
+    if too_fast is not None and quantity.storage.beyond is not None:
+        pixels = np.where(too_fast & ~valid, quantity.storage.beyond, pixels)
+    return pixels.astype(np.uint16)

@@ -15,7 +15,7 @@ from dicomnode.report import codes, wording
 from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, in_words, parameters
-from dicomnode.report.quantities import R2STAR, T2STAR
+from dicomnode.report.quantities import FAT_FRACTION, R2STAR, T2STAR
 from dicomnode.report.references import Reference, merged, to
 from dicomnode.report.regions import anchors, area, has_holes, outlines
 from dicomnode.report.segmentation import tracking_uid
@@ -116,6 +116,7 @@ def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> li
         _plain(codes.AREA, numbers.area_mm2, codes.SQUARE_MILLIMETRE),
         _plain(codes.VOXELS, int(numbers.n_voxels), codes.VOXEL_COUNT),
         *iron[1:],
+        *_fat(numbers, written.get(FAT_FRACTION.float_kind, ())),
         *r2star.item("mean", codes.MEAN),
         *t2star.item("mean", codes.MEAN),
         *r2star.item("sd", codes.STANDARD_DEVIATION),
@@ -128,6 +129,27 @@ def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> li
 
 def _plain(name: Code, value: float, unit: Code) -> sr.Measurement:
     return _printed(sr.Measurement(name=name, value=value, unit=unit))
+
+
+def _fat(numbers: RoiMeasurement, read_from: tuple[Dataset, ...]) -> list[sr.Measurement]:
+    """Return the signal fat fraction with its interval, and R2* without it where they differ by a word's worth."""
+    found = []
+    if numbers.measurable and numbers.fat_fraction is not None:
+        value, (low, high) = numbers.fat_fraction.value, numbers.fat_fraction.ci95
+        images = [sr.SourceImageForMeasurement(str(i.SOPClassUID), str(i.SOPInstanceUID)) for i in read_from]
+        item = sr.Measurement(
+            name=codes.FAT,
+            value=100 * value,
+            unit=codes.PERCENT,
+            derivation=codes.MEDIAN,
+            method=codes.FAT_FIT,
+            referenced_images=images,
+        )
+        ends = ((codes.FAT_LOW, low), (codes.FAT_HIGH, high))
+        found += [_printed(item), *(_plain(name, 100 * bound, codes.PERCENT) for name, bound in ends)]
+    if wording.plain(numbers) and numbers.plain_r2star_per_s is not None:
+        found.append(_plain(codes.R2STAR_PLAIN, numbers.plain_r2star_per_s, codes.PER_SECOND))
+    return found
 
 
 def _bounds(numbers: RoiMeasurement) -> list[sr.Measurement]:

@@ -91,6 +91,8 @@ def _words(roi: Roi, one: RoiMeasurement) -> dict[str, str]:
         "lic_mg_per_g": iron,
         "lic_ci95": wording.interval(one.lic) if known and one.lic is not None else "",
         "range": wording.band(roi, one),
+        "signal_fat_fraction": wording.fat(one),
+        "plain_r2star_per_s": wording.plain(one),
         "doubt": wording.doubt_of(one),
     }
 
@@ -106,6 +108,8 @@ def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
         "t2star_ms": dataclasses.asdict(one.t2star_ms) if one.t2star_ms else None,
         "r2star_per_s": r2star,
         "unregularised_r2star_per_s": one.unregularised_r2star_per_s,
+        "plain_r2star_per_s": one.plain_r2star_per_s,
+        "signal_fat_fraction": _fat(one),
         "lic_mg_per_g": one.lic_mg_per_g,
         "lic_ci95": [round(bound, 1) for bound in one.lic.ci95] if one.lic else None,
         "lic_umol_per_g": round(one.lic_mg_per_g * iron.UMOL_PER_MG) if one.lic_mg_per_g is not None else None,
@@ -117,3 +121,11 @@ def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
         "slices": [dataclasses.asdict(slice_) for slice_ in one.slices],
         "flags": [{"code": f.code, "grade": f.grade.value, "sentence": f.sentence} for f in one.flags],
     }
+
+
+def _fat(one: RoiMeasurement) -> dict[str, Any] | None:
+    """Of the signal, 0 to 1."""
+    told = one.fat_fraction
+    if told is None:
+        return None
+    return {"value": round(told.value, 4), "ci95": [round(bound, 4) for bound in told.ci95], "parts": dict(told.parts)}

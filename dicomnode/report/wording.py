@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dicomnode.measure import iron
 from dicomnode.measure.organs import LIVER, ORGANS
+from dicomnode.measure.quality import TOLD
 from dicomnode.model import Grade
 
 if TYPE_CHECKING:
@@ -203,6 +204,23 @@ def values(numbers: RoiMeasurement) -> tuple[str, str, str]:
     return rate, time, "–" if iron == "not given" else iron
 
 
+def fat(numbers: RoiMeasurement) -> str:
+    """Return the signal fat fraction with its interval, or nothing where it is not told."""
+    told = numbers.fat_fraction
+    if told is None:
+        return ""
+    low, high = (f"{100 * bound:.0f}" for bound in told.ci95)
+    return f"{100 * told.value:.0f} % (95 % interval {low} to {high} %)"
+
+
+def plain(numbers: RoiMeasurement) -> str:
+    """Return the median R2* of one exponential where fat moves it by a word's worth, or nothing."""
+    value, given = numbers.plain_r2star_per_s, numbers.r2star
+    if value is None or given is None or abs(given.value - value) <= TOLD * value:
+        return ""
+    return rate(value)
+
+
 def reach(numbers: RoiMeasurement) -> str:
     """Return up to where this protocol could have measured, or nothing where it is not known."""
     if numbers.reach is None:
@@ -295,7 +313,7 @@ def quality(result: Result) -> list[str]:
     if first is None:
         return ["No region: only maps were made."]
     roi, numbers = first
-    said = [_verdict(numbers), _where_from(result, roi, numbers), _decay(result), _noise(result)]
+    said = [_verdict(numbers), _where_from(result, roi, numbers), _decay(result), _noise(result), _fat(numbers)]
     if not result.maps.record.converged:
         said.append(f"The fit did not converge: {result.maps.record.verdict}.")
     return [sentence for sentence in said if sentence]
@@ -347,6 +365,10 @@ def _noise(result: Result) -> str:
     trust = f"noise known with {known} confidence" if isinstance(known, str) and known != "given" else ""
     words = "; ".join(part for part in (ratio, trust) if part)
     return capital(words) + "." if words else ""
+
+
+def _fat(numbers: RoiMeasurement) -> str:
+    return f"Signal fat fraction, not PDFF: {fat(numbers)}." if fat(numbers) else ""
 
 
 def author(drawn: Drawn) -> str:
@@ -405,6 +427,10 @@ def _numbers_of(roi: Roi, numbers: RoiMeasurement) -> list[str]:
         found.append(
             f"median R2* {rate(numbers.r2star_per_s.median)}" + (f", 95 % interval {spread} /s" if spread else "")
         )
+    if plain(numbers):
+        found.append(f"median R2* by one exponential, fat not allowed for: {plain(numbers)}")
+    if fat(numbers):
+        found.append(f"signal fat fraction {fat(numbers)}: of the signal, not PDFF")
     if numbers.calibration is not None and numbers.r2star_per_s is not None:
         iron = numbers.lic_mg_per_g
         words = [lic(numbers)]

@@ -78,7 +78,8 @@ def result_of(stack: EchoStack) -> Result:
     t2star = np.where(valid, 1000 / r2star, 0).astype(np.float32)
     sd = np.ones_like(r2star)
     values = {"t2star_ms": t2star, "r2star_per_s": np.where(valid, r2star, 0), "s0": sd * 100, "r2star_sd_per_s": sd}
-    maps = Maps(values, valid, (3.0,) * slices, record, beyond)
+    of_fat = {"fat_fraction": sd * 0.1, "fat_fraction_sd": sd * 0.01, "plain_r2star_per_s": values["r2star_per_s"]}
+    maps = Maps(values | of_fat, valid, (3.0,) * slices, record, beyond)
     whole, part = np.zeros_like(valid), np.zeros_like(valid)
     whole[:, rows // 4 : rows // 2, columns // 4 : columns // 2] = True
     part[slices // 2, rows // 2 : rows // 2 + 6, 4:12] = True

@@ -34,7 +34,7 @@ def test_a_scene_holds_the_liver_that_was_asked_for():
 
 def test_without_fat_the_default_is_right_and_with_fat_it_is_not(measured):
     assert abs(measured[0.0].of_map) < 0.01
-    assert not measured[0.0].fat_seen
+    assert "fat-corrected" not in measured[0.0].codes
     assert abs(measured[0.2].of_map) > 0.015
 
 
@@ -42,8 +42,19 @@ def test_tables_count_numbers_and_intervals(measured):
     table = fat.of_regions(list(measured.values()), "R2*")
     assert [row[:2] for row in table.rows] == [["default", "0 %"], ["default", "20 %"]]
     assert all(row[2].endswith("1/1, 100%") for row in table.rows)
-    assert fat.choices(list(measured.values()), "fat").rows == [["default", "0% of 1", "100% of 1"]]
+    said, large = fat.choices(list(measured.values()), "fat").rows
+    assert said == ["default", "said", "0/1", "1/1"]
+    assert large == ["default", "over 3%", "0/1", "0/1"]
+    (total,) = fat.totals(list(measured.values()), "all").rows
+    assert total[:3] == ["default", "2", "2"]
 
 
 def test_seeds_held_out_are_not_those_of_other_studies():
     assert {one.seed for one in fat.cases(fat.LONG, range(fat.HELD_OUT, fat.HELD_OUT + 2))} == {40_000, 40_001}
+
+
+def test_what_is_left_to_the_evidence_has_a_fraction_that_holds():
+    found = fat.by_node(case(0.2), fat.AUTOMATIC)
+    assert abs(found.of_map) < 0.01
+    assert found.fraction_covered
+    assert fat.of_fractions([found], "fat").rows[0][1].endswith("1/1, 100%")

@@ -180,6 +180,9 @@ def make_maps(slices: int) -> Maps:
             "r2star_per_s": np.where(valid, r2star, 0).astype(np.float32),
             "s0": np.full(r2star.shape, 300, np.float32),
             "r2star_sd_per_s": np.full(r2star.shape, 2, np.float32),
+            "fat_fraction": np.linspace(-0.01, 0.4, r2star.size, dtype=np.float32).reshape(r2star.shape),
+            "fat_fraction_sd": np.where(r2star > 150, np.float32(np.nan), np.float32(0.01)),
+            "plain_r2star_per_s": np.where(valid, 0.9 * r2star, 0).astype(np.float32),
         },
         valid=valid,
         sigma=(3.25,) * slices,
@@ -216,6 +219,8 @@ MEASURED = (
         confidence=0.97,
         calibration_name="hernando-2023",
         calibration_formula="LIC = -0.16 + 0.02603 · R2* at 1.5 T",
+        plain_r2star_per_s=111.5,
+        fat_fraction=Estimate(0.184, (0.157, 0.211), {"fit": 0.01, "model": 0.009}),
     ),
     RoiMeasurement(
         "Whole liver",

@@ -35,6 +35,28 @@ def test_viewers_that_apply_rescale_show_milliseconds_too(bench, everything):
     assert "RescaleSlope" not in everything["mr_map_r2star"][0]  # stored is the rate itself
 
 
+def test_stored_fat_is_tenths_of_per_cent_where_it_is_told_and_zero_is_not_told(bench, everything):
+    maps = bench.result().maps
+    told = maps.valid & (np.nan_to_num(maps.values["fat_fraction_sd"], nan=1) < 0.02)
+    assert 0 < told.sum() < maps.valid.sum()
+    for k, d in enumerate(everything["mr_map_fat_fraction"]):
+        expected = np.where(told[k], np.maximum(1, np.rint(1000 * maps.values["fat_fraction"][k])), 0)
+        np.testing.assert_allclose(d.pixel_array, expected, atol=1)
+        np.testing.assert_array_equal(d.pixel_array == 0, ~told[k])
+        mapping = d.RealWorldValueMappingSequence[0]
+        assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "%"
+        assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "129100"
+        assert "not PDFF" in d.ImageComments
+        assert "beyond" not in d.ImageComments
+
+
+def test_the_float_map_of_fat_holds_per_cent(bench, everything):
+    maps, (d,) = bench.result().maps, everything["parametric_map_fat_fraction"]
+    values = np.frombuffer(d.FloatPixelData, "<f4").reshape(maps.valid.shape)
+    told = values > 0
+    np.testing.assert_allclose(values[told], np.maximum(100 * maps.values["fat_fraction"][told], 0.1), rtol=1e-5)
+
+
 def test_invalid_is_zero_and_declared(bench, everything):
     for kind in ("mr_map_r2star", "mr_map_t2star"):
         d = everything[kind][0]

@@ -11,7 +11,7 @@ from dicomnode.report.quantities import QUANTITIES, S0, WRITTEN, stored
 
 
 def test_every_map_of_the_fit_has_its_row():
-    assert {one.values for one in QUANTITIES} == set(fit.QUANTITIES)
+    assert {one.values for one in QUANTITIES} == {*fit.QUANTITIES, *fit.OF_FAT}
 
 
 def test_every_quantity_and_kind_has_a_place_of_its_own():

@@ -62,7 +62,7 @@ def test_a_text_of_a_private_character_set_survives_next_to_the_name(bench, scan
 )
 def test_missing_attributes_stop_nothing(bench, scan, missing):
     written = bench.write(bench.result(scan(without=missing)))
-    assert len(written) == 6
+    assert len(written) == 8
     assert "PatientName" in written["structured_report"][0]
 
 

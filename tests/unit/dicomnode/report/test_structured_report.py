@@ -51,6 +51,20 @@ def test_every_number_is_the_measured_one_exactly(bench, everything):
     assert numbers["Voxels", None] == measured.n_voxels
 
 
+def test_the_signal_fat_fraction_has_its_code_its_interval_and_says_what_it_is_not(everything):
+    (group, *_) = _groups(everything["structured_report"][0])
+    fat = next(m for m in group.get_measurements() if m.name.value == "129100")
+    assert (fat.value, fat.unit.value) == (pytest.approx(18.4), "%")
+    assert "not PDFF" in fat.method.meaning
+    numbers = _numbers(group)
+    assert numbers["Signal fat fraction, 95 % interval from", None] == pytest.approx(15.7)
+    assert numbers["Signal fat fraction, 95 % interval to", None] == pytest.approx(21.1)
+    assert numbers["R2* by one exponential, fat not allowed for", None] == 111.5
+    texts = list(_texts(everything["structured_report"][0].ContentSequence))
+    assert any("signal fat fraction 18 % (95 % interval 16 to 21 %): of the signal, not PDFF" in text for text in texts)
+    assert any("median R2* by one exponential, fat not allowed for: 112 /s" in text for text in texts)
+
+
 def test_a_viewer_that_prints_five_lines_prints_the_five_that_matter(everything):
     names = list(_numbers(_groups(everything["structured_report"][0])[0]))[:5]
     assert [derivation for _, derivation in names[:3]] == ["Median"] * 3
@@ -94,6 +108,10 @@ def test_units_are_coded(everything):
         "Voxels": "{voxels}",
         "R2* of one slice": "/s",
         "LIC of one slice": "mg/g{DryWeight}",
+        "Fat fraction": "%",
+        "Signal fat fraction, 95 % interval from": "%",
+        "Signal fat fraction, 95 % interval to": "%",
+        "R2* by one exponential, fat not allowed for": "/s",
     }
 
 

@@ -19,13 +19,23 @@ def test_everything_that_was_asked_for_is_written(full):
     assert counts == {
         "mr_map_r2star": 3,
         "mr_map_t2star": 3,
+        "mr_map_fat_fraction": 3,
         "parametric_map_t2star": 1,
         "parametric_map_r2star": 1,
+        "parametric_map_fat_fraction": 1,
         "segmentation": 1,
         "structured_report": 1,
         "picture": 3,
         "pdf": 1,
     }
+
+
+def test_where_fat_was_not_looked_for_there_is_no_map_of_it(bench):
+    result = bench.result()
+    known = {name: values for name, values in result.maps.values.items() if "fat" not in name and "plain" not in name}
+    written = bench.write(replace(result, maps=replace(result.maps, values=known)))
+    assert not any("fat" in kind for kind in written)
+    assert len(written["mr_map_r2star"]) == 3
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
@@ -63,7 +73,7 @@ def test_no_two_objects_share_a_uid_and_each_kind_is_a_series(everything):
 def test_series_numbers_follow_the_source_and_never_collide_with_another(bench, scan, everything):
     five = {d[0].SeriesNumber for d in everything.values()}
     six = {d[0].SeriesNumber for d in bench.write(bench.result(scan(series_number=6))).values()}
-    assert five == {1410, 1411, 1430, 1431, 1450, 1460, 1470, 1480}
+    assert five == {1410, 1411, 1414, 1430, 1431, 1434, 1450, 1460, 1470, 1480}
     assert not five & six
 
 
