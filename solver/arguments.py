@@ -29,7 +29,10 @@ HYPERPARAMETERS = {
     "lm-published": tuple(published.fit_levenberg_marquardt.__kwdefaults__ or ()),
 }
 # Keys of a result's parameters that are no arguments: what was found out about the noise.
-FINDINGS = ("noise_source", "n_coils_source", "noise_confidence", "n_coils_range", "sigma_rel_sd", "sigma_varies")
+FINDINGS = (
+    *("noise_source", "n_coils_source", "noise_confidence", "n_coils_range", "sigma_rel_sd", "sigma_varies"),
+    "fat_untold",
+)
 # What others call an argument, where its spelling does not tell.
 ALSO_CALLED = {
     **dict.fromkeys(("te", "tes", "t", "times", "echo_times_s", "echo_times_us"), "echo_times_ms"),
