@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from dicomnode import cli, simulate
 from dicomnode import config as configuration
 from dicomnode.jobs import lifecycle
-from dicomnode.store.durable import write_json
+from dicomnode.store.durable import make_folder, write_json
 from dicomnode.store.spool import Spool
 
 REPOSITORY = Path(__file__).parents[2]
@@ -140,6 +140,7 @@ def test_what_was_sent_is_named_by_the_kind_of_destination(store, tmp_path):
     tables = [f'[[destination]]\nname = "{kind}"\nkind = "{kind}"\n{where}\n' for kind, where in kinds.items()]
     Path(store).write_text(Path(store).read_text() + "".join(tables))
     job = spool.job("k")
+    make_folder(job.folder)
     job.write("manifest.json", {})
     for name, uids in {"hl7": ("1.1",), "fhir": ("1.1",), "pacs": ("1.1",), "gone": ("1.1", "1.2")}.items():
         lifecycle.say_delivery(job, name, lifecycle.Delivery(lifecycle.DeliveryStatus.DELIVERED, delivered=uids))

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.cookiejar
+import os
 import re
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -176,15 +178,21 @@ def test_ten_thousand_studies_are_no_reason_to_wait(spool, opened):
         (spool.studies / f"{uid}.json").write_text(f'{head}, "groups": {{"g": {group}}}}}')
         spool.job(key).folder.mkdir()
         (spool.job(key).folder / "state.json").write_text('{"status": "done"}')
-    browser, _, _ = opened()
+    browser, _, page = opened()
     browser.get("/")  # reads them all, once
-    seconds = []
+    seconds = []  # of the processor: a busy machine makes people wait for other reasons
     for path in ("/", "/studies", "/studies?page=150", "/metrics") * 3:
         time.sleep(0.8)  # what is known may be two seconds old
-        begin = time.monotonic()
+        before = spent(page)
         assert browser.get(path).status == 200
-        seconds.append(time.monotonic() - begin)
+        seconds.append(spent(page) - before)
     assert sorted(seconds)[len(seconds) // 2] < 0.5, seconds
+
+
+def spent(page):
+    """Processor time of the process of the page, seconds (proc(5))."""
+    fields = Path(f"/proc/{page._process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("shown", [True, False])
