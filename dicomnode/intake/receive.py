@@ -236,9 +236,11 @@ class Receiver:
             spoken.release()
         except Lost as fault:
             self._ended(association, released=False, why=str(fault))
+        except Exception as fault:
+            self._ended(association, released=False, why=f"the node failed: {type(fault).__name__}")
+            raise
         finally:
             with self._lock:
-                self._open.discard(association)
                 self._wires.discard(spoken)
 
     def _answer(self, spoken: Wire, association: _Association) -> None:

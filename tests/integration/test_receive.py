@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import errno
 import io
 import json
 import socket
@@ -46,8 +47,8 @@ def arrivals():
 def start(tmp_path, arrivals):
     started = []
 
-    def begin(minimum_free_mb=0, address=None, scanners=("MR1",), **receive):
-        spool = Spool(tmp_path / "store", minimum_free_mb)
+    def begin(minimum_free_mb=0, address=None, scanners=("MR1",), *, shared=False, **receive):
+        spool = Spool(tmp_path / "store", minimum_free_mb, shared=shared)
         spool.create()
         settings = Settings(
             node=NodeSettings.model_construct(ae_title="NODE", host="127.0.0.1", port=0),
@@ -149,6 +150,28 @@ def test_an_association_is_open_until_its_end_is_written_down(start, instances, 
     association.release()
     wait_for(lambda: not receiver.bringing(study))
     assert open_then == [{instances[0].SOPInstanceUID}]
+
+
+def test_whatever_ends_an_association_it_leaves_no_word_that_it_is_open(start, instances, arrivals, monkeypatch):
+    """Other machines would wait for its end, and its study with them, for as long as this one lives."""
+    receiver, spool = start(shared=True)
+    study = instances[0].StudyInstanceUID
+
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(spool, "set_aside", stale)
+    association = associate(receiver)
+    association.send_c_store(instances[0])
+    assert list(spool.study_folder(study).glob("open-*"))
+    del arrivals[:]
+    nameless = copy.deepcopy(instances[1])
+    nameless.StudyInstanceUID = ""
+    association.send_c_store(nameless)
+    wait_for(lambda: not receiver.bringing(study))
+    wait_for(lambda: not list(spool.study_folder(study).glob("open-*")))
+    assert not list(spool.study_folder(study).glob("released-*"))
+    wait_for(lambda: arrivals == [study])
 
 
 def test_an_unknown_scanner_is_rejected_and_the_log_says_who_and_why(start, capsys):
