@@ -40,12 +40,13 @@ def judge(spool: Spool, request: Request) -> Report:
     committed, failed = {}, {}
     for sop_uid, sop_class in request.objects.items():
         found = _sop_class(held[sop_uid]) if sop_uid in held else None
-        if found is None:
+        if found == sop_class:
+            spool.mark_promised(held[sop_uid])
+        if found is None or not held[sop_uid].exists():  # removed before the mark, which keeps it from now on
             failed[sop_uid] = sop_class, NO_SUCH_OBJECT
         elif found != sop_class:
             failed[sop_uid] = sop_class, CLASS_CONFLICT
         else:
-            spool.mark_promised(held[sop_uid])
             committed[sop_uid] = sop_class
     return Report(request.transaction_uid, committed, failed)
 

@@ -17,11 +17,12 @@ from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
 
 from dicomnode import simulate
-from dicomnode.commitment import PUSH_MODEL_INSTANCE, Report, Request, encoded
+from dicomnode.commitment import NO_SUCH_OBJECT, PUSH_MODEL_INSTANCE, Report, Request, encoded
 from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
 from dicomnode.intake.receive import Receiver
+from dicomnode.jobs import promises
 from dicomnode.store.spool import Spool
 from tests.integration.dimse import ask as ask_as_it_is
 
@@ -238,6 +239,25 @@ def test_whatever_bytes_come_are_answered_and_the_association_goes_on(world, sca
         scanner.heard()
     assert association.send_c_store(instances[0]).Status == 0x0000
     association.release()
+
+
+def test_an_image_that_is_removed_while_it_is_promised_is_not_promised(world, instances, monkeypatch):
+    """Its folder is there again, for another image has come since."""
+    node, (gone, late, _) = world(), instances
+    spool, content = node.spool, io.BytesIO()
+    gone.save_as(content, enforce_file_format=True)
+    spool.store(gone.StudyInstanceUID, gone.SOPInstanceUID, content.getvalue())
+    mark = spool.mark_promised
+
+    def mark_later(image):
+        spool.remove_images(gone.StudyInstanceUID)
+        spool.store(late.StudyInstanceUID, late.SOPInstanceUID, b"late")
+        mark(image)
+
+    monkeypatch.setattr(spool, "mark_promised", mark_later)
+    report = promises.judge(spool, Request("2.25.1", objects([gone])))
+    assert report.committed == {}
+    assert report.failed[str(gone.SOPInstanceUID)] == (str(gone.SOPClassUID), NO_SUCH_OBJECT)
 
 
 def test_a_destination_is_promised_nothing(world):
