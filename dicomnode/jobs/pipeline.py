@@ -57,12 +57,23 @@ def prepare() -> None:
 
 
 def create(
-    spool: Spool, manifest: Manifest, stack: EchoStack | None, created: datetime, settings: ReportSettings
+    spool: Spool,
+    manifest: Manifest,
+    stack: EchoStack | None,
+    created: datetime,
+    settings: ReportSettings,
+    *,
+    held_by: str | None = None,
 ) -> Job:
-    """Make a job durable; one that exists stays as it is. A drawing has no stack of its own."""
+    """Make a job durable; one that exists stays as it is. A drawing has no stack of its own.
+
+    ``held_by`` is who holds its result back from the first moment.
+    """
     job = spool.job(manifest.key)
     if not manifests.exists(job):
         make_folder(job.folder)
+        if held_by is not None:
+            lifecycle.hold(job, held_by)
         if stack is not None:
             checkpoint.keep_stack(spool, job, stack)
         made = dataclasses.replace(manifest, created=created.isoformat(), report=settings.model_dump(mode="json"))

@@ -117,13 +117,11 @@ class Recovery:
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
         earlier = self._spool.job(manifest.supersedes) if manifest.supersedes and not manifest.drawing else None
-        holder = None if earlier is None else lifecycle.held_by(earlier)
         overtaken = None if earlier is None else self._overtake(earlier)
         if overtaken is not None:
             manifest = replace(manifest, supersedes=overtaken.supersedes)
-        job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings)
-        if holder is not None:
-            lifecycle.hold(job, holder)
+        holder = None if earlier is None else lifecycle.held_by(earlier)
+        job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings, held_by=holder)
         self._put_in(job, manifest, lifecycle.state(job).run)
         return job.key
 

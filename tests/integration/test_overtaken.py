@@ -1,5 +1,6 @@
 """A result and the one that takes its place, wherever they meet: never two reports of which none names the other."""
 
+import contextlib
 import itertools
 from dataclasses import replace
 
@@ -143,6 +144,26 @@ def test_a_result_that_is_overtaken_at_any_moment_of_its_way(world, at):
         pass
     assert world.moments.count <= LONGEST, "there are more moments than were looked at"
     judge(world)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("at", range(24))
+def test_what_replaces_a_result_that_is_held_is_held_whenever_the_process_dies(world, at):
+    def die():
+        raise Killed
+
+    lifecycle.hold(world.spool.job(FIRST.key), "anna")
+    world.moments.interrupt(at, die)
+    with contextlib.suppress(Killed):
+        world.second()
+    world.moments.end()
+    assert world.moments.count <= 24, "there are more moments than were looked at"
+    second = world.spool.job(SECOND.key)
+    if manifests.exists(second):
+        assert lifecycle.held_by(second) == "anna"
 
 
 @pytest.mark.parametrize("done", range(5))
