@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from dicomnode import events, header, logs
@@ -39,7 +40,7 @@ class DropFolder:
             self.turned = time.monotonic()
             try:
                 age, seen[path] = self._age(path, now)
-                if age >= _QUIET_SECONDS and (stored := self._take(path, age)):
+                if age >= _QUIET_SECONDS and (stored := self._take(path, age, seen[path][:2])):
                     taken.setdefault(stored[0], []).append(stored[1])
             except (OSError, NodeError) as fault:  # it stays where it is
                 reason = fault.strerror if isinstance(fault, OSError) else str(fault)
@@ -57,16 +58,17 @@ class DropFolder:
 
     def _age(self, path: Path, now: float) -> tuple[float, tuple[int, int, float]]:
         """How long a dropped file has not changed, and what to remember to know it next time."""
-        stat = path.stat()
+        shape = _shape(path)
         size, changed_ns, since = self._known.get(path, (-1, -1, now))
-        if (size, changed_ns) != (stat.st_size, stat.st_mtime_ns):
+        if (size, changed_ns) != shape:
             since = now
-        return now - since, (stat.st_size, stat.st_mtime_ns, since)
+        return now - since, (*shape, since)
 
-    def _take(self, path: Path, age: float) -> tuple[str, str] | None:
+    def _take(self, path: Path, age: float, shape: tuple[int, int]) -> tuple[str, str] | None:
         """Move one file to where it belongs: into its study, or to what was refused; return its study and instance.
 
-        What cannot be read to its end may still be on its way, and is given more time.
+        What cannot be read to its end may still be on its way, and is given more time. What is put in its place, or
+        changes, while it is taken in stays, and is taken in next.
         """
         content = path.read_bytes()
         found = header.read(path)
@@ -78,7 +80,9 @@ class DropFolder:
         if refusal is not None:
             self._spool.refuse(content, "unreadable", refusal)
             self._say(events.FileRefused(refusal, digest(content)))
-        path.unlink()
+        taken = path.rename(path.with_name(f".taken-{uuid.uuid4().hex}"))  # under a name that nobody writes to
+        if _shape(taken) == shape:
+            taken.unlink()
         sync_folder(path.parent)
         return (found.study_instance_uid, found.sop_instance_uid) if refusal is None else None
 
@@ -89,6 +93,12 @@ class DropFolder:
         except InputError as fault:
             return str(found.reason or fault)
         return None
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Size and time of the last change."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _cut_short(content: bytes) -> bool:

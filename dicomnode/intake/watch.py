@@ -83,6 +83,7 @@ class Watcher:
         self._say = say
         self._studies: dict[str, studies.Study] = {}
         self._due: set[str] = set()
+        self._looked_at: set[str] = set()  # in this turn
         self._drop_due = True
         self._due_lock = threading.Lock()
         self._wake = threading.Event()
@@ -127,7 +128,7 @@ class Watcher:
     def expects_more(self, study_uid: str, key: str) -> bool:
         """Whether images have come that make a result obsolete: they were not looked at yet, or wait for others."""
         with self._due_lock:
-            if study_uid in self._due:
+            if study_uid in self._due or study_uid in self._looked_at:
                 return True
         return studies.is_overtaken(self._spool, study_uid, key)
 
@@ -152,14 +153,18 @@ class Watcher:
             for study_uid in self._drop.take(now):
                 self.wake(study_uid)
             self._next_rescan = min(self._next_rescan, self._drop.again_at(now) or self._next_rescan)
+        late = {uid for uid, study in self._studies.items() if study.look_at is not None and study.look_at <= now}
         with self._due_lock:
             due, self._due = self._due, set()
-        due |= {uid for uid, study in self._studies.items() if study.look_at is not None and study.look_at <= now}
+            self._looked_at = set(due)  # what came of these is in no record yet
+        due |= late
         still_coming = {study_uid for study_uid in due if self._can_wait(study_uid, now)}
         with self._due_lock:
             self._due |= still_coming
         for study_uid in sorted(due - still_coming):
             self._look_safely(study_uid, now)
+            with self._due_lock:
+                self._looked_at.discard(study_uid)
         deadlines = [study.look_at for study in self._studies.values() if study.look_at is not None]
         if still_coming:
             deadlines.append(now + _BETWEEN_LOOKS_SECONDS)

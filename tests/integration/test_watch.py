@@ -355,6 +355,24 @@ def test_a_clock_that_is_set_changes_nothing(world, images, monkeypatch):
     assert len(world.started) == 1
 
 
+def test_a_result_is_known_to_be_overtaken_also_while_the_study_is_looked_at(world):
+    whole = sorted(series(9), key=lambda one: float(one.EchoTime))
+    world.store(whole[:3])
+    world.turn()
+    uid = whole[0].StudyInstanceUID
+    world.store(whole[3:])
+    known = []
+
+    def ask():
+        known.append(world.watcher.expects_more(uid, "key1"))
+        return frozenset()
+
+    world.bringing_now = ask
+    world.turn()
+    assert known
+    assert all(known)
+
+
 # --- the drop folder
 
 
@@ -377,6 +395,28 @@ def test_dropped_files_are_taken_in_once_they_stop_changing(world, images, capsy
     (line,) = [line for line in (said.out + said.err).splitlines() if "files_taken" in line]
     assert str(len(paths)) in line
     assert "DOE" not in line
+
+
+@pytest.mark.parametrize("how", ["another in its place", "written over"])
+def test_a_file_that_comes_under_the_name_of_one_that_is_taken_in_is_taken_in_too(world, images, monkeypatch, how):
+    """As where a program drops every series under the same names, at the moment when the one before was kept."""
+    path, store, later = dropped(world, images[0], "IM001.dcm"), world.spool.store, [images[1]]
+
+    def store_and_drop(*arguments):
+        received = store(*arguments)
+        for one in [later.pop()] if later else ():
+            if how == "written over":
+                path.write_bytes(encoded(one, world.folder))
+            else:
+                dropped(world, one, "new.part").rename(path)
+        return received
+
+    monkeypatch.setattr(world.spool, "store", store_and_drop)
+    for _ in range(4):
+        world.turn(world.rules.rescan_seconds + 1.0)
+    held = world.spool.held(one.SOPInstanceUID for one in images[:2])
+    assert sorted(held) == sorted(one.SOPInstanceUID for one in images[:2])
+    assert [one for one in world.spool.drop.rglob("*") if one.is_file()] == []
 
 
 def test_a_file_that_is_half_written_stays_until_it_is_whole(world, images):
@@ -426,7 +466,7 @@ def test_a_dropped_file_that_cannot_be_read_holds_up_nobody(world, images, capsy
     assert "DOE" not in said.err + said.out
 
 
-def _unreadable(self, path, age):
+def _unreadable(self, path, *_):
     raise PermissionError(13, "Permission denied", str(path))
 
 
