@@ -27,6 +27,7 @@ _REJOINING_SECONDS = (
 )
 _ANSWER_SECONDS = 10
 _TRY_AGAIN_SECONDS = 3.0
+_MISSED_SECONDS = 5.0  # a second for the loss to be seen, then the one above
 
 
 class QueueAway(NodeError):
@@ -75,7 +76,7 @@ class Alone:
 
 
 class Several:
-    """Processes that share a folder and a PostgreSQL database; used by one thread."""
+    """Processes that share a folder and a PostgreSQL database; any thread may ask who is dead, one the rest."""
 
     def __init__(self, url: str, say: events.Sink = logs.write) -> None:
         self.own = own_name()
@@ -84,6 +85,7 @@ class Several:
         self._folder = ""
         self._connection: psycopg.Connection[Any] | None = None
         self._leading = False
+        self._missed: dict[str, float] = {}  # since when nobody holds the lock of a process
         self._since = 0.0
         self._try_again = 0.0
 
@@ -112,10 +114,13 @@ class Several:
                 if time.monotonic() < self._try_again:
                     return False
                 self.join(self._folder)
+            connection = self._connection
+            if connection is None:  # another thread has found it broken
+                return False
             if self._leading:
-                self._ask("SELECT 1")  # it is held as long as the connection lives
+                _ask(connection, "SELECT 1")  # it is held as long as the connection lives
             else:
-                self._leading = bool(self._ask("SELECT pg_try_advisory_lock(%s)", _key("leader", self._folder)))
+                self._leading = bool(_ask(connection, "SELECT pg_try_advisory_lock(%s)", _key("leader", self._folder)))
                 if self._leading:
                     self._say(events.Leading(self._folder))
         except (psycopg.Error, QueueAway):
@@ -124,18 +129,25 @@ class Several:
         return self._leading
 
     def is_dead(self, name: str) -> bool:
-        """Whether nobody holds the lock of that process; not known shortly after the database was away."""
-        if name == self.own or self._connection is None or time.monotonic() - self._since < _REJOINING_SECONDS:
+        """Whether nobody has held the lock of that process for seconds: one that lost its connection comes back.
+
+        Not known shortly after the database was away.
+        """
+        connection, now = self._connection, time.monotonic()
+        if name == self.own or connection is None or now - self._since < _REJOINING_SECONDS:
             return False
         try:
             key = _key("member", name)
-            free = bool(self._ask("SELECT pg_try_advisory_lock(%s)", key))
+            free = bool(_ask(connection, "SELECT pg_try_advisory_lock(%s)", key))
             if free:
-                self._ask("SELECT pg_advisory_unlock(%s)", key)
+                _ask(connection, "SELECT pg_advisory_unlock(%s)", key)
         except psycopg.Error:
-            self.leave()
+            self._lose(connection)
             return False
-        return free
+        if not free:
+            self._missed.pop(name, None)
+            return False
+        return now - self._missed.setdefault(name, now) >= _MISSED_SECONDS
 
     def leave(self) -> None:
         """Give every lock back."""
@@ -145,16 +157,20 @@ class Several:
                 self._connection.close()
         self._connection = None
 
-    def _ask(self, question: str, *values: int) -> Any:
-        if self._connection is None:
-            return None
-        row = self._connection.execute(question, values).fetchone()
-        return row[0] if row else None
+    def _lose(self, connection: psycopg.Connection[Any]) -> None:
+        """Leave where a connection broke, unless another thread has joined anew since."""
+        if self._connection is connection:
+            self.leave()
 
 
 def own_name() -> str:
     """A name that no other process has or had: for people, it begins with the machine's."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def _ask(connection: psycopg.Connection[Any], question: str, *values: int) -> Any:
+    row = connection.execute(question, values).fetchone()
+    return row[0] if row else None
 
 
 def _key(kind: str, name: str) -> int:

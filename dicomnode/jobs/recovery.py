@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Purge = Callable[[str, str, bool], None]  # study, reason, whether it may be undelivered
 _ROUND_SECONDS = 300.0
 _FORGET_SECONDS = 86400.0
-_LOOK_FOR_DEAD_SECONDS = 10.0
+_LOOK_FOR_DEAD_SECONDS = 6.0
 _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
 
 
