@@ -79,8 +79,8 @@ class Steps:
         """Say that a step of a job came to a bad end."""
         reason = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         job = self._spool.job(key)
-        if isinstance(fault, Stopping) or _is_over(job):
-            return  # nothing is wrong with the job
+        if isinstance(fault, Stopping) or _is_over(job) or job.outputs is not None:
+            return  # nothing is wrong with the job; its outputs may be the work of another machine
         study_uid = manifests.study_of(job)
         if isinstance(fault, Refused) or (isinstance(fault, InputError) and manifests.read(job).drawing):
             code = fault.code if isinstance(fault, Refused) else None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
-MADE_AGAIN = ("signal.npy", "headers.npz", "maps.npz", "measurement.npz")
+# Headers go first: as long as they are there, so are the pixels.
+MADE_AGAIN = ("headers.npz", "signal.npy", "maps.npz", "measurement.npz")
 _PACKED = ".gz"
 
 
@@ -59,7 +60,7 @@ def is_untidy(job: Job) -> bool:
 
 def remove_objects(job: Job) -> None:
     """Remove the objects of a job, packed or not, and its findings, which name the patient; UIDs stay."""
-    for path in _objects(job):
+    for path in (*_objects(job), *(job.folder / "outputs").glob(".*.part")):  # the last are what a killed step left
         for one in (path, _packed(path)):
             one.unlink(missing_ok=True)
     (job.folder / job.FINDINGS).unlink(missing_ok=True)

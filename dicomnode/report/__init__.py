@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from dicomnode.model import Output
 from dicomnode.report import mr_maps, parametric_map, pdf, pictures, segmentation, source, structured_report
@@ -83,5 +84,7 @@ def write(
 
 def _save(instance: Dataset, kind: str, number: int, folder: Path) -> Output:
     path = folder / f"{kind}-{number:03d}.dcm"
-    instance.save_as(path, enforce_file_format=True)
+    part = path.with_name(f".{path.name}-{uuid4().hex}.part")
+    instance.save_as(part, enforce_file_format=True)
+    part.replace(path)  # whole at any moment: another process may send the same bytes
     return Output(kind, str(instance.SOPClassUID), str(instance.SOPInstanceUID), path)

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import os
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs import pipeline
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
+from tests.integration.moments import Moments
 
 
 @pytest.fixture
@@ -124,6 +126,33 @@ def test_parts_of_a_report_made_one_by_one_make_the_same_report(spool, begin, pa
         pipeline.run_step(str(spool.folder), job.key, step)
     assert (objects_of(job), job.read("summary.json")) == whole
     assert not [path.name for path in job.folder.iterdir() if path.stem in pipeline.PARTS]
+
+
+def test_a_report_that_two_machines_make_is_whole_at_any_moment(spool, begin, monkeypatch):
+    """As where one was thought dead and comes back: what the other made, and perhaps sends, is never half."""
+    job = begin()
+    for step in (*pipeline.STEPS[:-1], *pipeline.PARTS):
+        pipeline.run_step(str(spool.folder), job.key, step)
+    parts = {part: job.read(f"{part}.json") for part in pipeline.PARTS}
+    one = job.folder / parts["objects"][0]["path"]
+    whole = one.read_bytes()
+    with one.open("rb") as sent:
+        (job.folder / "objects.json").unlink()
+        pipeline.run_step(str(spool.folder), job.key, "objects")
+        assert (sent.read(), one.read_bytes()) == (whole, whole)
+        assert os.fstat(sent.fileno()).st_nlink == 0
+    moments = Moments(monkeypatch)
+    for at in range(40):
+        for part, entries in parts.items():
+            write_json(job.folder / f"{part}.json", entries)
+        (job.folder / "outputs.json").unlink(missing_ok=True)
+        moments.interrupt(at, lambda: pipeline.run_step(str(spool.folder), job.key, "report"))
+        pipeline.run_step(str(spool.folder), job.key, "report")
+        last, _ = moments.count, moments.end()
+        assert job.outputs == [entry for entries in parts.values() for entry in entries]
+        if last <= at:
+            return
+    pytest.fail("there are more moments than were looked at")
 
 
 def test_a_folder_that_was_moved_goes_on(spool, begin, tmp_path):

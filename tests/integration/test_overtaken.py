@@ -12,7 +12,7 @@ from dicomnode.delivery.deliver import Deliveries
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
-from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.jobs.lifecycle import IllegalTransition, JobStatus
 from dicomnode.jobs.manifest import Manifest
 from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.steps import Steps
@@ -144,6 +144,25 @@ def test_a_result_that_is_overtaken_at_any_moment_of_its_way(world, at):
         pass
     assert world.moments.count <= LONGEST, "there are more moments than were looked at"
     judge(world)
+
+
+@pytest.mark.parametrize("until", range(0, 80, 8))
+@pytest.mark.parametrize("at", range(0, 80, 8))
+def test_a_result_that_two_machines_work_on_is_done(world, until, at):
+    """As where one was thought dead and comes back: what the other has finished stays so."""
+
+    def work():
+        with contextlib.suppress(IllegalTransition):  # of an attempt, which the engine makes again
+            for _ in world.way_of(FIRST.key):
+                pass
+
+    world.moments.cross(work, until, work, at)
+    first = world.spool.job(FIRST.key)
+    assert FIRST.key in world.peers.got
+    assert lifecycle.delivery(first, "pacs").status == "delivered"
+    if not lifecycle.state(first).status.is_end:
+        world.deliveries.attempt(FIRST.key, "pacs", 9)  # as a round of recovery does
+    assert lifecycle.state(first).status is JobStatus.DONE
 
 
 class Killed(BaseException):
