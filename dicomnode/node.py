@@ -386,8 +386,9 @@ class Node:
         return any(one.ae_title == sender and one.keeps_association for one in self._settings.scanner)
 
     def _look_at(self, study_uid: str) -> None:
-        if self._watcher is not None:
-            self._watcher.wake(study_uid)
+        watcher = self._watcher  # another thread may leave the deciding at this moment
+        if watcher is not None:
+            watcher.wake(study_uid)
 
     def _commitment_reported(self, key: str, destination: str) -> None:
         if not self._connected:

@@ -64,8 +64,8 @@ class Promised:
 
     def start(self) -> None:
         """Look from time to time, in a thread of its own: a scanner may be silent for long."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="promised", daemon=True)
+        self._stopping = threading.Event()  # a thread that was not waited for to its end goes on hearing its own
+        self._thread = threading.Thread(target=self._run, args=(self._stopping,), name="promised", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,8 +92,8 @@ class Promised:
                 self._say(events.CommitmentNotHeard("", "", str(fault)))
             return None
 
-    def _run(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.wait(_LOOK_SECONDS):
             try:
                 self.turn(time.monotonic())
             except Exception as fault:  # noqa: BLE001  the edge of a turn

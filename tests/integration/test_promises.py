@@ -5,6 +5,7 @@ import io
 import logging
 import random
 import shutil
+import threading
 import time
 from datetime import UTC, datetime
 from queue import Empty, Queue
@@ -21,6 +22,7 @@ from dicomnode.commitment import NO_SUCH_OBJECT, PUSH_MODEL_INSTANCE, Report, Re
 from dicomnode.config import DestinationSettings, NodeSettings, ReceiveSettings, ScannerSettings, Settings, TlsSettings
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
+from dicomnode.errors import NoAnswer
 from dicomnode.intake.receive import Receiver
 from dicomnode.jobs import promises
 from dicomnode.store.spool import Spool
@@ -239,6 +241,42 @@ def test_whatever_bytes_come_are_answered_and_the_association_goes_on(world, sca
         scanner.heard()
     assert association.send_c_store(instances[0]).Status == 0x0000
     association.release()
+
+
+def test_one_that_is_stopped_while_a_scanner_is_silent_and_started_again_looks_once(tmp_path, monkeypatch):
+    """As where another process leads for a moment."""
+    monkeypatch.setattr("dicomnode.delivery.promised._FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr("dicomnode.delivery.promised._LOOK_SECONDS", 0.01)
+    spool = Spool(tmp_path)
+    spool.create()
+    scanner = ScannerSettings(ae_title="MR1", address="127.0.0.1", port=1)
+    settings = Settings(scanner=(scanner,))
+    promises.keep(spool, Request("2.25.1", {NOT_HERE: str(MRImageStorage)}), "MR1")
+    asked, silent = [], threading.Event()
+
+    class Silent:
+        def tell_commitment(self, *_):
+            asked.append(threading.current_thread())
+            silent.wait(10.0)
+            raise NoAnswer("it says nothing")
+
+    promised = Promised(settings, spool, Silent(), lambda _: None)
+    promised.start()
+    wait_until(lambda: asked)
+    promised.stop()
+    promised.start()
+    wait_until(lambda: len(asked) == 2)
+    silent.set()
+    asked[0].join(2.0)
+    promised.stop()
+    assert not asked[0].is_alive()
+
+
+def wait_until(condition):
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_an_image_that_is_removed_while_it_is_promised_is_not_promised(world, instances, monkeypatch):
