@@ -297,6 +297,8 @@ class Recovery:
             self._deliveries.forget_absence(name)
             delivery = lifecycle.delivery(job, name)
             if delivery.status.is_pause:
+                if delivery.status is DeliveryStatus.DELAYED:  # its last word: what follows may not be put in yet
+                    self._queue.deliver(job.key, name, delivery.attempt + 1)
                 self._queue.deliver_now(job.key, name, delivery.attempt + 1)
             elif delivery.status.is_end and delivery.status is not DeliveryStatus.DELIVERED:
                 lifecycle.say_delivery(job, name, delivery.again())

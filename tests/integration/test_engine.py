@@ -475,6 +475,27 @@ def test_retry_of_what_is_on_its_way_changes_nothing(world, pacs):
     assert len(pacs.sent) == 1
 
 
+def test_a_retry_that_meets_the_end_of_an_attempt_ends_the_pause_behind_it(world, pacs, monkeypatch):
+    """The receipt says that it waits; the attempt that it waits for is not in the queue yet."""
+    pacs.away = True
+    slow = {"ae_title": "PACS", "host": "127.0.0.1", "port": 1, "retry_first_seconds": 900.0}
+    node = world(destination=(DestinationSettings(name="pacs", **slow),))
+    put_behind, gate = node.engine.deliver, threading.Event()
+
+    def deliver(key, destination, attempt, delay_seconds=0.0):
+        if delay_seconds:
+            gate.wait(DEADLINE)
+        put_behind(key, destination, attempt, delay_seconds)
+
+    monkeypatch.setattr(node.engine, "deliver", deliver)
+    job = put_in(node)
+    wait_for(lambda: lifecycle.delivery(job, "pacs").status == "delayed")
+    pacs.away = False
+    retry(node, job)
+    gate.set()
+    wait_for(is_said(job, "done"))
+
+
 def test_retry_runs_a_failed_job_again_as_often_as_it_is_asked(world):
     node = world()
     job = put_in(node)
