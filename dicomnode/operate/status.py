@@ -115,12 +115,10 @@ class _Index:
         name = path.rpartition("/")[2]
         known = self._known.get(name)
         if known is None or known["stamp"] != stamp or any(_stamp(job) != then for job, then in known["jobs"].items()):
-            entries = _study(self._spool, Path(path))
-            jobs = {entry["key"] for entry in entries if entry["key"]}
-            known = {"stamp": stamp, "jobs": {}, "entries": entries}
+            entries, stamps = _study(self._spool, Path(path))
             if any(entry["status"] not in _SETTLED for entry in entries):
                 return entries
-            known["jobs"] = {state: _stamp(state) for state in (f"{self._spool.jobs}/{key}/state.json" for key in jobs)}
+            known = {"stamp": stamp, "jobs": stamps, "entries": entries}
         self._now[name] = known
         found: list[dict[str, Any]] = known["entries"]
         return found
@@ -178,13 +176,25 @@ _INDEX_VERSION = f"{dicomnode.__version__}/2"  # the second raises with what an 
 _SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo", REMOVED}
 
 
-def _study(spool: Spool, path: Path) -> list[dict[str, Any]]:
-    """Every entry of a study; a record that is damaged is one entry that says so."""
+def _study(spool: Spool, path: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Every entry of a study, and the time stamps of its jobs; a record that is damaged is one entry that says so.
+
+    The stamps are older than what was read: what changes meanwhile is read again.
+    """
     try:
         record = read_json(path)
-        return [] if record is None else list(_entries(spool, record))
+        if record is None:
+            return [], {}
+        stamps = {state: _stamp(state) for state in _states(spool, record)}
+        return list(_entries(spool, record)), stamps
     except StorageError as fault:
-        return [{**_NOTHING, "study_instance_uid": path.stem, "status": "unreadable", "reason": str(fault)}]
+        return [{**_NOTHING, "study_instance_uid": path.stem, "status": "unreadable", "reason": str(fault)}], {}
+
+
+def _states(spool: Spool, record: dict[str, Any]) -> list[str]:
+    """Where it stands what became of the results of a study."""
+    said = (*record["groups"].values(), *record.get("drawings", {}).values())
+    return sorted({f"{spool.jobs}/{one['key']}/state.json" for one in said if one.get("key")})
 
 
 def not_taken_in(spool: Spool) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from dicomnode.operate import status
 from dicomnode.operate.status import Studies, find, overview, request_retry
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
+from tests.integration.moments import Moments
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
@@ -161,6 +162,19 @@ def test_a_result_that_replaces_another_says_which(spool):
     spool.job("k").write("summary.json", {"status": "done", "supersedes": "before"})
     (entry,) = overview(spool)
     assert (entry["status"], entry["supersedes"]) == ("done", "before")
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_what_changes_while_it_is_read_is_not_believed_to_have_settled(spool, monkeypatch, at):
+    """As where a result is sent again while somebody looks."""
+    record(spool, groups={"g": group(key="k")})
+    job(spool, "k", "done")
+    moments = Moments(monkeypatch)
+    moments.interrupt(at, lambda: spool.job("k").write("state.json", {"status": "delivering", "reason": None}))
+    overview(spool)
+    moments.end()
+    spool.job("k").write("state.json", {"status": "delivering", "reason": None}) if moments.count <= at else None
+    assert [entry["status"] for entry in overview(spool)] == ["delivering"]
 
 
 def test_what_has_settled_is_not_read_again_until_it_changes(spool, monkeypatch):
