@@ -8,6 +8,7 @@ import click
 
 from dicomnode.cli.entries import found, spool
 from dicomnode.cli.options import config_option, node_settings
+from dicomnode.operate.requests import operator
 from dicomnode.operate.status import request_retry
 
 if TYPE_CHECKING:
@@ -22,5 +23,5 @@ def command(identifier: str, config_path: Path | None, *, anyway: bool) -> None:
     """Try again what was refused, failed or could not be delivered."""
     held = spool(node_settings(config_path))
     entries = found(held, identifier)
-    request_retry(held, entries, anyway=anyway)
+    request_retry(held, entries, by=operator(), anyway=anyway)
     click.echo(f"asked the node to try {len(entries)} series again")

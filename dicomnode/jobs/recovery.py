@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dicomnode import events, logs
 from dicomnode.errors import InputError, Newer
@@ -18,6 +18,7 @@ from dicomnode.jobs.space import Space
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dicomnode.config import GroupingSettings, ReportSettings
@@ -219,24 +220,24 @@ class Recovery:
                 self._say(events.RequestFailed(path.name, fault))
         for key in request.get("keys", ()):
             try:
-                self._do(what, self._spool.job(key), by, anyway=request.get("anyway", False))
+                self._do(what, self._spool.job(key), request)
             except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
                 self._say(events.RequestFailed(path.name, fault))
         for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
         self._say(events.Asked(what, by, tuple(request.get("keys", ())), tuple(request.get("studies", ()))))
 
-    def _do(self, what: str, job: Job, by: str, *, anyway: bool) -> None:
+    def _do(self, what: str, job: Job, request: Mapping[str, Any]) -> None:
         """Do with one result what is asked for."""
         if what == "hold":
-            lifecycle.hold(job, by)
+            lifecycle.hold(job, request.get("by", ""))
         elif what == "release":
             lifecycle.release(job)
             self._retry(job, anyway=False)
         elif what == "send again":
-            self._send_again(job)
+            self._send_again(job, request.get("to") or self._deliveries.names())
         else:
-            self._retry(job, anyway=anyway)
+            self._retry(job, anyway=request.get("anyway", False))
 
     def _go_on(self, job: Job) -> None:
         state = lifecycle.state(job)
@@ -304,12 +305,12 @@ class Recovery:
                 lifecycle.say_delivery(job, name, delivery.again())
         self._deliver_what_is_left(job)
 
-    def _send_again(self, job: Job) -> None:
-        """Send all of a result to every destination, as to a PACS that lost it; what was never sent is left alone."""
+    def _send_again(self, job: Job, destinations: Sequence[str]) -> None:
+        """Send all of a result to destinations, as to a PACS that lost it; what was never sent is left alone."""
         if job.outputs is None or not lifecycle.state(job).status.is_end:
             return
         lifecycle.give_back(job)
-        for name in self._deliveries.names():
+        for name in set(destinations) & set(self._deliveries.names()):
             self._deliveries.forget_absence(name)
             lifecycle.say_delivery(job, name, lifecycle.delivery(job, name).anew())
         self._deliver_what_is_left(job)

@@ -280,21 +280,35 @@ def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, u
 Action = Literal["retry", "send again", "hold", "release"]
 
 
-def request_retry(spool: Spool, entries: list[dict[str, Any]], *, anyway: bool = False) -> None:
+def request_retry(
+    spool: Spool, entries: list[dict[str, Any]], *, by: str = "command line", anyway: bool = False
+) -> None:
     """Ask the running node, or the next one, to try these again; the request is durable.
 
     ``anyway`` processes what was refused because it is no liver's.
     """
-    request(spool, "retry", entries, by="command line", anyway=anyway)
+    request(spool, "retry", entries, by=by, anyway=anyway)
 
 
-def request(spool: Spool, what: Action, entries: Sequence[dict[str, Any]], *, by: str, anyway: bool = False) -> None:
-    """Ask the running node, or the next one, for something; durable. ``by`` is who asks, for the log."""
+def request(
+    spool: Spool,
+    what: Action,
+    entries: Sequence[dict[str, Any]],
+    *,
+    by: str,
+    anyway: bool = False,
+    to: Sequence[str] = (),
+) -> None:
+    """Ask the running node, or the next one, for something; durable. ``by`` is who asks, for the log.
+
+    ``to`` names destinations, where it is to be done for some of them only.
+    """
     request = {
         "what": what,
         "by": by,
         "keys": sorted({entry["key"] for entry in entries if entry["key"]}),
         "studies": sorted({entry["study_instance_uid"] for entry in entries}) if what == "retry" else [],
         "anyway": anyway,
+        "to": list(to),
     }
     spool.ask(request)

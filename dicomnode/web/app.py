@@ -23,7 +23,8 @@ from starlette.staticfiles import StaticFiles
 
 import dicomnode
 from dicomnode import events
-from dicomnode.operate import status
+from dicomnode.errors import InputError
+from dicomnode.operate import requests, status
 from dicomnode.web import alarms, passwords, picture, story, words
 from dicomnode.web.guard import SafeHeaders
 from dicomnode.web.process import certificates
@@ -52,6 +53,7 @@ _THUMBNAIL = 480  # pixels
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _ACTIONS: dict[str, status.Action] = {name: name for name in get_args(status.Action)}
 _RENEWAL = "x-renewal"  # a header of a page that renews itself
+_OLD = "The page that you came from is old. Go back, load it again, and repeat it."
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -268,9 +270,12 @@ class _Pages:
             raise HTTPException(403, "Your account may look and not act. Ask whoever looks after the node.")
         study, what = self._known(asked), _ACTIONS.get(asked.form.get("what", ""))
         entries = [e for e in study.entries if (e["key"] or "") == asked.form.get("key", "")]
-        if what is None or not entries or (what != "retry" and not entries[0]["key"]):
-            raise HTTPException(400, "The page that you came from is old. Go back, load it again, and repeat it.")
-        status.request(self._site.spool, what, entries, by=asked.session.user)
+        if what is None or not entries:
+            raise HTTPException(400, _OLD)
+        try:
+            requests.ask(self._site.spool, what, entries, by=asked.session.user)
+        except InputError as fault:
+            raise HTTPException(409, f"{_sentence(fault)} {_OLD}") from None
         self._sessions.keep(replace(asked.session, note=f"The node was asked: {what}. It begins within seconds."))
         return RedirectResponse(f"/study/{name_of(study)}", 303)
 
@@ -356,6 +361,11 @@ async def _form(request: Request) -> dict[str, str]:
 def _leading(study: Study) -> dict[str, Any]:
     """The entry that a list shows of a study: what a person has to see first, or else its result."""
     return min(study.entries, key=lambda entry: words.ORDER.index(entry["status"]))
+
+
+def _sentence(fault: InputError) -> str:
+    said = str(fault)
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def _whole(text: str) -> int:

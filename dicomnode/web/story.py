@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from dicomnode.errors import NodeError
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs import manifest as manifests
+from dicomnode.operate import requests
 from dicomnode.web import words
-from dicomnode.web.shelf import RUNNING, uid_of
+from dicomnode.web.shelf import uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dicomnode.operate.status import Study
+    from dicomnode.operate.status import Action, Study
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
@@ -59,6 +60,7 @@ class Chapter:
     pictures: int = 0
     earlier: tuple[str, ...] = ()  # keys of results that this one replaces
     problem: str = ""  # why something of it cannot be shown
+    may: frozenset[Action] = frozenset()  # what is of use to ask of it
 
     @property
     def flags(self) -> list[tuple[str, dict[str, str]]]:
@@ -67,22 +69,6 @@ class Chapter:
         found = [(region["name"], flag) for region in regions for flag in region["flags"]]
         order = list(words.GRADES)
         return sorted(found, key=lambda one: order.index(one[1]["grade"]))
-
-    @property
-    def may_retry(self) -> bool:
-        """Whether to try again is of use: it came to a bad end, or waits for a destination."""
-        late = any(one.status in {"delayed", "dead letter", "partly refused"} for one in self.deliveries)
-        return self.entry["status"] in {"failed", "refused", "incomplete"} or (late and not self.entry["held"])
-
-    @property
-    def may_send_again(self) -> bool:
-        """Whether there is something to send, and nothing of it is on its way."""
-        return self.summary is not None and self.entry["status"] in {"done", "no_number", "failed"}
-
-    @property
-    def may_hold(self) -> bool:
-        """Whether it can still be held back."""
-        return self.entry["status"] in RUNNING and not self.entry["held"]
 
 
 def images(spool: Spool, study: Study) -> Images:
@@ -99,7 +85,7 @@ def chapters(spool: Spool, study: Study) -> list[Chapter]:
 
 def _chapter(spool: Spool, entry: dict[str, Any]) -> Chapter:
     if not entry["key"]:
-        return Chapter(entry)
+        return Chapter(entry, may=requests.may(spool, entry))
     job = spool.job(entry["key"])
     try:
         made_from, state = manifests.read(job), lifecycle.state(job)
@@ -111,6 +97,7 @@ def _chapter(spool: Spool, entry: dict[str, Any]) -> Chapter:
             summary=job.read("summary.json"),
             pictures=len(pictures(job)),
             earlier=tuple(_earlier(spool, made_from.supersedes)),
+            may=requests.may(spool, entry),
         )
     except NodeError as fault:
         return Chapter(entry, problem=str(fault))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -179,6 +180,53 @@ def test_purge_wants_a_reason_and_leaves_alone_what_is_not_finished(store, tmp_p
 @pytest.mark.parametrize("command", ["show", "retry"])
 def test_what_is_not_known_is_status_1(store, command):
     assert "nothing is known of 9.9.9" in said(run(command, "9.9.9", "--config", store), 1)
+
+
+@pytest.fixture
+def made(store, tmp_path):
+    """A job of the series in the node's folder in a given state; its folder."""
+
+    def make(state):
+        spool = Spool(tmp_path / "dicomnode-data")
+        path = spool.studies / "1.2.3.json"
+        record = json.loads(path.read_text())
+        record["groups"]["g"] |= {"status": "ready", "code": None, "reason": None, "key": "k"}
+        write_json(path, record)
+        spool.job("k").write("manifest.json", {})
+        spool.job("k").write("state.json", {"status": state})
+        spool.job("k").write("outputs.json", [])
+        return spool.job("k")
+
+    return make
+
+
+def requested(tmp_path):
+    return [json.loads(path.read_text()) for path in (tmp_path / "dicomnode-data" / "requests").glob("*.json")]
+
+
+@pytest.mark.parametrize(("what", "state"), [("hold", "delivering"), ("release", "delivering"), ("send again", "done")])
+def test_what_the_page_can_ask_for_can_be_asked_for_here(store, made, tmp_path, what, state):
+    job = made(state)
+    if what == "release":
+        lifecycle.hold(job, "anna")
+    assert "1 series" in said(run(what.replace(" ", "-"), "A1", "--config", store), 0)
+    (request,) = requested(tmp_path)
+    assert (request["what"], request["keys"], request["to"]) == (what, ["k"], [])
+    assert request["by"] == pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(("command", "state"), [("hold", "done"), ("release", "delivering"), ("send-again", "fitting")])
+def test_what_would_do_nothing_is_said_and_not_asked_for(store, made, tmp_path, command, state):
+    made(state)
+    assert "nothing of it" in said(run(command, "A1", "--config", store), 1)
+    assert requested(tmp_path) == []
+
+
+def test_send_again_knows_its_destinations(store, made, tmp_path):
+    made("done")
+    assert "there are pacs" in said(run("send-again", "A1", "--to", "pasc", "--config", store), 2)
+    said(run("send-again", "A1", "--to", "pacs", "--config", store), 0)
+    assert [one["to"] for one in requested(tmp_path)] == [["pacs"]]
 
 
 def test_retry_leaves_a_request_for_the_node(store, tmp_path):

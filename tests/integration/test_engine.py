@@ -379,8 +379,8 @@ def test_retry_of_what_is_done_changes_nothing(world, pacs):
     assert len(pacs.sent) == 1
 
 
-def ask(node, what, *jobs):
-    request(node.spool, what, [{"key": job.key, "study_instance_uid": "1.2"} for job in jobs], by="anna")
+def ask(node, what, *jobs, **more):
+    request(node.spool, what, [{"key": job.key, "study_instance_uid": "1.2"} for job in jobs], by="anna", **more)
     node.recovery.turn(0.0)
 
 
@@ -392,6 +392,17 @@ def test_what_is_sent_again_goes_once_more_to_every_destination(world, pacs):
     wait_for(lambda: len(pacs.sent) == 2 and lifecycle.state(job).status == "done")
     ask(node, "send again", job)
     wait_for(lambda: len(pacs.sent) == 3 and lifecycle.state(job).status == "done")
+
+
+def test_what_is_sent_again_to_one_destination_leaves_the_others_alone(world, pacs):
+    names = ("pacs", "archive")
+    both = [DestinationSettings(name=name, ae_title="PACS", host="127.0.0.1", port=1) for name in names]
+    node = world(destination=tuple(both))
+    job = put_in(node)
+    wait_for(is_said(job, "done"))
+    ask(node, "send again", job, to=("archive", "gone"))
+    wait_for(lambda: len(pacs.sent) == 3 and lifecycle.state(job).status == "done")
+    assert [lifecycle.delivery(job, name).attempt for name in names] == [0, 1]
 
 
 def test_a_result_that_is_held_back_goes_when_it_is_released(world, pacs):

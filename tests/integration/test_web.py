@@ -147,7 +147,7 @@ def test_on_this_machine_one_looks_and_acts_without_a_log_in(spool, opened):
 
 @pytest.mark.parametrize("what", ["hold", "send again"])
 def test_what_is_asked_for_is_asked_of_that_result(spool, opened, what):
-    study(spool, state="done" if what == "send again" else "delivering").write("summary.json", {"rois": []})
+    study(spool, state="done" if what == "send again" else "delivering").write("outputs.json", [])
     browser, _, _ = opened()
     page = page_of(browser)
     assert f'value="{what}"' in browser.get(page).text

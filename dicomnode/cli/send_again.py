@@ -1,0 +1,31 @@
+"""``dicomnode send-again``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dicomnode.cli.entries import found, spool
+from dicomnode.cli.options import config_option, node_settings
+from dicomnode.errors import ConfigError
+from dicomnode.operate import requests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("send-again")
+@click.argument("identifier", metavar="ID")
+@click.option("--to", "names", metavar="NAME", multiple=True, help="A [[destination]]; all of them without it.")
+@config_option
+def command(identifier: str, names: tuple[str, ...], config_path: Path | None) -> None:
+    """Send all of a result once more with the same UIDs, as to a PACS that lost it."""
+    settings = node_settings(config_path)
+    known = [one.name for one in settings.destination]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--to {name}: no [[destination]] has that name; there are {', '.join(known) or 'none'}")
+    held = spool(settings)
+    asked = requests.ask(held, "send again", found(held, identifier), by=requests.operator(), to=names)
+    click.echo(f"asked the node to send {len(asked)} series again to {', '.join(names) or 'every destination'}")

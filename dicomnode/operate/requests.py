@@ -1,0 +1,83 @@
+"""What a person may ask of a series, by command or on the page, and how the node is asked."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.errors import InputError
+from dicomnode.jobs import lifecycle, tidy
+from dicomnode.operate import status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicomnode.operate.status import Action
+    from dicomnode.store.spool import Spool
+
+_BAD_ENDS = frozenset({"failed", "refused", "incomplete"})
+_WITH_RESULT = frozenset({"done", "no_number", "failed"})
+_LATE = frozenset({"delayed", "dead letter", "partly refused"})
+_RUNNING = frozenset(one.value for one in lifecycle.JobStatus if not one.is_end)
+
+
+def may(spool: Spool, entry: dict[str, Any]) -> frozenset[Action]:
+    """What is of use to ask of a series, by its entry in the status; raises StorageError."""
+    found = {what for what, is_so in _RULES.items() if is_so(entry)}
+    if "send again" in found and not _can_be_sent(spool, entry):
+        found.remove("send again")
+    return frozenset(found)
+
+
+def ask(
+    spool: Spool, what: Action, entries: Sequence[dict[str, Any]], *, by: str, to: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Ask for something of those series that it is of use for; return these.
+
+    Raises InputError where there are none. ``to`` names the destinations that a result is sent to again: all of them
+    where it is empty.
+    """
+    meant = [entry for entry in entries if what in may(spool, entry)]
+    if not meant:
+        states = ", ".join(sorted({_state(entry) for entry in entries}))
+        raise InputError(f"{_NOTHING_TO[what]}: {states}")
+    status.request(spool, what, meant, by=by, to=to)
+    return meant
+
+
+def operator() -> str:
+    """The account at the command line, also behind ``sudo``: for who asked for something."""
+    number = os.getuid()
+    try:
+        own = pwd.getpwuid(number).pw_name
+    except KeyError:  # a container may run as a number that has no name
+        own = str(number)
+    return own if number else os.environ.get("SUDO_USER", own)
+
+
+def _is_late(entry: dict[str, Any]) -> bool:
+    return any(one["status"] in _LATE for one in entry["deliveries"].values())
+
+
+_RULES: Mapping[Action, Callable[[dict[str, Any]], bool]] = {
+    "retry": lambda entry: entry["status"] in _BAD_ENDS or (_is_late(entry) and not entry["held"]),
+    "hold": lambda entry: entry["status"] in _RUNNING and not entry["held"],
+    "release": lambda entry: entry["held"] is not None,
+    "send again": lambda entry: entry["status"] in _WITH_RESULT,
+}
+_NOTHING_TO: Mapping[Action, str] = {
+    "hold": "nothing of it can be held back",
+    "release": "nothing of it is held back",
+    "send again": "nothing of it can be sent again",
+    "retry": "nothing of it can be tried again",
+}
+
+
+def _can_be_sent(spool: Spool, entry: dict[str, Any]) -> bool:
+    job = spool.job(entry["key"]) if entry["key"] else None
+    return job is not None and job.outputs is not None and tidy.has_objects(job)
+
+
+def _state(entry: dict[str, Any]) -> str:
+    return f"{entry['status']}, held back" if entry["held"] else str(entry["status"])
