@@ -497,11 +497,15 @@ class RoundFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class StudyRemoved(Event):
-    """Something of a study is no longer kept: its "originals", its "objects" or its "records"."""
+    """Something of a study is no longer kept: its "originals", its "objects" or its "records".
+
+    ``by`` is the account of who wanted that; empty where a rule did.
+    """
 
     study: str
     kind: str
     why: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +535,17 @@ class Asked(Event):
     by: str
     keys: tuple[str, ...]
     studies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(Event):
+    """A person wants a series processed that was refused, and the code of what was overruled."""
+
+    part = "people"
+    study: str
+    group: str
+    by: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,11 @@ class EchoImage:
     patient: tuple[str, str, str] = ("", "", "")  # digests of identifier, birth date and name; empty where not said
     lossy: bool = False  # its values went through a compression that does not give them back
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """By what a site knows a series: Series Description and Protocol Name."""
+        return self.series_description, self.protocol_name
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from dicomnode.config import FitSettings, GroupingSettings, Settings
+    from dicomnode.config import FitSettings, GroupingSettings, ScannerSettings, Settings
     from dicomnode.jobs.members import Members
     from dicomnode.jobs.steps import RunStep
     from dicomnode.store.job import Job
@@ -166,6 +166,7 @@ class Node:
             start=self.recovery.start,
             drawing_replaces=settings.report.drawing_replaces_result,
             rules_of=self._rules_of,
+            scanners=self._scanners,
             say=self._say,
         )
 
@@ -379,8 +380,11 @@ class Node:
             return watcher.expects_more(study_uid, job.key)
         return is_overtaken(self.spool, study_uid, job.key)
 
-    def _rules_of(self, sender: str) -> GroupingSettings:
-        return self._settings.grouping_of(sender)
+    def _rules_of(self, sender: str, names: tuple[str, ...]) -> GroupingSettings:
+        return self._settings.grouping_of(sender, names)
+
+    def _scanners(self) -> dict[str, ScannerSettings]:
+        return self._settings.choosing_scanners()
 
     def _stays_open(self, sender: str) -> bool:
         return any(one.ae_title == sender and one.keeps_association for one in self._settings.scanner)

@@ -7,6 +7,7 @@ was registered. Nothing of a description is repeated but the word that told.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import unicodedata
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING
 from dicomnode.errors import NotWanted
 from dicomnode.measure import quality
 from dicomnode.measure.organs import LIVER
+from dicomnode.model import Flag, Grade
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dicomnode.measure.organs import Organ
     from dicomnode.measure.regions import Found
@@ -46,6 +48,19 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "the pelvis": ("pelvis", "pelvic", "prostat", "uterus", "becken", "rectum", "placenta", "fetal", "foetal"),
     "the breast": ("breast", "mamma"),
 }
+# What a person may overrule, by the code of the refusal: what speaks against the series. Nothing else: of damaged
+# images, of too few echoes or of another decay no order makes a number.
+OVERRULED: Mapping[str, str] = {
+    "other-anatomy": "its header names another part of the body",
+    "late-echoes": "its train of echoes cannot measure iron",
+    "other-scene": "its images look like something else",
+    "no-organ": "nothing in its images looks like the organ for sure",
+    "unknown-sequence": "its header does not say what made the echoes",
+    "not-wanted": "a rule of this site leaves it out",
+    "scanner-ignores": "a rule of its scanner leaves it out",
+    "scanner-takes-others": "it is none of the series that are taken from its scanner",
+}
+ON_ORDER = "on-order"  # the flag of what was made although it was refused
 _PLACES = {
     "series_description": "Series Description",
     "protocol_name": "Protocol Name",
@@ -118,6 +133,32 @@ def check_images(stack: EchoStack, found: Found, measurements: Sequence[RoiMeasu
             f"{organ.region}; {HOW}",
             "no-organ",
         )
+
+
+def on_order(
+    code: str, stack: EchoStack, found: Found | None, measurements: Sequence[RoiMeasurement], organ: Organ = LIVER
+) -> Flag:
+    """The flag of what a person wants processed: all that speaks against it, not only what was refused first.
+
+    ``found`` is None where a person drew the regions.
+    """
+    codes = [code]
+    with _noted(codes):
+        check_header(stack, organ)
+    if found is not None:
+        with _noted(codes):
+            check_images(stack, found, measurements, organ)
+    against = " and ".join(OVERRULED[one] for one in dict.fromkeys(codes))
+    return Flag(ON_ORDER, Grade.LOW_CONFIDENCE, f"measured on a person's order although {against}")
+
+
+@contextlib.contextmanager
+def _noted(codes: list[str]) -> Iterator[None]:
+    """Note the code of a refusal in place of refusing."""
+    try:
+        yield
+    except NotWanted as fault:
+        codes.append(fault.code)
 
 
 _SCENES = {"head": "a head", "limbs": "legs", "phantom": "a phantom"}

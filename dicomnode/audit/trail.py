@@ -149,6 +149,7 @@ class Trail:
             events.DeliveryBegun: self._begun,
             events.DeliveryEnded: self._ended,
             events.StudyRemoved: self._removed,
+            events.Ordered: self._ordered,
             events.LoggedIn: lambda event: self._known(event, audit.LOGIN),
             events.LoggedOut: lambda event: self._known(event, audit.LOGOUT),
             events.LogInRefused: self._unknown,
@@ -215,8 +216,16 @@ class Trail:
         return [self._own(audit.SOURCE, requestor=True), destination]
 
     def _removed(self, event: events.StudyRemoved) -> Message:
+        participants = [self._own(), _person(event.by)] if event.by else [self._own()]
         study = self._study_of(event.study)
-        return Message(audit.STUDY_DELETED, "D", Outcome.SUCCESS, [self._own()], study=study, description=event.why)
+        return Message(audit.STUDY_DELETED, "D", Outcome.SUCCESS, participants, study=study, description=event.why)
+
+    def _ordered(self, event: events.Ordered) -> Message:
+        """The nearest that A.5.3 has: a person had the instances used in another way than the rules say."""
+        participants = [self._own(), _person(event.by)]
+        said = f"processed on order although refused: {event.code}"
+        study = self._study_of(event.study)
+        return Message(audit.ACCESSED, "U", Outcome.SUCCESS, participants, study=study, description=said)
 
     def _shown(self, event: events.StudyShown) -> Message:
         who = _person(event.by, event.peer)
@@ -261,7 +270,7 @@ def _by_name(settings: Settings) -> Mapping[str, DestinationSettings]:
     return {one.name: one for one in settings.destination}
 
 
-def _person(name: str, peer: str) -> Participant:
+def _person(name: str, peer: str = "") -> Participant:
     return Participant(name, audit.PERSON, address=peer, requestor=True)
 
 

@@ -63,6 +63,8 @@ def _lines(entry: dict[str, Any], nouns: dict[str, str], *, in_full: bool) -> It
         yield f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}"
         if entry.get("supersedes"):
             yield f"  replaces result {entry['supersedes']}"
+        if ordered := entry.get("ordered"):
+            yield f"  refused as {ordered['code']}, and processed on the order of {ordered['by']}, {ordered['at']}"
         if entry.get("advice"):
             yield f"  {entry['advice']}"
         for listed in ("missing", "left_out"):

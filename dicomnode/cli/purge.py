@@ -9,6 +9,7 @@ import click
 from dicomnode.cli.entries import found, spool
 from dicomnode.cli.options import config_option, node_settings
 from dicomnode.errors import NodeError
+from dicomnode.operate.requests import operator
 from dicomnode.operate.status import FINISHED, find, request_purge
 
 if TYPE_CHECKING:
@@ -29,5 +30,5 @@ def command(identifier: str, config_path: Path | None, *, reason: str, undeliver
     if unfinished and not undelivered:
         states = ", ".join(sorted({one["status"] for one in unfinished}))
         raise NodeError(f"{identifier} is not finished ({states}); --undelivered removes it all the same")
-    for study_uid in request_purge(held, entries, reason, undelivered=undelivered):
+    for study_uid in request_purge(held, entries, reason, undelivered=undelivered, by=operator()):
         click.echo(f"asked the node to remove study {study_uid}")

@@ -19,7 +19,7 @@ from dicomnode.config.measuring import (
     ReportSettings,
 )
 from dicomnode.config.settings import Settings
-from dicomnode.config.values import Section
+from dicomnode.config.values import Section, matching
 from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings, UserSettings, WebSettings
 from dicomnode.errors import ConfigError
 
@@ -53,6 +53,7 @@ __all__ = [
     "UserSettings",
     "WebSettings",
     "load",
+    "matching",
     "named_file",
     "system_file",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dicomnode.config.values import AeTitle, Pattern, Port, Seconds, Section
+from dicomnode.config.values import AeTitle, Pattern, Port, Seconds, Section, matching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class NodeSettings(Section):
@@ -40,6 +43,9 @@ class ScannerSettings(Section):
     ae_title: AeTitle
     address: str | None = None  # IP address or host name; None: any address with that AE title
     anatomy: Anatomy | None = None  # None: as in [grouping]
+    ignore_series: tuple[Pattern, ...] = ()  # what matches one of these is left out, first of all
+    accept_series: tuple[Pattern, ...] = ()  # what matches one is the liver's, whatever [grouping] and its words say
+    only_series: tuple[Pattern, ...] = ()  # where there are any: what matches none, and none to accept, is left out
     keeps_association: bool = False  # it sends many series on one association that it leaves open for hours
     port: Port | None = None  # where it hears storage commitment; None: on the association on which it asked
 
@@ -48,6 +54,16 @@ class ScannerSettings(Section):
         if self.port is not None and self.address is None:
             raise ValueError("port needs address: where the answer to a request for storage commitment goes")
         return self
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it says anything of which series are taken."""
+        return bool(self.ignore_series or self.accept_series or self.only_series)
+
+    def accepts(self, names: Iterable[str]) -> bool:
+        """Whether a series of those names is the liver's by the site's own word."""
+        names = tuple(names)
+        return matching(self.ignore_series, names) is None and matching(self.accept_series, names) is not None
 
 
 class GroupingSettings(Section):

@@ -14,6 +14,7 @@ from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its
@@ -54,11 +55,25 @@ class Settings(Section):
             raise ConfigError("[storage] folder is not set: load the file with config.load")
         return self.storage.folder
 
-    def grouping_of(self, sender: str) -> GroupingSettings:
-        """The rules for what a scanner sent; an AE title that stands twice is that of its first table that says."""
+    def grouping_of(self, sender: str, names: Iterable[str] = ()) -> GroupingSettings:
+        """The rules for what a scanner sent; an AE title that stands twice is that of its first table that says.
+
+        ``names`` are those of a series, by which the site may know it for the liver's.
+        """
         said = (one.anatomy for one in self.scanner if one.ae_title == sender)
         own = next((anatomy for anatomy in said if anatomy is not None), None)
+        chooser = self.choosing_scanners().get(sender)
+        if chooser is not None and chooser.accepts(names):
+            own = "any"
         return self.grouping if own is None else self.grouping.model_copy(update={"anatomy": own})
+
+    def choosing_scanners(self) -> dict[str, ScannerSettings]:
+        """By AE title, the scanners of which not every series is treated alike."""
+        found: dict[str, ScannerSettings] = {}
+        for one in self.scanner:
+            if one.chooses:
+                found.setdefault(one.ae_title, one)
+        return found
 
     def scanner_of(self, ae_title: str) -> ScannerSettings | None:
         """The table of a scanner; of several with its AE title the first that has a port."""

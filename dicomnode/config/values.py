@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _ae_title(text: str) -> str:
@@ -24,6 +27,12 @@ def _pattern(text: str) -> str:
     except re.error as fault:
         raise ValueError(f"not a regular expression: {fault}") from fault
     return text
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> str | None:
+    """The first pattern that is found in any of the names, in capitals or not; None where none is."""
+    names = tuple(names)
+    return next((one for one in patterns if any(re.search(one, name, re.IGNORECASE) for name in names)), None)
 
 
 def is_loopback(host: str) -> bool:

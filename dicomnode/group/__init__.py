@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dicomnode.group.same import once
 from dicomnode.group.scans import complex_pairs, scans_of, series_per_echo, with_companions, with_derived
-from dicomnode.group.verdict import REASONS, judge
+from dicomnode.group.verdict import REASONS, Wishes, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,22 +18,36 @@ if TYPE_CHECKING:
     from dicomnode.group.verdict import Damaged
     from dicomnode.model import EchoImage, Group
 
-__all__ = ["REASONS", "assemble"]
+__all__ = ["REASONS", "Wishes", "assemble"]
 
 
 def assemble(
-    images: Iterable[EchoImage], rules: GroupingSettings, damaged: Damaged = MappingProxyType({})
+    images: Iterable[EchoImage],
+    rules: GroupingSettings,
+    damaged: Damaged = MappingProxyType({}),
+    wishes: Wishes | None = None,
 ) -> tuple[Group, ...]:
     """Sort images of any number of series and studies into candidate stacks, each with a verdict.
 
     The answer depends on the set of images only: not on their order, nor on how often each comes. Every image is in
-    exactly one group. ``damaged`` says of series which of their images cannot be used, and why.
+    exactly one group. ``damaged`` says of series which of their images cannot be used, and why; ``wishes`` what is
+    wanted beside the rules.
     """
     studies: dict[str, list[EchoImage]] = defaultdict(list)
     for image in _unique(images):
         studies[image.study_instance_uid].append(image)
-    groups = [group for study in sorted(studies) for group in _study(studies[study], rules, damaged)]
+    judging = _Judging(rules, wishes or Wishes(), damaged)
+    groups = [group for study in sorted(studies) for group in _study(studies[study], judging)]
     return _with_distinct_ids(groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """By what every scan is judged."""
+
+    rules: GroupingSettings
+    wishes: Wishes
+    damaged: Damaged
 
 
 def _order(image: EchoImage) -> tuple[object, ...]:
@@ -86,7 +100,7 @@ def _frame_of(images: Sequence[EchoImage]) -> str | None:
     return min(named) if by_slice or len(named) == len(images) else None
 
 
-def _study(images: Sequence[EchoImage], rules: GroupingSettings, damaged: Damaged) -> list[Group]:
+def _study(images: Sequence[EchoImage], by: _Judging) -> list[Group]:
     images = _in_one_frame(images)
     scans = scans_of(images)
     wholes = series_per_echo([scan for scan in scans if scan.has_signal])
@@ -94,7 +108,7 @@ def _study(images: Sequence[EchoImage], rules: GroupingSettings, damaged: Damage
     complex_scans, rest = complex_pairs(rest)
     wholes, alone = with_derived(wholes + complex_scans, [scan for scan in scans if not scan.images])
     arrived = Counter(image.series_instance_uid for image in images)
-    return once([judge(scan, rules, arrived, damaged) for scan in (*wholes, *rest, *alone)])
+    return once([judge(scan, by.rules, by.wishes, arrived, by.damaged) for scan in (*wholes, *rest, *alone)])
 
 
 def _with_distinct_ids(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -7,10 +7,11 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from dicomnode.config import matching
 from dicomnode.group.grid import COMPLEX, SIGNAL, Grid, Table, stack_of
 from dicomnode.group.scans import TOGETHER_S, apart_s, echoes_of
 from dicomnode.model import Component, EchoImage, Group, GroupStatus, Reason, SequenceKind
@@ -18,12 +19,14 @@ from dicomnode.model import Component, EchoImage, Group, GroupStatus, Reason, Se
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicomnode.config import GroupingSettings
+    from dicomnode.config import GroupingSettings, ScannerSettings
     from dicomnode.group.scans import Scan
 
 REASONS = {
     # REFUSED: more images of the same kind cannot cure it
     "not-wanted": "a rule in [grouping] leaves this series out",
+    "scanner-ignores": "a rule of its [[scanner]] leaves this series out",
+    "scanner-takes-others": "its [[scanner]] names the series that are taken, and this is none of them",
     "echo-planar": "echo-planar read-out: distorted, and one echo is a whole train of gradient echoes",
     "spin-echo": "spin echo: decays with T2, not T2*",
     "turbo-spin-echo": "turbo spin echo: decays with T2, not T2*",
@@ -67,7 +70,19 @@ _NAMED = 3  # holes that a sentence names; the group lists all
 _WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 
 
-def judge(scan: Scan, rules: GroupingSettings, arrived: Mapping[str, int], damaged: Damaged) -> Group:
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is wanted beside [grouping]: by a site of what its scanners send, by a person of single groups."""
+
+    scanners: Mapping[str, ScannerSettings] = field(default_factory=dict)  # by AE title
+    ordered: frozenset[str] = frozenset()  # groups that a person wants processed although they were refused
+
+    def has_ordered(self, group_id: str) -> bool:
+        """Whether a person wants a group processed; of twins that share the stable part of their name both."""
+        return any(one.partition("-")[0] == group_id for one in self.ordered)
+
+
+def judge(scan: Scan, rules: GroupingSettings, wishes: Wishes, arrived: Mapping[str, int], damaged: Damaged) -> Group:
     """Judge one scan: what is not wanted or cannot be used first, then what is ambiguous, then what is missing."""
     group = Group(
         group_id=hashlib.sha256(f"{scan.first.study_instance_uid}|{scan.anchor}".encode()).hexdigest()[:16],
@@ -81,13 +96,20 @@ def judge(scan: Scan, rules: GroupingSettings, arrived: Mapping[str, int], damag
         left_out=_left_out(scan.derived, "derived: a map, a mean or not a magnitude"),
         counted=any(image.promised_images for image in scan.images),
     )
-    reason = _not_wanted(scan.first, rules) or _unusable(scan)
+    ordered = wishes.has_ordered(group.group_id)
+    reason = (None if ordered else _not_wanted(scan.first, rules, wishes)) or _unusable(scan, ordered=ordered)
     if reason is not None:
         return replace(group, reason=reason)
     return _gridded(scan, group, rules, arrived, damaged)
 
 
-def _not_wanted(image: EchoImage, rules: GroupingSettings) -> Reason | None:
+def _not_wanted(image: EchoImage, rules: GroupingSettings, wishes: Wishes) -> Reason | None:
+    scanner = wishes.scanners.get(image.sender)
+    if scanner is not None:
+        if scanner.accepts(image.names):
+            return None
+        if reason := _not_of_scanner(image, scanner):
+            return reason
     wanted = (
         ("manufacturer", rules.manufacturer, image.manufacturer),
         ("series_description", rules.series_description, image.series_description),
@@ -104,11 +126,21 @@ def _not_wanted(image: EchoImage, rules: GroupingSettings) -> Reason | None:
     return None
 
 
-def _unusable(scan: Scan) -> Reason | None:
+def _not_of_scanner(image: EchoImage, scanner: ScannerSettings) -> Reason | None:
+    where = f"not wanted: [[scanner]] {scanner.ae_title}"
+    pattern = matching(scanner.ignore_series, image.names)
+    if pattern is not None:
+        return Reason("scanner-ignores", f"{where} ignore_series = {pattern!r} matches this series")
+    if scanner.only_series and matching(scanner.only_series, image.names) is None:
+        return Reason("scanner-takes-others", f"{where} only_series: none of its patterns matches this series")
+    return None
+
+
+def _unusable(scan: Scan, *, ordered: bool) -> Reason | None:
     if not scan.images:
         return Reason("derived-only", f"{_number(len(scan.derived), 'derived image')}, no echo among them")
     kind = scan.first.sequence_kind
-    if kind is not SequenceKind.GRADIENT_ECHO:
+    if kind is not SequenceKind.GRADIENT_ECHO and not (ordered and kind is SequenceKind.UNKNOWN):
         return Reason(_KIND_CODES[kind], REASONS[_KIND_CODES[kind]])
     parts = " and ".join(sorted({str(image.component) for image in scan.images}))
     told = _patients(scan)

@@ -21,17 +21,17 @@ from dicomnode.errors import NodeError, StorageError
 from dicomnode.intake import study as studies
 from dicomnode.intake.complete import Decision, Verdict, decide
 from dicomnode.intake.drop import DropFolder
-from dicomnode.jobs import drawings, retention
+from dicomnode.jobs import drawings, orders, retention
 from dicomnode.jobs.manifest import Manifest
 from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, Reason
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from dicomnode.config import GroupingSettings
+    from dicomnode.config import GroupingSettings, ScannerSettings
     from dicomnode.header import Header
     from dicomnode.model import EchoStack
     from dicomnode.store.spool import Spool
@@ -47,10 +47,11 @@ class Watcher:
     """Keeps a record of every study and hands complete series to ``start(manifest, stack)``.
 
     ``start`` makes the job durable before it returns; starting a job that exists does nothing. ``rules_of`` gives the
-    rules for what a sender, by its AE title, sent, ``stays_open`` whether it keeps an association for many series, and
-    ``bringing`` what of a study open associations have brought, and ``open_elsewhere`` whether one brings something of
-    it to another machine. ``clock`` is one that nobody sets: time passes only while the node listens, and images that
-    were there before it are as new as it is.
+    rules for what a sender, by its AE title, sent of a series of some names, ``scanners`` those of which not every
+    series is treated alike, ``stays_open`` whether a sender keeps an association for many series, ``bringing`` what of
+    a study open associations have brought, and ``open_elsewhere`` whether one brings something of it to another
+    machine. ``clock`` is one that nobody sets: time passes only while the node listens, and images that were there
+    before it are as new as it is.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Watcher:
         bringing: Callable[[str], frozenset[str]],
         start: Callable[[Manifest, EchoStack | None], str],
         drawing_replaces: bool = False,
-        rules_of: Callable[[str], GroupingSettings],
+        rules_of: Callable[[str, tuple[str, ...]], GroupingSettings],
+        scanners: Callable[[], Mapping[str, ScannerSettings]] = dict,
         stays_open: Callable[[str], bool] = lambda _: False,
         open_elsewhere: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
@@ -71,6 +73,7 @@ class Watcher:
     ) -> None:
         self._rules = rules
         self._rules_of = rules_of
+        self._scanners = scanners
         self._spool = spool
         self._parameters = parameters
         self._version = software_version
@@ -234,7 +237,8 @@ class Watcher:
         deadlines = []
         damaged = header.damaged(one for _, one in sorted(study.headers.items()))
         begun = studies.Begun(self._spool, study_uid)
-        for candidate in group.assemble(studies.images(study), self._rules, damaged):
+        wishes = group.Wishes(self._scanners(), frozenset(orders.of_study(self._spool, study_uid)))
+        for candidate in group.assemble(studies.images(study), self._rules, damaged, wishes):
             before = {**(old["groups"].get(candidate.group_id) or {}), **begun.of(candidate.group_id)}
             open_ends = self._stays_open(candidate.images[0].sender)
             arrival = studies.arrival(candidate, study, markers, bringing, stays_open=open_ends)
@@ -346,7 +350,7 @@ class Watcher:
         return {"status": "ready", "code": None, "reason": None, "key": self._start(decided, None)}
 
     def _manifest(self, candidate: Group, stack: EchoStack, decision: Decision, earlier_key: str | None) -> Manifest:
-        folder, sender = self._spool.folder, candidate.images[0].sender
+        folder, first = self._spool.folder, candidate.images[0]
         return Manifest(
             sources=stack.sop_instance_uids,
             parameters=self._parameters,
@@ -356,8 +360,8 @@ class Watcher:
             series_instance_uids=candidate.series_instance_uids,
             instances={image.sop_instance_uid: str(image.path.relative_to(folder)) for image in candidate.images},
             partial=decision.partial,
-            grouping=self._rules_of(sender).model_dump(mode="json"),
-            sender=sender,
+            grouping=self._rules_of(first.sender, first.names).model_dump(mode="json"),
+            sender=first.sender,
             samples=math.prod(stack.shape),
             supersedes=earlier_key,
         )

@@ -68,6 +68,14 @@ def take(spool: Spool, job: Job) -> Checkpoint:
     return Checkpoint(stack, signal, headers)
 
 
+def names(spool: Spool, job: Job) -> tuple[str, ...]:
+    """By what a site knows the series of a job; nothing where its stack cannot be read."""
+    try:
+        return _stack(spool, job).images[0][0].names
+    except StepError:
+        return ()
+
+
 def _keep(spool: Spool, job: Job, stack: EchoStack) -> None:
     """Write the pixels, then the headers, whose presence means that both are there."""
     found = _keep_signal(job.folder / _SIGNAL, stack)

@@ -21,7 +21,7 @@ from dicomnode import analyse, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
-from dicomnode.jobs import checkpoint, drawings, lifecycle, tidy
+from dicomnode.jobs import checkpoint, drawings, lifecycle, orders, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
 from dicomnode.report import findings, source, summary
@@ -112,7 +112,13 @@ class _Work:
     @property
     def judged(self) -> bool:
         """Whether what is no liver is refused: unless the rules or a person say otherwise."""
-        return self.manifest.grouping.get("anatomy") == "judged" and not lifecycle.state(self.job).anyway
+        judged = self.manifest.grouping.get("anatomy") == "judged" and not lifecycle.state(self.job).anyway
+        return judged and self.order is None
+
+    @property
+    def order(self) -> orders.Order | None:
+        """A person's word that it is to be made although it was refused."""
+        return orders.of(self.spool, self.manifest)
 
     def checkpoint(self) -> Checkpoint:
         return checkpoint.take(self.spool, self.origin)
@@ -152,6 +158,9 @@ def _measure(work: _Work) -> None:
     rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
     if found is not None and work.judged:
         protocol.check_images(stack, found, measurements)
+    if work.order is not None:
+        flag = protocol.on_order(work.order.code, stack, found, measurements)
+        measurements = tuple(dataclasses.replace(one, flags=(*one.flags, flag)) for one in measurements)
     _save(
         work.job.folder / _MEASUREMENT,
         {"anatomy": signal[..., 0], **{f"mask{i}": roi.mask for i, roi in enumerate(rois)}},
@@ -211,7 +220,8 @@ def _report(work: _Work) -> None:
     )
     taken = work.checkpoint()
     result = _load_result(work, taken.stack)
-    job.write("summary.json", summary.of(result, outputs))
+    ordered = {} if work.order is None else {"ordered": dataclasses.asdict(work.order)}
+    job.write("summary.json", summary.of(result, outputs) | ordered)
     told = findings.of(
         result,
         source.read(taken.stack, taken.header_of),

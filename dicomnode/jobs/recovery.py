@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dicomnode import events, logs
+from dicomnode import events, logs, protocol
 from dicomnode.errors import InputError, Newer
-from dicomnode.jobs import commitments, lifecycle, pipeline, tidy
+from dicomnode.jobs import checkpoint, commitments, lifecycle, orders, pipeline, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
-Purge = Callable[[str, str, bool], None]  # study, reason, whether it may be undelivered
+Purge = Callable[[str, str, bool, str], None]  # study, reason, whether it may be undelivered, who wants it
 _ROUND_SECONDS = 300.0
 _FORGET_SECONDS = 86400.0
 _LOOK_FOR_DEAD_SECONDS = 6.0
@@ -92,8 +92,8 @@ class Recovery:
         settings: ReportSettings,
         *,
         look_at: Callable[[str], None],
-        rules_of: Callable[[str], GroupingSettings],
-        purge: Purge = lambda _study_uid, _reason, _undelivered: None,
+        rules_of: Callable[[str, tuple[str, ...]], GroupingSettings],
+        purge: Purge = lambda _study_uid, _reason, _undelivered, _by: None,
         space: Space | None = None,
         is_dead: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -104,7 +104,7 @@ class Recovery:
         self._deliveries = deliveries
         self._settings = settings
         self._look_at = look_at  # asks for a look at a study
-        self._rules_of = rules_of  # for what a sender sent
+        self._rules_of = rules_of  # for what a sender sent, by the names of the series
         self._clock = clock
         self._say = say
         self._purge = purge
@@ -211,9 +211,11 @@ class Recovery:
     def _answer(self, path: Path) -> None:
         request = read_json(path)
         what, by = request.get("what", "retry"), request.get("by", "")
+        if request.get("anyway"):  # as the version before asks
+            what = "process anyway"
         for study_uid in request.get("purge", ()):
             try:
-                self._purge(study_uid, request["reason"], request["undelivered"])
+                self._purge(study_uid, request["reason"], request["undelivered"], by)
             except InputError as fault:
                 self._say(events.PurgeRefused(study_uid, str(fault)))
             except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
@@ -223,21 +225,27 @@ class Recovery:
                 self._do(what, self._spool.job(key), request)
             except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
                 self._say(events.RequestFailed(path.name, fault))
+        for one in request.get("groups", ()):
+            try:
+                self._order(one["study"], one["group"], by, one["code"])
+            except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
+                self._say(events.RequestFailed(path.name, fault))
         for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
-        self._say(events.Asked(what, by, tuple(request.get("keys", ())), tuple(request.get("studies", ()))))
+        studies = (*request.get("purge", ()), *request.get("studies", ()))
+        self._say(events.Asked(what, by, tuple(request.get("keys", ())), studies))
 
     def _do(self, what: str, job: Job, request: Mapping[str, Any]) -> None:
         """Do with one result what is asked for."""
-        if what == "hold":
-            lifecycle.hold(job, request.get("by", ""))
-        elif what == "release":
-            lifecycle.release(job)
-            self._retry(job, anyway=False)
-        elif what == "send again":
-            self._send_again(job, request.get("to") or self._deliveries.names())
-        else:
-            self._retry(job, anyway=request.get("anyway", False))
+        by = request.get("by", "")
+        answers: dict[str, Callable[[], None]] = {
+            "retry": lambda: self._retry(job),
+            "hold": lambda: lifecycle.hold(job, by),
+            "release": lambda: self._release(job),
+            "send again": lambda: self._send_again(job, request.get("to") or self._deliveries.names()),
+            "process anyway": lambda: self._process_anyway(job, by),
+        }
+        answers[what]()
 
     def _go_on(self, job: Job) -> None:
         state = lifecycle.state(job)
@@ -277,7 +285,11 @@ class Recovery:
                 self._queue.deliver(job.key, name, attempt)  # nothing happens when it is on its way
         self._deliveries.settle(job)
 
-    def _retry(self, job: Job, *, anyway: bool) -> None:
+    def _release(self, job: Job) -> None:
+        lifecycle.release(job)
+        self._retry(job)
+
+    def _retry(self, job: Job, *, anyway: bool = False) -> None:
         """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone.
 
         ``anyway`` lets pass what was refused because it is no liver's; so do the rules of today.
@@ -287,8 +299,8 @@ class Recovery:
         if not state.status.is_end and going:
             return
         if job.outputs is None:
-            sender = manifests.read(job).sender
-            wanted = anyway or self._rules_of(sender).anatomy == "any"
+            rules = self._rules_of(manifests.read(job).sender, checkpoint.names(self._spool, job))
+            wanted = anyway or rules.anatomy == "any"
             lifecycle.give_back(job)
             lifecycle.say(job, JobStatus.QUEUED, run=state.run + 1, anyway=wanted)
             self._go_on(job)
@@ -304,6 +316,20 @@ class Recovery:
             elif delivery.status.is_end and delivery.status is not DeliveryStatus.DELIVERED:
                 lifecycle.say_delivery(job, name, delivery.again())
         self._deliver_what_is_left(job)
+
+    def _process_anyway(self, job: Job, by: str) -> None:
+        """Let a job that was refused pass on a person's word; whatever else ended it is only tried again."""
+        made_from, code = manifests.read(job), lifecycle.state(job).code or ""
+        ordered = code in protocol.OVERRULED
+        if ordered:
+            self._order(made_from.study_instance_uid, made_from.group_id, by, code)
+        self._retry(job, anyway=ordered)
+
+    def _order(self, study_uid: str, group_id: str, by: str, code: str) -> None:
+        if code in protocol.OVERRULED:
+            order = orders.Order(by, self._clock().isoformat(timespec="seconds"), code)
+            orders.give(self._spool, study_uid, group_id, order)
+            self._say(events.Ordered(study_uid, group_id, by, code))
 
     def _send_again(self, job: Job, destinations: Sequence[str]) -> None:
         """Send all of a result to destinations, as to a PACS that lost it; what was never sent is left alone."""

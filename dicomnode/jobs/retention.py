@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicomnode import events, logs
 from dicomnode.errors import InputError, StorageError
-from dicomnode.jobs import lifecycle, tidy
+from dicomnode.jobs import lifecycle, orders, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.store import usage
@@ -80,7 +80,7 @@ class Retention:
         self._by_age(finished, days)
         self._by_room(finished)
 
-    def purge(self, study_uid: str, reason: str, undelivered: bool) -> None:
+    def purge(self, study_uid: str, reason: str, undelivered: bool, by: str = "") -> None:
         """Remove all of a study, for a reason that a person gives; raises InputError where it is still needed."""
         path = self._spool.studies / f"{study_uid}.json"
         if not path.exists():
@@ -91,7 +91,7 @@ class Retention:
         if not study.is_finished and not undelivered:
             raise InputError(f"study {study_uid} is not delivered everywhere; --undelivered removes it all the same")
         for kind in KINDS:
-            if not self._remove(study, kind, f"purged: {reason}", whatever_came=undelivered):
+            if not self._remove(study, kind, f"purged: {reason}", by, whatever_came=undelivered):
                 raise InputError(f"images of study {study_uid} came at this moment; purge it when they were looked at")
 
     def _notice(self, study: _Study) -> None:
@@ -123,14 +123,14 @@ class Retention:
             if study.is_finished and study.holds(kind):
                 self._remove(study, kind, why)
 
-    def _remove(self, study: _Study, kind: str, why: str, *, whatever_came: bool = False) -> bool:
+    def _remove(self, study: _Study, kind: str, why: str, by: str = "", *, whatever_came: bool = False) -> bool:
         """Remove something of a study; False, and it stays, where images came that nobody has looked at yet."""
         before = study.removed
         study.note(before | {kind: _said(why, self._clock())})  # first, so that a crash leaves nothing unexplained
         if not study.remove(kind, whatever_came=whatever_came):
             study.note(before)
             return False
-        self._say(events.StudyRemoved(study.uid, kind, why))
+        self._say(events.StudyRemoved(study.uid, kind, why, by))
         return True
 
 
@@ -202,7 +202,8 @@ class _Study:
                 self._spool.remove_job(job.key)
         if kind == RECORDS:
             self._path.unlink(missing_ok=True)
-            _note(self._spool, self.uid).unlink(missing_ok=True)
+            for path in (_note(self._spool, self.uid), orders.path(self._spool, self.uid)):
+                path.unlink(missing_ok=True)
         return True
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
@@ -20,9 +21,9 @@ from dicomnode.store.durable import write_json
 from dicomnode.store.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from dicomnode.config import GroupingSettings, Settings
+    from dicomnode.config import GroupingSettings, ScannerSettings, Settings
     from dicomnode.model import EchoImage, EchoStack, Group
 
 
@@ -46,7 +47,7 @@ def process(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise StorageError(f"{output}: the output folder cannot be made: {fault.strerror or fault}") from fault
-    candidates, others = find(inputs, settings.grouping, progress)
+    candidates, others = find(inputs, settings.grouping, progress, settings.choosing_scanners())
     series = [_series(candidate, output, settings, created, progress) for candidate in candidates]
     named = None if configuration is None else str(configuration)
     result = {
@@ -94,7 +95,10 @@ def counts(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def find(
-    inputs: Iterable[Path], rules: GroupingSettings, progress: Callable[[str], None]
+    inputs: Iterable[Path],
+    rules: GroupingSettings,
+    progress: Callable[[str], None],
+    scanners: Mapping[str, ScannerSettings] = MappingProxyType({}),
 ) -> tuple[list[Group], list[dict[str, Any]]]:
     """Sort what files and folders hold into candidate stacks; count by reason what holds no image.
 
@@ -103,7 +107,9 @@ def find(
     studies, damaged, others = _read(list(_files(inputs)), progress)
     if not studies and not others:
         raise InputError("no DICOM object was found in the input")
-    return [candidate for images in studies.values() for candidate in group.assemble(images, rules, damaged)], others
+    wishes = group.Wishes(scanners)
+    groups = [group.assemble(images, rules, damaged, wishes) for images in studies.values()]
+    return [candidate for found in groups for candidate in found], others
 
 
 def stack_of(candidate: Group, rules: GroupingSettings) -> EchoStack | None:
@@ -182,7 +188,9 @@ def _result(
     stack: EchoStack, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     slices, rows, columns, echoes = stack.shape
-    judged = settings.grouping.anatomy == "judged"
+    first = stack.images[0][0]
+    rules = (settings.grouping, settings.grouping_of(first.sender, first.names))
+    judged = all(one.anatomy == "judged" for one in rules)
     if judged:
         protocol.check_header(stack)
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")

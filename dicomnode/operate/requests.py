@@ -6,6 +6,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING, Any
 
+from dicomnode import protocol
 from dicomnode.errors import InputError
 from dicomnode.jobs import lifecycle, tidy
 from dicomnode.operate import status
@@ -40,7 +41,7 @@ def ask(
     """
     meant = [entry for entry in entries if what in may(spool, entry)]
     if not meant:
-        states = ", ".join(sorted({_state(entry) for entry in entries}))
+        states = "; ".join(sorted({_state(entry) for entry in entries}))
         raise InputError(f"{_NOTHING_TO[what]}: {states}")
     status.request(spool, what, meant, by=by, to=to)
     return meant
@@ -64,6 +65,7 @@ _RULES: Mapping[Action, Callable[[dict[str, Any]], bool]] = {
     "retry": lambda entry: entry["status"] in _BAD_ENDS or (_is_late(entry) and not entry["held"]),
     "hold": lambda entry: entry["status"] in _RUNNING and not entry["held"],
     "release": lambda entry: entry["held"] is not None,
+    "process anyway": lambda entry: entry["status"] == "refused" and entry["code"] in protocol.OVERRULED,
     "send again": lambda entry: entry["status"] in _WITH_RESULT,
 }
 _NOTHING_TO: Mapping[Action, str] = {
@@ -71,6 +73,7 @@ _NOTHING_TO: Mapping[Action, str] = {
     "release": "nothing of it is held back",
     "send again": "nothing of it can be sent again",
     "retry": "nothing of it can be tried again",
+    "process anyway": "no order makes a number of it",
 }
 
 
@@ -80,4 +83,5 @@ def _can_be_sent(spool: Spool, entry: dict[str, Any]) -> bool:
 
 
 def _state(entry: dict[str, Any]) -> str:
-    return f"{entry['status']}, held back" if entry["held"] else str(entry["status"])
+    why = f": {entry['reason']}" if entry["status"] in _BAD_ENDS and entry["reason"] else ""
+    return f"{entry['status']}{', held back' if entry['held'] else ''}{why}"

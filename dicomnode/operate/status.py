@@ -46,6 +46,7 @@ _NOTHING: dict[str, Any] = {
     "reason": None,
     "images": 0,
     "key": None,
+    "group": None,
     "held": None,
     "deliveries": {},
 }
@@ -172,7 +173,7 @@ _INDEX = "status-index.json"
 REMOVED = "removed"
 NEEDS_A_PERSON = {"failed", "disk low", "unreadable"}
 FINISHED = {"done", "no_number", "refused", "incomplete", "not an echo", "overtaken", REMOVED}  # nothing more comes
-_INDEX_VERSION = f"{dicomnode.__version__}/2"  # the second raises with what an entry holds
+_INDEX_VERSION = f"{dicomnode.__version__}/3"  # the second raises with what an entry holds
 _SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo", REMOVED}
 
 
@@ -215,13 +216,14 @@ def _reason(path: Path) -> tuple[str, str]:
 def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     study = {name: record[name] for name in ("study_instance_uid", "accession_number")}
     for other in record["others"]:
-        unknown = {"status": "not an echo", "key": None, "held": None, "images": other["count"], "deliveries": {}}
-        yield {**study, **_NO_SERIES, **unknown, **other}
-    for group in record["groups"].values():
+        unknown = {"status": "not an echo", "images": other["count"], "key": None, "held": None, "deliveries": {}}
+        yield {**study, **_NO_SERIES, **unknown, **other, "group": None}
+    for group_id, group in record["groups"].items():
         said = {name: value for name, value in group.items() if name not in {"sources", "started"}}
-        yield _with_job(spool, {**study, "holes": [], **said, "held": None, "deliveries": {}})
+        yield _with_job(spool, {**study, "holes": [], **said, "group": group_id, "held": None, "deliveries": {}})
     for drawing in record.get("drawings", {}).values():
-        yield _with_job(spool, {**study, **_NO_SERIES, **drawing, "images": 1, "held": None, "deliveries": {}})
+        said = {**drawing, "images": 1, "group": None, "held": None, "deliveries": {}}
+        yield _with_job(spool, {**study, **_NO_SERIES, **said})
 
 
 def _no_longer_there(what: str, code: str) -> dict[str, Any]:
@@ -262,6 +264,8 @@ def _newer(job: Job) -> str | None:
 def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
     """Tell a study whose report holds no number from one that does: a person has to look at it."""
     summary = job.read("summary.json") or {}
+    if summary.get("ordered"):
+        entry = {**entry, "ordered": summary["ordered"]}
     if summary.get("supersedes"):
         entry = {**entry, "supersedes": summary["supersedes"]}
     if summary.get("status") != "no_number":
@@ -270,14 +274,17 @@ def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
     return {**entry, "status": "no_number", "code": summary.get("code"), "reason": "; ".join(reasons) or None}
 
 
-def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, undelivered: bool) -> list[str]:
+def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, undelivered: bool, by: str) -> list[str]:
     """Ask the running node, or the next one, to remove all it keeps of the studies of entries; return those."""
     studies = sorted({entry["study_instance_uid"] for entry in entries if entry["study_instance_uid"]})
-    spool.ask({"purge": studies, "reason": reason, "undelivered": undelivered})
+    spool.ask({"what": "purge", "by": by, "purge": studies, "reason": reason, "undelivered": undelivered})
     return studies
 
 
-Action = Literal["retry", "send again", "hold", "release"]
+Action = Literal["retry", "send again", "hold", "release", "process anyway"]
+
+
+_LOOKED_AT = ("retry", "process anyway")  # the watcher judges the study again
 
 
 def request_retry(
@@ -287,7 +294,7 @@ def request_retry(
 
     ``anyway`` processes what was refused because it is no liver's.
     """
-    request(spool, "retry", entries, by=by, anyway=anyway)
+    request(spool, "process anyway" if anyway else "retry", entries, by=by)
 
 
 def request(
@@ -296,7 +303,6 @@ def request(
     entries: Sequence[dict[str, Any]],
     *,
     by: str,
-    anyway: bool = False,
     to: Sequence[str] = (),
 ) -> None:
     """Ask the running node, or the next one, for something; durable. ``by`` is who asks, for the log.
@@ -307,8 +313,13 @@ def request(
         "what": what,
         "by": by,
         "keys": sorted({entry["key"] for entry in entries if entry["key"]}),
-        "studies": sorted({entry["study_instance_uid"] for entry in entries}) if what == "retry" else [],
-        "anyway": anyway,
+        "studies": sorted({entry["study_instance_uid"] for entry in entries}) if what in _LOOKED_AT else [],
+        "groups": [_group(entry) for entry in entries if not entry["key"]] if what == "process anyway" else [],
         "to": list(to),
     }
     spool.ask(request)
+
+
+def _group(entry: dict[str, Any]) -> dict[str, Any]:
+    """A series of which no job was made."""
+    return {"study": entry["study_instance_uid"], "group": entry["group"], "code": entry["code"]}

@@ -14,10 +14,11 @@
     drop/                                           files put here are taken in
     refused/<digest>.dcm, .json                     what could not be taken in, and why
     studies/<study uid>.json                        what the watcher knows of a study
+    studies/<study uid>.ordered                     what a person wants processed although it was refused, and who
     studies/<study uid>.begun                       the jobs of it that are begun, until the record says so
     jobs/<key>/...                                  one result: see Job
     jobs/.removed-<key>/                            one that is being removed
-    requests/<number>-<id>.json                     what an operator asked for (retry, purge), the first first
+    requests/<number>-<id>.json                     what an operator asked for (retry, purge, ...), the first first
     removed/<study uid>.json                        what was removed of a study, when and why
     audit/, notices/<time>-<id>                     what the audit repository, or people, were not told yet
     usage.json                                      how full the disk was on each day the node ran

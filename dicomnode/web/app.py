@@ -269,7 +269,8 @@ class _Pages:
         if not asked.session.may_act:
             raise HTTPException(403, "Your account may look and not act. Ask whoever looks after the node.")
         study, what = self._known(asked), _ACTIONS.get(asked.form.get("what", ""))
-        entries = [e for e in study.entries if (e["key"] or "") == asked.form.get("key", "")]
+        name = "key" if asked.form.get("key") else "group"
+        entries = [entry for entry in study.entries if entry[name] and entry[name] == asked.form.get(name)]
         if what is None or not entries:
             raise HTTPException(400, _OLD)
         try:

@@ -149,6 +149,26 @@ SILENT = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("event", "code", "action", "what"),
+    [
+        (events.StudyRemoved("1.2", "originals", "purged: a test", "anna"), "110105", "D", "purged: a test"),
+        (events.Ordered("1.2", "g", "anna", "other-anatomy"), "110103", "U", "although refused: other-anatomy"),
+    ],
+)
+def test_who_wanted_something_of_a_study_is_told(world, event, code, action, what):
+    server = world.receiver()
+    world(host="127.0.0.1", port=server.port, transport="tcp")(event)
+    wait_for(lambda: server.said)
+    (message,) = server.messages()
+    found = message.find("EventIdentification")
+    assert (found.find("EventID").get("csd-code"), found.get("EventActionCode")) == (code, action)
+    assert what in found.find("EventOutcomeDescription").text
+    people = {one.get("UserID"): one.get("UserIsRequestor") for one in message.iter("ActiveParticipant")}
+    assert people == {"anna": "true", "dicomnode": "false"}
+    assert message.find("ParticipantObjectIdentification").get("ParticipantObjectID") == "1.2"
+
+
 def test_what_the_standard_lists_is_told_in_its_order(world):
     server = world.receiver()
     trail = world(host="127.0.0.1", port=server.port, transport="tcp")

@@ -70,7 +70,7 @@ def begin(spool):
             spool,
             parameters=parameters,
             software_version="1",
-            rules_of=lambda _: GroupingSettings(),
+            rules_of=lambda *_: GroupingSettings(),
             bringing=lambda _: frozenset(),
             start=start,
             clock=lambda: 0.0,

@@ -169,7 +169,9 @@ def test_purge_wants_a_reason_and_leaves_alone_what_is_not_finished(store, tmp_p
     assert run("purge", "1.2.3", "--config", store).exit_code == 2
     assert "1.2.3" in said(run("purge", "A1", "--reason", "a test scan", "--config", store), 0)
     (request,) = [json.loads(path.read_text()) for path in spool.requests.iterdir()]
-    assert request == {"purge": ["1.2.3"], "reason": "a test scan", "undelivered": False}
+    by = pwd.getpwuid(os.getuid()).pw_name
+    asked = {"what": "purge", "by": by, "purge": ["1.2.3"], "reason": "a test scan", "undelivered": False}
+    assert request == asked
     path = spool.studies / "1.2.3.json"
     path.write_text(path.read_text().replace('"refused"', '"waiting"'))
     (spool.incoming / "1.2.3").mkdir()
@@ -220,6 +222,20 @@ def test_what_would_do_nothing_is_said_and_not_asked_for(store, made, tmp_path, 
     made(state)
     assert "nothing of it" in said(run(command, "A1", "--config", store), 1)
     assert requested(tmp_path) == []
+
+
+def test_process_anyway_takes_what_can_be_overruled_and_says_what_stays_refused(store, tmp_path):
+    assert "no order makes a number of it: refused: 2 echoes" in said(run("process-anyway", "A1", "--config", store), 1)
+    path = tmp_path / "dicomnode-data" / "studies" / "1.2.3.json"
+    record = json.loads(path.read_text())
+    record["groups"]["h"] = {**record["groups"]["g"], "code": "not-wanted", "reason": "a rule"}
+    write_json(path, record)
+    result = run("process-anyway", "A1", "--config", store)
+    assert "1 series" in said(result, 0)
+    assert "stays refused: 2 echoes, minimum is 3" in result.stderr
+    (request,) = requested(tmp_path)
+    assert request["groups"] == [{"study": "1.2.3", "group": "h", "code": "not-wanted"}]
+    assert request["studies"] == ["1.2.3"]
 
 
 def test_send_again_knows_its_destinations(store, made, tmp_path):

@@ -7,16 +7,16 @@ import pydicom
 import pytest
 
 from bench import anatomy, scans
-from dicomnode import simulate
+from dicomnode import events, simulate
 from dicomnode.config import GroupingSettings, ReportSettings, ScannerSettings, Settings
-from dicomnode.errors import NotWanted
+from dicomnode.errors import InputError, NotWanted
 from dicomnode.intake.watch import Watcher
 from dicomnode.jobs import lifecycle, pipeline
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.steps import Steps
-from dicomnode.operate import offline
+from dicomnode.operate import offline, requests
 from dicomnode.operate.status import overview, request_retry
 from dicomnode.store.spool import Spool
 
@@ -54,6 +54,12 @@ def series(folder, **words):
     return instances
 
 
+def sent_by(folder, sender, instances):
+    for one in instances:
+        one.file_meta.SendingApplicationEntityTitle = sender
+        one.save_as(folder / "in" / f"{one.InstanceNumber - 1}.dcm", enforce_file_format=True)
+
+
 OTHER = {
     "BodyPartExamined": "BRAIN",
     "SeriesDescription": "t2star 8 echoes",
@@ -84,32 +90,47 @@ class Queue:
         return Standing.UNKNOWN if run > 0 else Standing.OVER
 
 
+def begun(tmp_path, settings, rules=None, say=lambda _: None):
+    """What a node with these settings makes of the files in a folder: spool, recovery, watcher."""
+    spool = Spool(tmp_path / "store")
+    spool.create()
+    for path in sorted((tmp_path / "in").iterdir()):
+        head = pydicom.dcmread(path, stop_before_pixels=True)
+        spool.store(head.StudyInstanceUID, head.SOPInstanceUID, path.read_bytes())
+        spool.release(head.StudyInstanceUID, [head.SOPInstanceUID])
+    later = (rules or settings).grouping_of
+    recovery = Recovery(spool, Queue(), Nowhere(), settings.report, look_at=lambda _: None, rules_of=later, say=say)
+    watcher = Watcher(
+        settings.grouping,
+        spool,
+        parameters=settings.result_parameters(),
+        software_version="1",
+        bringing=lambda _: frozenset(),
+        start=recovery.start,
+        rules_of=settings.grouping_of,
+        scanners=settings.choosing_scanners,
+        say=say,
+    )
+    now = time.monotonic()
+    watcher.turn(now)
+    watcher.turn(now + 100.0)
+    return spool, recovery, watcher
+
+
+class Nowhere:
+    """No destination at all."""
+
+    def names(self):
+        return []
+
+
 @pytest.fixture
 def node(tmp_path):
-    """What a node makes of the files in a folder that a scanner with these settings sent: spool, recovery, job."""
+    """The same where a scanner has these settings, and its one job in place of the watcher."""
 
     def make(later=None, **scanner):
         settings = Settings(scanner=(ScannerSettings(ae_title="MR1", **scanner),))
-        spool = Spool(tmp_path / "store")
-        spool.create()
-        for path in sorted((tmp_path / "in").iterdir()):
-            head = pydicom.dcmread(path, stop_before_pixels=True)
-            spool.store(head.StudyInstanceUID, head.SOPInstanceUID, path.read_bytes())
-            spool.release(head.StudyInstanceUID, [head.SOPInstanceUID])
-        rules = later or settings
-        recovery = Recovery(spool, Queue(), None, settings.report, look_at=lambda _: None, rules_of=rules.grouping_of)
-        watcher = Watcher(
-            settings.grouping,
-            spool,
-            parameters=settings.result_parameters(),
-            software_version="1",
-            bringing=lambda _: frozenset(),
-            start=recovery.start,
-            rules_of=settings.grouping_of,
-        )
-        now = time.monotonic()
-        watcher.turn(now)
-        watcher.turn(now + 100.0)
+        spool, recovery, _ = begun(tmp_path, settings, later)
         (job,) = spool.all_jobs()
         return spool, recovery, job
 
@@ -121,23 +142,69 @@ def run(spool, job):
         pipeline.run_step(str(spool.folder), job.key, step)
 
 
-def test_a_node_refuses_it_until_a_person_wants_it_processed_anyway(tmp_path, node):
-    series(tmp_path, **OTHER)
-    spool, recovery, job = node()
+def refused(spool, job):
     with pytest.raises(NotWanted) as caught:
         run(spool, job)
     Steps(spool, None, deaths_allowed=1, settle=None).failed(job.key, "fit", caught.value)
+
+
+def test_a_node_refuses_it_until_a_person_wants_it_processed_anyway(tmp_path, node):
+    series(tmp_path, **OTHER)
+    spool, recovery, job = node()
+    refused(spool, job)
     (entry,) = overview(spool)
     assert (entry["status"], entry["code"]) == ("refused", "other-anatomy")
     request_retry(spool, [entry])
     recovery.turn(0.0)
-    with pytest.raises(NotWanted):
-        run(spool, job)
+    refused(spool, job)
     request_retry(spool, [entry], anyway=True)
     recovery.turn(0.0)
     assert lifecycle.state(job).status is JobStatus.QUEUED
     run(spool, job)
     assert job.outputs
+    summary = job.read("summary.json")
+    assert (summary["ordered"]["by"], summary["ordered"]["code"]) == ("command line", "other-anatomy")
+    (flag,) = {flag["sentence"] for roi in summary["rois"] for flag in roi["flags"] if flag["code"] == "on-order"}
+    assert flag.startswith("measured on a person's order although its header names another part of the body")
+    assert any(flag in text for text in report_of(job))
+
+
+def report_of(job):
+    """Every text of the Structured Report."""
+    (path,) = [one["path"] for one in job.outputs if one["product"] == "structured_report"]
+    return set(texts(pydicom.dcmread(job.folder / path).ContentSequence))
+
+
+def texts(items):
+    for item in items:
+        yield str(item.get("TextValue", ""))
+        yield from texts(item.get("ContentSequence", []))
+
+
+def test_a_series_that_a_rule_leaves_out_is_processed_on_order_and_stays_so(tmp_path, node):
+    sent_by(tmp_path, "MR1", series(tmp_path))
+    said = []
+    settings = Settings(scanner=(ScannerSettings(ae_title="MR1", ignore_series=("t2",)),))
+    spool, recovery, watcher = begun(tmp_path, settings, say=said.append)
+    (entry,) = overview(spool)
+    assert (entry["status"], entry["code"], entry["key"]) == ("refused", "scanner-ignores", None)
+    requests.ask(spool, "process anyway", [entry], by="anna")
+    recovery.turn(0.0)
+    assert [(one.by, one.code) for one in said if isinstance(one, events.Ordered)] == [("anna", "scanner-ignores")]
+    watcher.wake(entry["study_instance_uid"])
+    watcher.turn(time.monotonic() + 200.0)
+    (job,) = spool.all_jobs()
+    run(spool, job)
+    flags = [flag for roi in job.read("summary.json")["rois"] for flag in roi["flags"] if flag["code"] == "on-order"]
+    assert "a rule of its scanner leaves it out" in flags[0]["sentence"]
+    assert overview(spool)[0]["status"] == "queued"
+
+
+@pytest.mark.parametrize("code", ["too-few-echoes", "no-echo-time", "damaged-images", "lossy", "spin-echo"])
+def test_of_what_makes_no_number_an_order_is_refused_with_the_reason(tmp_path, code):
+    entry = {"status": "refused", "code": code, "reason": "why not", "key": None, "held": None, "deliveries": {}}
+    with pytest.raises(InputError, match="no order makes a number of it: refused: why not"):
+        requests.ask(Spool(tmp_path), "process anyway", [entry], by="anna")
 
 
 def test_trying_again_asks_the_rules_of_today(tmp_path, node):
@@ -152,9 +219,7 @@ def test_trying_again_asks_the_rules_of_today(tmp_path, node):
 
 @pytest.mark.parametrize(("sender", "made"), [("MR1", True), ("MR2", False)])
 def test_each_scanner_may_have_its_own_rule(tmp_path, node, sender, made):
-    for one in series(tmp_path, **OTHER):
-        one.file_meta.SendingApplicationEntityTitle = sender
-        one.save_as(tmp_path / "in" / f"{one.InstanceNumber - 1}.dcm", enforce_file_format=True)
+    sent_by(tmp_path, sender, series(tmp_path, **OTHER))
     spool, _, job = node(anatomy="any")
     if made:
         run(spool, job)
@@ -162,3 +227,13 @@ def test_each_scanner_may_have_its_own_rule(tmp_path, node, sender, made):
         with pytest.raises(NotWanted):
             run(spool, job)
     assert bool(job.outputs) is made
+
+
+def test_what_a_scanner_accepts_is_the_livers_whatever_its_words_say(tmp_path, node):
+    sent_by(tmp_path, "MR1", series(tmp_path, **OTHER))
+    assert processed(tmp_path)["code"] == "other-anatomy"
+    spool, _, job = node(accept_series=("^gre8$",))
+    run(spool, job)
+    assert "on-order" not in str(job.read("summary.json"))
+    accepts = ScannerSettings(ae_title="MR1", accept_series=("gre8",))
+    assert processed(tmp_path, Settings(scanner=(accepts,)))["outputs"]

@@ -362,7 +362,7 @@ def test_a_late_file_of_a_study_whose_images_are_gone_hides_no_result(spool, day
         spool,
         parameters={},
         software_version="1",
-        rules_of=lambda _: rules,
+        rules_of=lambda *_: rules,
         bringing=lambda _: frozenset(),
         start=lambda *_: pytest.fail("nothing is to be started"),
         clock=time.monotonic,

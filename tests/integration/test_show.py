@@ -45,7 +45,7 @@ def judged(shared_data: Path, folder: str, store: Path) -> set[str]:
         spool,
         parameters={},
         software_version="0",
-        rules_of=lambda _: GroupingSettings(),
+        rules_of=lambda *_: GroupingSettings(),
         bringing=lambda _: frozenset(),
         start=lambda *_: "0",
     )

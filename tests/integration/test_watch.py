@@ -54,7 +54,7 @@ class World:
             self.spool,
             parameters={},
             software_version=self.version,
-            rules_of=lambda _: GroupingSettings(),
+            rules_of=lambda *_: GroupingSettings(),
             bringing=lambda _: self.bringing_now(),
             start=self.start,
             clock=lambda: self.now,

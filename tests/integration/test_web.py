@@ -112,6 +112,8 @@ def study(spool, uid=STUDY, key=KEY, state="delivering", accession="MR-17"):
     }
     record = {"study_instance_uid": uid, "accession_number": accession, "groups": {"g": group}, "others": []}
     write_json(spool.studies / f"{uid}.json", record)
+    if key is None:
+        return None
     job = spool.job(key)
     job.folder.mkdir(exist_ok=True)
     job.write("manifest.json", {"sources": [], "parameters": {}, "software_version": "1", "version": 2})
@@ -153,6 +155,23 @@ def test_what_is_asked_for_is_asked_of_that_result(spool, opened, what):
     assert f'value="{what}"' in browser.get(page).text
     browser.post(page, form_of=page, what=what, key=KEY)
     assert [(one["what"], one["keys"]) for one in requests(spool)] == [(what, [KEY])]
+
+
+def test_a_series_that_was_refused_is_processed_on_the_word_of_who_is_logged_in(spool, opened):
+    study(spool, key=None)
+    path = spool.studies / f"{STUDY}.json"
+    record = read_json(path)
+    refused = {**record["groups"]["g"], "status": "refused", "code": "not-wanted", "reason": "a rule"}
+    write_json(path, {**record, "groups": {"g": refused, "h": {**refused, "code": "too-few-echoes"}}})
+    browser, _, _ = opened(USERS)
+    log_in(browser, "anna")
+    page = page_of(browser)
+    assert browser.get(page).text.count('value="process anyway"') == 1
+    assert browser.post(page, form_of=page, what="process anyway", group="h").status == 409
+    assert browser.post(page, form_of=page, what="process anyway", group="g").status == 303
+    (request,) = requests(spool)
+    assert (request["by"], request["keys"]) == ("anna", [])
+    assert request["groups"] == [{"study": STUDY, "group": "g", "code": "not-wanted"}]
 
 
 def test_no_address_holds_an_accession_number_or_a_uid(spool, opened):

@@ -291,3 +291,18 @@ def test_a_wrong_password_entry_is_not_repeated(tmp_path):
     """It may be the password itself."""
     said = faults(tmp_path, f'{SERVING}[web]\n[[web.users]]\nname = "anna"\npassword = "hunter2hunter2"\n')
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("key", ["ignore_series", "accept_series", "only_series"])
+def test_a_pattern_of_a_scanner_that_is_none_is_a_fault_with_its_key(tmp_path, key):
+    said = faults(tmp_path, f'[[scanner]]\nae_title = "MR1"\n{key} = ["liver", "("]\n')
+    assert f"line 3: [[scanner]] {key} 2: not a regular expression" in said
+
+
+def test_what_a_scanner_accepts_is_not_judged_and_all_else_is():
+    choosing = config.ScannerSettings(ae_title="MR1", accept_series=("iron",), ignore_series=("scout",))
+    settings = config.Settings(scanner=(config.ScannerSettings(ae_title="MR1"), choosing))
+    assert settings.choosing_scanners() == {"MR1": choosing}
+    assert settings.grouping_of("MR1", ("T2* IRON", "")).anatomy == "any"
+    for sender, names in (("MR1", ("iron scout",)), ("MR1", ("knee",)), ("MR1", ()), ("MR2", ("iron",))):
+        assert settings.grouping_of(sender, names).anatomy == "judged"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomnode.config import GroupingSettings
-from dicomnode.group import REASONS, assemble
+from dicomnode.config import GroupingSettings, ScannerSettings
+from dicomnode.group import REASONS, Wishes, assemble
 from dicomnode.model import Component, EchoImage, Encoding, GroupStatus, Plane, SequenceKind
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -436,6 +436,60 @@ def test_a_rule_leaves_a_series_out_and_is_named(rule, pattern):
     code, sentence = refusal(images, GroupingSettings(**{rule: pattern}))
     assert code == "not-wanted"
     assert rule in sentence
+
+
+def of_scanner(images, rules=RULES, ordered=(), **scanner):
+    chooser = ScannerSettings(ae_title="MR1", **scanner)
+    (group,) = assemble(images, rules, wishes=Wishes({"MR1": chooser} if scanner else {}, frozenset(ordered)))
+    return group.reason.code if group.reason else None
+
+
+IRON = grid(sender="MR1", series_description="T2Star LIVER", protocol_name="iron")
+
+
+@pytest.mark.parametrize(
+    ("scanner", "code"),
+    [
+        ({"ignore_series": ("knee", "liver")}, "scanner-ignores"),
+        ({"ignore_series": ("knee",)}, None),
+        ({"only_series": ("^iron$",)}, None),
+        ({"only_series": ("knee",)}, "scanner-takes-others"),
+        ({"only_series": ("knee",), "accept_series": ("t2star",)}, None),
+        ({"ignore_series": ("iron",), "accept_series": ("t2star",)}, "scanner-ignores"),
+    ],
+)
+def test_each_scanner_may_say_which_series_are_taken(scanner, code):
+    assert of_scanner(IRON, **scanner) == code
+    assert of_scanner([dataclasses.replace(one, sender="MR2") for one in IRON], **scanner) is None
+
+
+def test_what_a_scanner_accepts_no_rule_of_grouping_leaves_out():
+    rules = GroupingSettings(series_description="fibrosis")
+    assert of_scanner(IRON, rules) == "not-wanted"
+    assert of_scanner(IRON, rules, accept_series=("iron",)) is None
+
+
+def of_kind(kind):
+    """Images that something else may have made, and the name of their group."""
+    images = [dataclasses.replace(one, sequence_kind=kind) for one in IRON]
+    return images, only(images).group_id
+
+
+@pytest.mark.parametrize("kind", [SequenceKind.GRADIENT_ECHO, SequenceKind.UNKNOWN])
+def test_what_a_person_orders_passes_the_rules(kind):
+    images, group_id = of_kind(kind)
+    rules = GroupingSettings(series_description="fibrosis")
+    assert of_scanner(images, rules) == "not-wanted"
+    assert of_scanner(images, rules, ordered=("other",)) == "not-wanted"
+    assert of_scanner(images, rules, ordered=(group_id,)) is None
+    assert of_scanner(images, ordered=(group_id,), ignore_series=("iron",)) is None
+
+
+def test_no_order_makes_a_number_of_what_is_none():
+    images, group_id = of_kind(SequenceKind.GRADIENT_ECHO)
+    assert of_scanner(images, GroupingSettings(minimum_echoes=9), ordered=(group_id,)) == "too-few-echoes"
+    spin, group_id = of_kind(SequenceKind.SPIN_ECHO)
+    assert of_scanner(spin, ordered=(group_id,)) == "spin-echo"
 
 
 def test_a_rule_that_matches_lets_a_series_through():

@@ -227,3 +227,12 @@ def test_an_index_that_is_damaged_or_of_another_version_is_made_again(spool):
     for content in ("{", "[]", '{"version": "0", "studies": {"1.2.3.json": 7}}'):
         (spool.folder / "status-index.json").write_text(content)
         assert overview(spool) == whole
+
+
+def test_what_was_made_on_a_persons_order_says_whose(spool):
+    record(spool, groups={"g": group(key="k")})
+    job(spool, "k", "done")
+    order = {"by": "anna", "at": "2026-01-01T12:00:00+00:00", "code": "other-anatomy"}
+    spool.job("k").write("summary.json", {"status": "done", "ordered": order})
+    (entry,) = overview(spool)
+    assert (entry["group"], entry["ordered"]) == ("g", order)
