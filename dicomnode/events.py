@@ -538,6 +538,30 @@ class Asked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRefused(Event):
+    """What a person asked for cannot be done as things are."""
+
+    part = "people"
+    usual_level = "warning"
+    what: str
+    by: str
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reprocessed(Event):
+    """A person has a result made again, beside the one ``of``; it is sent or not."""
+
+    part = "people"
+    study: str
+    key: str
+    of: str
+    by: str
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ordered(Event):
     """A person wants a series processed that was refused, and the code of what was overruled."""
 

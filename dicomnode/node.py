@@ -10,6 +10,7 @@ import dicomnode
 from dicomnode import events, logs
 from dicomnode.audit import Trail
 from dicomnode.audit.subject import Subjects
+from dicomnode.config import changed
 from dicomnode.delivery import kinds
 from dicomnode.delivery.deliver import Deliveries
 from dicomnode.delivery.promised import Promised
@@ -19,7 +20,7 @@ from dicomnode.intake.receive import Receiver
 from dicomnode.intake.study import is_overtaken
 from dicomnode.intake.watch import Watcher
 from dicomnode.jobs import manifest as manifests
-from dicomnode.jobs import pipeline
+from dicomnode.jobs import pipeline, remake
 from dicomnode.jobs.children import Children, Limits
 from dicomnode.jobs.engine import Engine, Work
 from dicomnode.jobs.members import Alone, QueueAway, Several
@@ -35,11 +36,13 @@ from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dicomnode.config import FitSettings, GroupingSettings, ScannerSettings, Settings
+    from dicomnode.jobs.manifest import Manifest
     from dicomnode.jobs.members import Members
     from dicomnode.jobs.steps import RunStep
+    from dicomnode.model import EchoStack
     from dicomnode.store.job import Job
 
 _TRY_AGAIN_SECONDS = 5.0  # to reach a database that is away
@@ -134,6 +137,7 @@ class Node:
             self._settings.report,
             look_at=self._look_at,
             rules_of=self._rules_of,
+            remake=self._remake,
             purge=self._retention.purge,
             space=self._space,
             is_dead=self._members.is_dead,
@@ -382,6 +386,9 @@ class Node:
 
     def _rules_of(self, sender: str, names: tuple[str, ...]) -> GroupingSettings:
         return self._settings.grouping_of(sender, names)
+
+    def _remake(self, key: str, changes: Mapping[str, str]) -> tuple[Manifest, EchoStack]:
+        return remake.manifest(self.spool, key, changed(self._settings, changes), dicomnode.__version__)
 
     def _scanners(self) -> dict[str, ScannerSettings]:
         return self._settings.choosing_scanners()

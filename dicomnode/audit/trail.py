@@ -150,6 +150,7 @@ class Trail:
             events.DeliveryEnded: self._ended,
             events.StudyRemoved: self._removed,
             events.Ordered: self._ordered,
+            events.Reprocessed: self._reprocessed,
             events.LoggedIn: lambda event: self._known(event, audit.LOGIN),
             events.LoggedOut: lambda event: self._known(event, audit.LOGOUT),
             events.LogInRefused: self._unknown,
@@ -221,11 +222,17 @@ class Trail:
         return Message(audit.STUDY_DELETED, "D", Outcome.SUCCESS, participants, study=study, description=event.why)
 
     def _ordered(self, event: events.Ordered) -> Message:
+        return self._used(event.study, event.by, f"processed on order although refused: {event.code}")
+
+    def _reprocessed(self, event: events.Reprocessed) -> Message:
+        what = "and sent in its place" if event.sent else "and kept beside it"
+        return self._used(event.study, event.by, f"result {event.of} made again as {event.key}, {what}")
+
+    def _used(self, study_uid: str, by: str, what: str) -> Message:
         """The nearest that A.5.3 has: a person had the instances used in another way than the rules say."""
-        participants = [self._own(), _person(event.by)]
-        said = f"processed on order although refused: {event.code}"
-        study = self._study_of(event.study)
-        return Message(audit.ACCESSED, "U", Outcome.SUCCESS, participants, study=study, description=said)
+        participants = [self._own(), _person(by)]
+        study = self._study_of(study_uid)
+        return Message(audit.ACCESSED, "U", Outcome.SUCCESS, participants, study=study, description=what)
 
     def _shown(self, event: events.StudyShown) -> Message:
         who = _person(event.by, event.peer)

@@ -8,6 +8,7 @@ import click
 
 from dicomnode.cli.options import counted, print_json
 from dicomnode.errors import NodeError
+from dicomnode.jobs import comparison
 from dicomnode.operate.status import find
 from dicomnode.store.spool import Spool
 
@@ -58,15 +59,29 @@ def _lines(entry: dict[str, Any], nouns: dict[str, str], *, in_full: bool) -> It
         for uid, warning in delivery.get("warnings", {}).items() if in_full else ():
             yield f"    {uid} {warning}"
     if in_full:
-        size = f"{counted(entry['images'], 'image')}, {counted(entry['slices'], 'slice')}"
-        yield f"  study {entry['study_instance_uid']}, {size}"
-        yield f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}"
-        if entry.get("supersedes"):
-            yield f"  replaces result {entry['supersedes']}"
-        if ordered := entry.get("ordered"):
-            yield f"  refused as {ordered['code']}, and processed on the order of {ordered['by']}, {ordered['at']}"
-        if entry.get("advice"):
-            yield f"  {entry['advice']}"
-        for listed in ("missing", "left_out"):
-            for what in entry.get(listed, ()):
-                yield f"  {listed.replace('_', ' ')}: {what}"
+        yield from _all_else(entry)
+
+
+def _all_else(entry: dict[str, Any]) -> Iterator[str]:
+    """What only who asks for one study wants to know."""
+    size = f"{counted(entry['images'], 'image')}, {counted(entry['slices'], 'slice')}"
+    yield f"  study {entry['study_instance_uid']}, {size}"
+    yield f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}"
+    if entry.get("supersedes"):
+        yield f"  replaces result {entry['supersedes']}"
+    yield from _on_a_persons_word(entry)
+    if entry.get("advice"):
+        yield f"  {entry['advice']}"
+    for listed in ("missing", "left_out"):
+        for what in entry.get(listed, ()):
+            yield f"  {listed.replace('_', ' ')}: {what}"
+
+
+def _on_a_persons_word(entry: dict[str, Any]) -> Iterator[str]:
+    if ordered := entry.get("ordered"):
+        yield f"  refused as {ordered['code']}, and processed on the order of {ordered['by']}, {ordered['at']}"
+    if entry.get("beside"):
+        yield f"  result {entry['key']}, made again beside {entry['beside']} and not sent"
+    if said := entry.get("comparison"):
+        yield f"  beside {said['of']}:"
+        yield from (f"    {line}" for line in comparison.lines(said))

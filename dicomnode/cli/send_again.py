@@ -8,7 +8,7 @@ import click
 
 from dicomnode.cli.entries import found, spool
 from dicomnode.cli.options import config_option, node_settings
-from dicomnode.errors import ConfigError
+from dicomnode.errors import ConfigError, InputError
 from dicomnode.operate import requests
 
 if TYPE_CHECKING:
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 @click.option("--to", "names", metavar="NAME", multiple=True, help="A [[destination]]; all of them without it.")
 @config_option
 def command(identifier: str, names: tuple[str, ...], config_path: Path | None) -> None:
-    """Send all of a result once more with the same UIDs, as to a PACS that lost it."""
+    """Send all of a result once more with the same UIDs, as to a PACS that lost it.
+
+    A result that was made again (`dicomnode reprocess`) is sent where ID is its own key: in place of the one before.
+    """
     settings = node_settings(config_path)
     known = [one.name for one in settings.destination]
     for name in names:
         if name not in known:
             raise ConfigError(f"--to {name}: no [[destination]] has that name; there are {', '.join(known) or 'none'}")
     held = spool(settings)
-    asked = requests.ask(held, "send again", found(held, identifier), by=requests.operator(), to=names)
+    entries = [one for one in found(held, identifier) if one["status"] != "kept" or one["key"] == identifier]
+    if names and any(one["status"] == "kept" for one in entries):
+        raise InputError("what was made again goes to every destination: leave --to out")
+    asked = requests.ask(held, "send again", entries, by=requests.operator(), to=names)
     click.echo(f"asked the node to send {len(asked)} series again to {', '.join(names) or 'every destination'}")

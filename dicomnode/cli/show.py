@@ -8,6 +8,7 @@ import click
 
 from dicomnode.cli.entries import found, print_entries, spool
 from dicomnode.cli.options import config_option, json_option, node_settings
+from dicomnode.operate.status import with_comparison
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,4 +21,6 @@ if TYPE_CHECKING:
 def command(identifier: str, config_path: Path | None, as_json: bool) -> None:
     """Say all about a study, series, accession number or result."""
     settings = node_settings(config_path)
-    print_entries(found(spool(settings), identifier), settings, as_json=as_json, in_full=True)
+    held = spool(settings)
+    entries = [with_comparison(held, entry) for entry in found(held, identifier)]
+    print_entries(entries, settings, as_json=as_json, in_full=True)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dicomnode.config.arriving import Anatomy, GroupingSettings, NodeSettings, ReceiveSettings, ScannerSettings
+from dicomnode.config.changing import changed
 from dicomnode.config.destination import OBJECT_KINDS, DestinationKind, DestinationSettings
 from dicomnode.config.keeping import EngineSettings, RetentionSettings, StorageSettings
 from dicomnode.config.loading import load
@@ -52,6 +53,7 @@ __all__ = [
     "TlsSettings",
     "UserSettings",
     "WebSettings",
+    "changed",
     "load",
     "matching",
     "named_file",

@@ -44,17 +44,17 @@ def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: cannot be read: {fault}") from fault
     try:
-        return text, _frozen(tomllib.loads(text))
+        return text, frozen(tomllib.loads(text))
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError(f"{path}: not TOML: {fault}") from fault
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """Arrays become tuples, as the settings hold them."""
     if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
+        return tuple(frozen(item) for item in value)
     if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
+        return {key: frozen(item) for key, item in value.items()}
     return value
 
 

@@ -75,7 +75,7 @@ class Deliveries:
     def beginnings(self, key: str) -> list[tuple[str, int]]:
         """Where a result goes, and with which attempt to begin."""
         job = self._spool.job(key)
-        if lifecycle.state(job).status is JobStatus.OVERTAKEN:
+        if lifecycle.state(job).status in {JobStatus.OVERTAKEN, JobStatus.KEPT}:
             return []
         return [(name, lifecycle.delivery(job, name).attempt) for name in self._destinations]
 

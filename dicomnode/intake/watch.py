@@ -21,7 +21,7 @@ from dicomnode.errors import NodeError, StorageError
 from dicomnode.intake import study as studies
 from dicomnode.intake.complete import Decision, Verdict, decide
 from dicomnode.intake.drop import DropFolder
-from dicomnode.jobs import drawings, orders, retention
+from dicomnode.jobs import again, drawings, orders, retention
 from dicomnode.jobs.manifest import Manifest
 from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, Reason
@@ -258,7 +258,7 @@ class Watcher:
         settled = study.look_at is None and not bringing and now - study.stamp[1] > _SAME_TICK_SECONDS
         study.settled_ns = stamp if settled else 0
         groups = self._no_longer_here(study_uid, old["groups"]) | groups
-        drawn = self._measure_drawings(study, groups, old.get("drawings", {}))
+        drawn = self._measure_drawings(study_uid, study, groups, old.get("drawings", {}))
         record = {
             "study_instance_uid": study_uid,
             "groups": groups,
@@ -324,9 +324,12 @@ class Watcher:
             )
         return entry
 
-    def _measure_drawings(self, study: studies.Study, groups: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    def _measure_drawings(
+        self, study_uid: str, study: studies.Study, groups: dict[str, Any], before: dict[str, Any]
+    ) -> dict[str, Any]:
         """Start the job of every drawing on one of the study's results; return what is to be remembered of them."""
         keys = [entry["key"] for entry in groups.values() if entry["key"]]
+        keys += again.of_study(self._spool, study_uid)
         entries = dict(before)
         for found in study.headers.values():
             known = entries.get(found.sop_instance_uid, {}).get("code", drawings.NO_LONGER_KEPT.code)

@@ -26,6 +26,7 @@ class JobStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REFUSED = "refused"  # values or a drawing that cannot be measured: nothing here is broken, and a person can cure it
+    KEPT = "kept"  # a person had it made again beside another result, and has not asked to send it
     OVERTAKEN = "overtaken"  # more of its series arrived before anything of it was sent: another result takes its place
 
     @property
@@ -63,24 +64,26 @@ class IllegalTransition(NodeError):
 
 
 _J, _D = JobStatus, DeliveryStatus
-_JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED, _J.OVERTAKEN})
+_JOB_ENDS = frozenset({_J.DONE, _J.FAILED, _J.REFUSED, _J.KEPT, _J.OVERTAKEN})
 _DELIVERY_ENDS = frozenset({_D.DELIVERED, _D.PARTLY_REFUSED, _D.DEAD_LETTER, _D.NOT_CONFIGURED, _D.REPLACED})
 _PAUSES = frozenset({_D.DELAYED, _D.AWAITING_COMMITMENT})
 _STEPS = frozenset({_J.FITTING, _J.MEASURING, _J.REPORTING})
 _BAD_ENDS = frozenset({_J.FAILED, _J.REFUSED, _J.OVERTAKEN})
+_WITH_OUTPUTS = frozenset({_J.DELIVERING, _J.KEPT})
 
 # A state may always be said again. QUEUED from anywhere: by an operator, or because the queue's database was lost and
 # the files say what is left. A step or a delivery may come again where its end was not recorded before a crash, also
-# after it had said how the job ended. DELIVERING from wherever the outputs are found to be there.
+# after it had said how the job ended. DELIVERING or KEPT from wherever the outputs are found to be there.
 JOB_TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
-    _J.QUEUED: frozenset({_J.FITTING, _J.DELIVERING}) | _BAD_ENDS,
-    _J.FITTING: frozenset({_J.QUEUED, _J.MEASURING, _J.DELIVERING}) | _BAD_ENDS,
-    _J.MEASURING: frozenset({_J.QUEUED, _J.FITTING, _J.REPORTING, _J.DELIVERING}) | _BAD_ENDS,
-    _J.REPORTING: frozenset({_J.QUEUED, _J.DELIVERING}) | _STEPS | _BAD_ENDS,
+    _J.QUEUED: frozenset({_J.FITTING}) | _WITH_OUTPUTS | _BAD_ENDS,
+    _J.FITTING: frozenset({_J.QUEUED, _J.MEASURING}) | _WITH_OUTPUTS | _BAD_ENDS,
+    _J.MEASURING: frozenset({_J.QUEUED, _J.FITTING, _J.REPORTING}) | _WITH_OUTPUTS | _BAD_ENDS,
+    _J.REPORTING: frozenset({_J.QUEUED}) | _STEPS | _WITH_OUTPUTS | _BAD_ENDS,
     _J.DELIVERING: frozenset({_J.QUEUED, _J.REPORTING, _J.DONE, _J.FAILED, _J.OVERTAKEN}),
     _J.DONE: frozenset({_J.QUEUED, _J.REPORTING, _J.DELIVERING, _J.FAILED}),
     _J.FAILED: frozenset({_J.QUEUED, _J.DELIVERING, _J.DONE}) | _STEPS,
     _J.REFUSED: frozenset({_J.QUEUED}) | _STEPS,
+    _J.KEPT: frozenset({_J.QUEUED, _J.DELIVERING}) | _STEPS,
     _J.OVERTAKEN: frozenset({_J.QUEUED, _J.DELIVERING}),
 }
 # What is delivered stays delivered, unless an operator asks for it to be sent again. The other ends begin again when an
@@ -247,6 +250,12 @@ def say_delivery(job: Job, destination: str, after: Delivery) -> None:
     before = delivery(job, destination)
     _allow(f"a delivery to {destination}", before.status, after.status, DELIVERY_TRANSITIONS)
     job.write(_receipt(destination), after.as_json())
+
+
+def is_sent(job: Job) -> bool:
+    """Whether a destination has, or may have, something of a result."""
+    begun = (DeliveryStatus.SENDING, DeliveryStatus.AWAITING_COMMITMENT, DeliveryStatus.DELIVERED)
+    return any(one.delivered or one.status in begun for one in deliveries(job).values())
 
 
 def hold(job: Job, by: str) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 VERSION = 2  # 1 had no version, and no checkpoint of the stack beside it
-KNOWN_VERSIONS = (1, VERSION)
+BESIDE_VERSION = 3  # of what was made again: an older version would send it unasked
+KNOWN_VERSIONS = (1, VERSION, BESIDE_VERSION)
 _FILE = "manifest.json"
 _SMALL_SAMPLES = 4_000_000  # five slices of 256 × 256 with twelve echoes
 
@@ -41,6 +42,7 @@ class Manifest:
     report: Mapping[str, Any] = field(default_factory=dict)  # JSON values: [report] at that time
     version: int = VERSION
     sender: str = ""  # AE title of what sent the first image
+    beside: str | None = None  # key of the result that a person had made again, which this one stands beside
     samples: int = 0  # voxels times echoes: what the work grows with
 
     @property
@@ -62,6 +64,7 @@ class Manifest:
             self,
             identified_by=(sop_instance_uid, origin),
             measured_on=origin,
+            beside=None,
             drawing=drawing,
             supersedes=origin if replaces else None,
             created="",

@@ -21,7 +21,7 @@ from dicomnode import analyse, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
-from dicomnode.jobs import checkpoint, drawings, lifecycle, orders, tidy
+from dicomnode.jobs import checkpoint, comparison, drawings, lifecycle, orders, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
 from dicomnode.report import findings, source, summary
@@ -221,15 +221,20 @@ def _report(work: _Work) -> None:
     taken = work.checkpoint()
     result = _load_result(work, taken.stack)
     ordered = {} if work.order is None else {"ordered": dataclasses.asdict(work.order)}
-    job.write("summary.json", summary.of(result, outputs) | ordered)
-    told = findings.of(
+    told = summary.of(result, outputs) | ordered
+    job.write("summary.json", told)
+    if work.manifest.beside is not None:
+        before = work.spool.job(work.manifest.beside)
+        differing = comparison.of(manifests.read(before), work.manifest, before.read("summary.json"), told)
+        job.write(comparison.FILE, differing)
+    values = findings.of(
         result,
         source.read(taken.stack, taken.header_of),
         manifests.first_key(work.spool, work.manifest),
         datetime.fromisoformat(work.manifest.created),
         _replaced(work),
     )
-    job.write(job.FINDINGS, told.as_json())
+    job.write(job.FINDINGS, values.as_json())
     job.write("outputs.json", entries)
     for part in PARTS:
         (job.folder / _made(part)).unlink(missing_ok=True)

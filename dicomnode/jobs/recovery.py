@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dicomnode import events, logs, protocol
-from dicomnode.errors import InputError, Newer
-from dicomnode.jobs import checkpoint, commitments, lifecycle, orders, pipeline, tidy
+from dicomnode.errors import ConfigError, InputError, Newer
+from dicomnode.jobs import again, checkpoint, commitments, lifecycle, orders, pipeline, remake, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
@@ -18,7 +18,7 @@ from dicomnode.jobs.space import Space
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from dicomnode.config import GroupingSettings, ReportSettings
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 Purge = Callable[[str, str, bool, str], None]  # study, reason, whether it may be undelivered, who wants it
+Remake = Callable[[str, "Mapping[str, str]"], "tuple[Manifest, EchoStack]"]  # key, settings that are to be others
 _ROUND_SECONDS = 300.0
 _FORGET_SECONDS = 86400.0
 _LOOK_FOR_DEAD_SECONDS = 6.0
 _ROUND_SECONDS_AFTER_A_FULL_DISK = 3.0
+
+
+def _cannot(_key: str, _changes: Mapping[str, str]) -> tuple[Manifest, EchoStack]:
+    raise InputError("nothing is made again here")
 
 
 class Queue(Protocol):
@@ -93,6 +98,7 @@ class Recovery:
         *,
         look_at: Callable[[str], None],
         rules_of: Callable[[str, tuple[str, ...]], GroupingSettings],
+        remake: Remake = _cannot,
         purge: Purge = lambda _study_uid, _reason, _undelivered, _by: None,
         space: Space | None = None,
         is_dead: Callable[[str], bool] = lambda _: False,
@@ -108,6 +114,7 @@ class Recovery:
         self._clock = clock
         self._say = say
         self._purge = purge
+        self._remake = remake
         self._space = space or Space(spool.folder, say)
         self._is_dead = is_dead
         self._next_look_for_dead = 0.0
@@ -117,14 +124,84 @@ class Recovery:
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
-        earlier = self._spool.job(manifest.supersedes) if manifest.supersedes and not manifest.drawing else None
-        overtaken = None if earlier is None else self._overtake(earlier)
-        if overtaken is not None:
-            manifest = replace(manifest, supersedes=overtaken.supersedes)
-        holder = None if earlier is None else lifecycle.held_by(earlier)
+        earlier = None if manifest.drawing else manifest.supersedes
+        if earlier is not None:
+            known = again.of_study(self._spool, manifest.study_instance_uid)
+            return self._start(manifest, stack, self._spool.job(again.newest(known, earlier)))
+        return self._start(manifest, stack, None)
+
+    def _start(self, manifest: Manifest, stack: EchoStack | None, earlier: Job | None) -> str:
+        """The same, in place of an earlier result."""
+        holder = None
+        if earlier is not None:
+            overtaken = self._overtake(earlier)
+            manifest = replace(manifest, supersedes=earlier.key if overtaken is None else overtaken.supersedes)
+            holder = lifecycle.held_by(earlier)
         job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings, held_by=holder)
         self._put_in(job, manifest, lifecycle.state(job).run)
         return job.key
+
+    def reprocess(self, key: str, changes: Mapping[str, str], by: str, request: str, *, sends: bool) -> str:
+        """Make a result again with some settings changed, beside the one of that key; return the key of the new one.
+
+        ``request`` names what was asked: asked twice, as after a crash, it is done once. Raises InputError where it
+        cannot be done, ConfigError where the changes cannot.
+        """
+        study_uid = manifests.study_of(self._spool.job(key))
+        known = again.of_study(self._spool, study_uid)
+        if sends:
+            again.check_current(self._spool, study_uid, key)
+        begun = next((new for new, one in known.items() if one.request == request), None)
+        if begun is None or not manifests.exists(self._spool.job(begun)):
+            try:
+                made, stack = self._remake(key, changes)
+            except remake.AlreadyMade as fault:
+                if not sends or fault.key not in known:
+                    raise
+                begun = fault.key  # it is there, and only to be sent
+            else:
+                begun = self._begin_again(known, made, stack, again.Again(key, key, made.group_id, by, "", request))
+                self._say(events.Reprocessed(study_uid, begun, key, by, sends))
+        if sends:
+            self._send_kept(self._spool.job(begun))
+        self._go_on(self._spool.job(begun))
+        return begun
+
+    def _begin_again(self, known: Mapping[str, again.Again], made: Manifest, stack: EchoStack, one: again.Again) -> str:
+        """Make a job durable that nobody sends as long as nobody asks."""
+        root = known[one.of].root if one.of in known else one.of
+        noted = replace(one, root=root, at=self._clock().isoformat(timespec="seconds"))
+        again.note(self._spool, made.study_instance_uid, made.key, noted)
+        would_replace = self._spool.job(again.newest(known, root))
+        made = replace(made, supersedes=self._replaced_by_what_follows(would_replace))
+        pipeline.create(self._spool, made, stack, self._clock(), self._settings)
+        return made.key
+
+    def _replaced_by_what_follows(self, job: Job) -> str | None:
+        """What a result that follows another replaces where results go: that one, or what that one was to replace."""
+        return job.key if lifecycle.is_sent(job) else manifests.read(job).supersedes
+
+    def _send_kept(self, job: Job) -> None:
+        """Send what was made again, in place of what was sent before; raises InputError where that must not be.
+
+        Its report says what it replaces, and is made again where that is another one by now.
+        """
+        made_from = manifests.read(job)
+        again.check_current(self._spool, made_from.study_instance_uid, job.key)
+        again.send(self._spool, made_from.study_instance_uid, job.key)
+        known = again.of_study(self._spool, made_from.study_instance_uid)
+        earlier = self._spool.job(again.newest(known, known[job.key].root, before=job.key))
+        holder, _ = lifecycle.held_by(earlier), self._overtake(earlier)
+        if holder is not None:
+            lifecycle.hold(job, holder)
+        replaced = self._replaced_by_what_follows(earlier)
+        if made_from.supersedes != replaced or (job.outputs is None and lifecycle.state(job).status is JobStatus.KEPT):
+            lifecycle.give_back(job)
+            (job.folder / "outputs.json").unlink(missing_ok=True)
+            manifests.write(job, replace(made_from, supersedes=replaced))
+            lifecycle.say(job, JobStatus.QUEUED, run=lifecycle.state(job).run + 1)
+        elif lifecycle.state(job).status is JobStatus.KEPT:
+            lifecycle.say(job, JobStatus.DELIVERING)
 
     def _put_in(self, job: Job, manifest: Manifest, run: int) -> None:
         self._queue.process(job.key, run, quick=manifest.is_small, version=manifest.version)
@@ -134,14 +211,15 @@ class Recovery:
         if not manifests.exists(job):
             return None
         before = lifecycle.state(job).status
-        if _has_ended(before) or (before is not JobStatus.OVERTAKEN and _is_sent(job)):
+        if _has_ended(before) or (before is not JobStatus.OVERTAKEN and lifecycle.is_sent(job)):
             return None
         try:
             made_from = manifests.read(job)
         except Newer:  # left alone: the later report says that it replaces it
             return None
         last = lifecycle.overtake(job)
-        if _has_ended(last) or _is_sent(job):  # at the same moment; an attempt looks at the state after it has said so
+        if _has_ended(last) or lifecycle.is_sent(job):
+            # At the same moment; an attempt looks at the state after it has said so.
             lifecycle.give_back(job)
             return None
         lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
@@ -214,26 +292,32 @@ class Recovery:
         if request.get("anyway"):  # as the version before asks
             what = "process anyway"
         for study_uid in request.get("purge", ()):
-            try:
-                self._purge(study_uid, request["reason"], request["undelivered"], by)
-            except InputError as fault:
-                self._say(events.PurgeRefused(study_uid, str(fault)))
-            except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
-                self._say(events.RequestFailed(path.name, fault))
+            with self._by_itself(path.name):
+                try:
+                    self._purge(study_uid, request["reason"], request["undelivered"], by)
+                except InputError as fault:
+                    self._say(events.PurgeRefused(study_uid, str(fault)))
         for key in request.get("keys", ()):
-            try:
-                self._do(what, self._spool.job(key), request)
-            except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
-                self._say(events.RequestFailed(path.name, fault))
+            with self._by_itself(path.name):
+                try:
+                    self._do(what, self._spool.job(key), request)
+                except (InputError, ConfigError) as fault:
+                    self._say(events.RequestRefused(what, by, key, str(fault)))
         for one in request.get("groups", ()):
-            try:
+            with self._by_itself(path.name):
                 self._order(one["study"], one["group"], by, one["code"])
-            except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
-                self._say(events.RequestFailed(path.name, fault))
         for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
         studies = (*request.get("purge", ()), *request.get("studies", ()))
         self._say(events.Asked(what, by, tuple(request.get("keys", ())), studies))
+
+    @contextlib.contextmanager
+    def _by_itself(self, name: str) -> Iterator[None]:
+        """Let what cannot be done, of the request of that name, keep nothing else from being done."""
+        try:
+            yield
+        except Exception as fault:  # noqa: BLE001  the edge of a turn, for each of many
+            self._say(events.RequestFailed(name, fault))
 
     def _do(self, what: str, job: Job, request: Mapping[str, Any]) -> None:
         """Do with one result what is asked for."""
@@ -244,6 +328,7 @@ class Recovery:
             "release": lambda: self._release(job),
             "send again": lambda: self._send_again(job, request.get("to") or self._deliveries.names()),
             "process anyway": lambda: self._process_anyway(job, by),
+            "reprocess": lambda: self._reprocess(job, request),
         }
         answers[what]()
 
@@ -266,7 +351,9 @@ class Recovery:
         # Read again after the standing: a run says how it ended before it is over.
         if standing is Standing.GOING or lifecycle.state(job).status.is_end:
             return
-        if job.outputs is not None:
+        if job.outputs is not None and again.is_kept_here(self._spool, job):
+            lifecycle.say(job, JobStatus.KEPT)
+        elif job.outputs is not None:
             self._deliver_what_is_left(job)
         elif isinstance(manifest, Newer):
             self._queue.process(job.key, run, version=manifest.version)  # into a queue that this software leaves alone
@@ -295,6 +382,8 @@ class Recovery:
         ``anyway`` lets pass what was refused because it is no liver's; so do the rules of today.
         """
         state = lifecycle.state(job)
+        if state.status is JobStatus.KEPT:
+            return
         going = self._queue.process_standing(job.key, state.run) is Standing.GOING
         if not state.status.is_end and going:
             return
@@ -317,6 +406,9 @@ class Recovery:
                 lifecycle.say_delivery(job, name, delivery.again())
         self._deliver_what_is_left(job)
 
+    def _reprocess(self, job: Job, request: Mapping[str, Any]) -> None:
+        self.reprocess(job.key, request["changes"], request["by"], request["name"], sends=request["sends"])
+
     def _process_anyway(self, job: Job, by: str) -> None:
         """Let a job that was refused pass on a person's word; whatever else ended it is only tried again."""
         made_from, code = manifests.read(job), lifecycle.state(job).code or ""
@@ -333,6 +425,10 @@ class Recovery:
 
     def _send_again(self, job: Job, destinations: Sequence[str]) -> None:
         """Send all of a result to destinations, as to a PACS that lost it; what was never sent is left alone."""
+        if lifecycle.state(job).status is JobStatus.KEPT:
+            self._send_kept(job)
+            self._go_on(job)
+            return
         if job.outputs is None or not lifecycle.state(job).status.is_end:
             return
         lifecycle.give_back(job)
@@ -345,10 +441,3 @@ class Recovery:
 def _has_ended(status: JobStatus) -> bool:
     """Whether a job came to another end than being overtaken."""
     return status.is_end and status is not JobStatus.OVERTAKEN
-
-
-def _is_sent(job: Job) -> bool:
-    """Whether a destination has, or may have, something of a result."""
-    sent = lifecycle.deliveries(job).values()
-    begun = (DeliveryStatus.SENDING, DeliveryStatus.AWAITING_COMMITMENT, DeliveryStatus.DELIVERED)
-    return any(one.delivered or one.status in begun for one in sent)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicomnode import events, logs
 from dicomnode.errors import InputError, StorageError
-from dicomnode.jobs import lifecycle, orders, tidy
+from dicomnode.jobs import again, lifecycle, orders, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.store import usage
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ORIGINALS, OBJECTS, RECORDS = KINDS = ("originals", "objects", "records")  # in this order
 BY_HAND = "removed outside the node"
 _ROUND_SECONDS = 600.0
-_FINISHED = frozenset({JobStatus.DONE, JobStatus.REFUSED, JobStatus.OVERTAKEN})
+_FINISHED = frozenset({JobStatus.DONE, JobStatus.REFUSED, JobStatus.KEPT, JobStatus.OVERTAKEN})
 _WAITING = "waiting"
 
 
@@ -142,7 +142,8 @@ class _Study:
         self._spool = spool
         self._path = path
         entries = [*record["groups"].values(), *record.get("drawings", {}).values()]
-        self._jobs = [spool.job(entry["key"]) for entry in entries if entry.get("key")]
+        keys = [*(entry["key"] for entry in entries if entry.get("key")), *again.of_study(spool, path.stem)]
+        self._jobs = [spool.job(key) for key in dict.fromkeys(keys)]
         self._states = [lifecycle.state(job).status for job in self._jobs if manifests.exists(job)]
         self._waits = any(entry["status"] == _WAITING for entry in entries)
         self._settled_ns = int(record["settled_ns"])
@@ -202,7 +203,8 @@ class _Study:
                 self._spool.remove_job(job.key)
         if kind == RECORDS:
             self._path.unlink(missing_ok=True)
-            for path in (_note(self._spool, self.uid), orders.path(self._spool, self.uid)):
+            spool, uid = self._spool, self.uid
+            for path in (_note(spool, uid), orders.path(spool, uid), again.path(spool, uid)):
                 path.unlink(missing_ok=True)
         return True
 

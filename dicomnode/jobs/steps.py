@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
 from dicomnode.errors import InputError, NodeError, Refused, StepError
-from dicomnode.jobs import lifecycle, pipeline
+from dicomnode.jobs import again, lifecycle, pipeline, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.children import ChildDied, TooLarge, TooLong
 from dicomnode.jobs.lifecycle import JobStatus
@@ -110,10 +110,22 @@ class Steps:
             self._spent[key] = self._spent.get(key, 0.0) + seconds
             if name == pipeline.STEPS[-1]:
                 self._say(self._made(job))
-                lifecycle.say(job, JobStatus.DELIVERING)
-                self._settle(job)  # where there is no destination, or all have it already
+                self._end(job)
 
         return step
+
+    def _end(self, job: Job) -> None:
+        """Let a result go, or stay where nobody has asked to send it."""
+        if not again.is_kept_here(self._spool, job):
+            lifecycle.say(job, JobStatus.DELIVERING)
+            self._settle(job)  # where there is no destination, or all have it already
+            return
+        lifecycle.say(job, JobStatus.KEPT)
+        self._say(events.JobEnded(manifests.study_of(job), job.key, JobStatus.KEPT.value, None))
+        try:
+            tidy.tidy(self._spool, job)
+        except (NodeError, OSError) as fault:
+            self._say(events.NotTidied(job.key, str(fault)))
 
     def _made(self, job: Job) -> events.ResultMade:
         summary = job.read("summary.json") or {}

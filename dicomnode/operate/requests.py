@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dicomnode.store.spool import Spool
 
 _BAD_ENDS = frozenset({"failed", "refused", "incomplete"})
-_WITH_RESULT = frozenset({"done", "no_number", "failed"})
+_WITH_RESULT = frozenset({"done", "no_number", "failed", "kept"})
 _LATE = frozenset({"delayed", "dead letter", "partly refused"})
 _RUNNING = frozenset(one.value for one in lifecycle.JobStatus if not one.is_end)
 
@@ -28,6 +28,8 @@ def may(spool: Spool, entry: dict[str, Any]) -> frozenset[Action]:
     found = {what for what, is_so in _RULES.items() if is_so(entry)}
     if "send again" in found and not _can_be_sent(spool, entry):
         found.remove("send again")
+    if "reprocess" in found and not spool.study_folder(entry["study_instance_uid"]).is_dir():
+        found.remove("reprocess")
     return frozenset(found)
 
 
@@ -65,6 +67,7 @@ _RULES: Mapping[Action, Callable[[dict[str, Any]], bool]] = {
     "retry": lambda entry: entry["status"] in _BAD_ENDS or (_is_late(entry) and not entry["held"]),
     "hold": lambda entry: entry["status"] in _RUNNING and not entry["held"],
     "release": lambda entry: entry["held"] is not None,
+    "reprocess": lambda entry: bool(entry["key"] and entry["group"]) and entry["status"] in {*_WITH_RESULT, "refused"},
     "process anyway": lambda entry: entry["status"] == "refused" and entry["code"] in protocol.OVERRULED,
     "send again": lambda entry: entry["status"] in _WITH_RESULT,
 }
@@ -73,6 +76,7 @@ _NOTHING_TO: Mapping[Action, str] = {
     "release": "nothing of it is held back",
     "send again": "nothing of it can be sent again",
     "retry": "nothing of it can be tried again",
+    "reprocess": "nothing of it can be made again",
     "process anyway": "no order makes a number of it",
 }
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import dicomnode
 from dicomnode.errors import Newer, NodeError, StorageError
 from dicomnode.intake.complete import Verdict
-from dicomnode.jobs import lifecycle
+from dicomnode.jobs import again, comparison, lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.store import usage
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
@@ -116,10 +116,12 @@ class _Index:
         name = path.rpartition("/")[2]
         known = self._known.get(name)
         if known is None or known["stamp"] != stamp or any(_stamp(job) != then for job, then in known["jobs"].items()):
+            made_again = str(again.path(self._spool, name.removesuffix(".json")))
+            before = _stamp(made_again)
             entries, stamps = _study(self._spool, Path(path))
             if any(entry["status"] not in _SETTLED for entry in entries):
                 return entries
-            known = {"stamp": stamp, "jobs": stamps, "entries": entries}
+            known = {"stamp": stamp, "jobs": {**stamps, made_again: before}, "entries": entries}
         self._now[name] = known
         found: list[dict[str, Any]] = known["entries"]
         return found
@@ -172,9 +174,10 @@ def _names(entry: dict[str, Any]) -> set[str]:
 _INDEX = "status-index.json"
 REMOVED = "removed"
 NEEDS_A_PERSON = {"failed", "disk low", "unreadable"}
-FINISHED = {"done", "no_number", "refused", "incomplete", "not an echo", "overtaken", REMOVED}  # nothing more comes
+# Nothing more comes of these.
+FINISHED = {"done", "no_number", "refused", "incomplete", "not an echo", "overtaken", "kept", REMOVED}
 _INDEX_VERSION = f"{dicomnode.__version__}/3"  # the second raises with what an entry holds
-_SETTLED = {"done", "no_number", "failed", "refused", "incomplete", "not an echo", REMOVED}
+_SETTLED = {"done", "no_number", "failed", "refused", "kept", "incomplete", "not an echo", REMOVED}
 
 
 def _study(spool: Spool, path: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -218,12 +221,21 @@ def _entries(spool: Spool, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for other in record["others"]:
         unknown = {"status": "not an echo", "images": other["count"], "key": None, "held": None, "deliveries": {}}
         yield {**study, **_NO_SERIES, **unknown, **other, "group": None}
+    made_again = again.of_study(spool, record["study_instance_uid"])
     for group_id, group in record["groups"].items():
         said = {name: value for name, value in group.items() if name not in {"sources", "started"}}
-        yield _with_job(spool, {**study, "holes": [], **said, "group": group_id, "held": None, "deliveries": {}})
+        entry = {**study, "holes": [], **said, "group": group_id, "held": None, "deliveries": {}}
+        key = group["key"] and again.newest(made_again, group["key"])
+        yield _with_job(spool, {**entry, "key": key})
+        for beside, one in made_again.items():
+            if one.group == group_id and not one.sent and manifests.exists(spool.job(beside)):
+                yield _with_job(spool, {**entry, **_BESIDE, "key": beside, "beside": one.of})
     for drawing in record.get("drawings", {}).values():
         said = {**drawing, "images": 1, "group": None, "held": None, "deliveries": {}}
         yield _with_job(spool, {**study, **_NO_SERIES, **said})
+
+
+_BESIDE: dict[str, Any] = {"status": Verdict.READY.value, "code": None, "reason": None, "missing": [], "holes": []}
 
 
 def _no_longer_there(what: str, code: str) -> dict[str, Any]:
@@ -247,7 +259,7 @@ def _with_job(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
     said["code"] = state.code or entry["code"]
     if not state.status.is_end:
         said["reason"] = state.reason or _newer(job)
-    return _without_number(said, job) if state.status is JobStatus.DONE else said
+    return _without_number(said, job) if state.status in {JobStatus.DONE, JobStatus.KEPT} else said
 
 
 def _newer(job: Job) -> str | None:
@@ -268,10 +280,16 @@ def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
         entry = {**entry, "ordered": summary["ordered"]}
     if summary.get("supersedes"):
         entry = {**entry, "supersedes": summary["supersedes"]}
-    if summary.get("status") != "no_number":
+    if summary.get("status") != "no_number" or entry["status"] == JobStatus.KEPT:
         return entry
     reasons = [why for why in (summary.get("reason"), entry["reason"]) if why]
     return {**entry, "status": "no_number", "code": summary.get("code"), "reason": "; ".join(reasons) or None}
+
+
+def with_comparison(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
+    """The same with how a result that was made again differs from the one before; raises StorageError."""
+    said = spool.job(entry["key"]).read(comparison.FILE) if entry["key"] else None
+    return entry if said is None else {**entry, "comparison": said}
 
 
 def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, undelivered: bool, by: str) -> list[str]:
@@ -281,7 +299,7 @@ def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, u
     return studies
 
 
-Action = Literal["retry", "send again", "hold", "release", "process anyway"]
+Action = Literal["retry", "send again", "hold", "release", "process anyway", "reprocess"]
 
 
 _LOOKED_AT = ("retry", "process anyway")  # the watcher judges the study again
@@ -323,3 +341,14 @@ def request(
 def _group(entry: dict[str, Any]) -> dict[str, Any]:
     """A series of which no job was made."""
     return {"study": entry["study_instance_uid"], "group": entry["group"], "code": entry["code"]}
+
+
+def request_reprocess(
+    spool: Spool, key: str, changes: Mapping[str, str], *, by: str, sends: bool, name: str = ""
+) -> Path:
+    """Ask for a result to be made again with some settings changed; ``name`` is what the request goes by.
+
+    Returns the file of the request, which is there until the node has answered.
+    """
+    said = {"changes": dict(changes), "sends": sends, "name": name or uuid.uuid4().hex}
+    return spool.ask({"what": "reprocess", "by": by, "keys": [key], **said})

@@ -22,6 +22,7 @@ class Job:
         maps.npz             the fit           } each written whole, so its presence
         measurement.npz      the regions       } means the step is done
         outputs/*.dcm, summary.json, findings.json, outputs.json   } the last one vouches for the others
+        comparison.json      how it differs from the result that a person had made again
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
         commitments/<destination>/<transaction uid>.json   what it has said to keep, and what it has not
         notes/<destination>.dcm                says there that the result this one replaces is rejected

@@ -15,6 +15,7 @@
     refused/<digest>.dcm, .json                     what could not be taken in, and why
     studies/<study uid>.json                        what the watcher knows of a study
     studies/<study uid>.ordered                     what a person wants processed although it was refused, and who
+    studies/<study uid>.again                       which of its results a person had made again
     studies/<study uid>.begun                       the jobs of it that are begun, until the record says so
     jobs/<key>/...                                  one result: see Job
     jobs/.removed-<key>/                            one that is being removed
@@ -202,11 +203,16 @@ class Spool:
             (self.jobs / key).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def ask(self, request: dict[str, Any]) -> None:
-        """Make durable what a person asks of the node: behind what was asked before, whatever the clock says."""
+    def ask(self, request: dict[str, Any]) -> Path:
+        """Make durable what a person asks of the node: behind what was asked before, whatever the clock says.
+
+        Returns its file, which is there until the node has answered.
+        """
         before = (path.name.partition("-")[0] for path in self.requests.glob("*-*.json"))
         number = max((time.time_ns(), *(int(one) + 1 for one in before if one.isdecimal())))
-        write_json(self.requests / f"{number:020d}-{uuid.uuid4().hex}.json", request)
+        path = self.requests / f"{number:020d}-{uuid.uuid4().hex}.json"
+        write_json(path, request)
+        return path
 
     def sweep(self) -> None:
         """Finish what a crash left half done: put back what was only looked at, remove what was to go."""

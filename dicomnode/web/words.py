@@ -38,6 +38,12 @@ STATES: dict[str, Said] = {
     "no_number": Said("▲", "Done, no number", "doubt", "Look at the maps; where the liver is there, draw it."),
     "done": Said("✓", "Done", "good"),
     "refused": Said("–", "Not measured", "quiet", "Nothing, unless the reason is wrong."),
+    "kept": Said(
+        "–",
+        "Made again, not sent",
+        "quiet",
+        "Compare it with the one before; send it if it is better.",
+    ),
     "overtaken": Said("–", "Replaced before it was sent", "quiet"),
     "not an echo": Said("–", "Other images", "quiet"),
     "not taken in": Said("▲", "Not taken in", "doubt", "Send it whole."),

@@ -135,7 +135,7 @@ def test_a_study_without_images_is_still_done_and_says_what_is_gone(spool, days)
     assert retention.removed(spool, study)["originals"]["why"] == "older than 3 days"
 
 
-@pytest.mark.parametrize("status", sorted({*JobStatus} - {"done", "refused", "overtaken"}))
+@pytest.mark.parametrize("status", sorted({*JobStatus} - {"done", "refused", "kept", "overtaken"}))
 def test_what_is_not_finished_is_kept_whatever_its_age_and_the_room(spool, days, status):
     study, job = put(spool, status=status)
     days.pass_by(50, originals_days=1, objects_days=1, records_days=1, keep_free_gb=1e9)

@@ -33,7 +33,7 @@ def test_it_is_read_as_it_was_written(job):
 
 def test_an_unknown_version_is_refused_by_name(job):
     manifests.write(job, replace(MANIFEST, version=99))
-    with pytest.raises(StepError, match=r"manifest\.json is of version 99, this software knows 1 and 2"):
+    with pytest.raises(StepError, match=r"manifest\.json is of version 99, this software knows 1 and 2 and 3"):
         manifests.read(job)
 
 

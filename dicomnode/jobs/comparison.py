@@ -1,0 +1,93 @@
+"""How a result that was made again differs from the one it stands beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dicomnode.jobs.manifest import Manifest
+
+FILE = "comparison.json"
+# By name: what stands over the column, how a value is written.
+_COLUMNS = {
+    "lic_mg_per_g": ("LIC mg/g", "{:.1f}"),
+    "r2star_per_s": ("R2* /s", "{:.1f}"),
+    "t2star_ms": ("T2* ms", "{:.2f}"),
+}
+_NOTHING = "–"
+
+
+def of(
+    before: Manifest, after: Manifest, told_before: Mapping[str, Any] | None, told: Mapping[str, Any]
+) -> dict[str, Any]:
+    """JSON values: each pair is of the earlier and the later result, medians in the unit of their name.
+
+    ``told_before`` and ``told`` are what ``summary.json`` says of them; None where the earlier came to no result.
+    """
+    old = told_before or {}
+    settings = [dict(_flat(one.parameters)) for one in (before, after)]
+    regions = [{roi["name"]: roi for roi in one.get("rois", ())} for one in (old, told)]
+    return {
+        "of": before.key,
+        "key": after.key,
+        "answer": [old.get("answer"), told.get("answer")],
+        "software_version": [before.software_version, after.software_version],
+        "settings": {
+            name: [one.get(name) for one in settings]
+            for name in sorted(settings[0].keys() | settings[1].keys())
+            if settings[0].get(name) != settings[1].get(name)
+        },
+        "regions": [
+            _region(name, *(one.get(name) for one in regions)) for name in dict.fromkeys([*regions[1], *regions[0]])
+        ],
+    }
+
+
+def lines(said: Mapping[str, Any]) -> Iterator[str]:
+    """The same for people: what differs in the settings, then a line a region."""
+    for name, pair in [("software", said["software_version"]), *said["settings"].items()]:
+        if pair[0] != pair[1]:
+            yield f"{name}: {_text(pair[0])} -> {_text(pair[1])}"
+    table = [("region", *(head for head, _ in _COLUMNS.values()), "flags")]
+    table += [(one["name"], *(in_words(one, name) for name in _COLUMNS), flags(one)) for one in said["regions"]]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def in_words(region: Mapping[str, Any], name: str) -> str:
+    """A quantity of a region before and after, or once where it is the same."""
+    form = _COLUMNS[name][1]
+    before, after = (_NOTHING if one is None else form.format(one) for one in region[name])
+    return before if before == after else f"{before} -> {after}"
+
+
+def flags(region: Mapping[str, Any]) -> str:
+    """The flags that came and went."""
+    before, after = (set(codes) for codes in region["flags"])
+    came, went = sorted(after - before), sorted(before - after)
+    return " ".join([*(f"+{code}" for code in came), *(f"-{code}" for code in went)])
+
+
+def _region(name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, Any]:
+    pair = (before or {}, after or {})
+    return {
+        "name": name,
+        "lic_mg_per_g": [one.get("lic_mg_per_g") for one in pair],
+        **{name: [(one.get(name) or {}).get("median") for one in pair] for name in ("r2star_per_s", "t2star_ms")},
+        "flags": [sorted({flag["code"] for flag in one.get("flags", ())}) for one in pair],
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: Any) -> str:
+    return _NOTHING if value in (None, "") else str(value)
