@@ -32,7 +32,7 @@ def command(identifier: str, sets: tuple[str, ...], config_path: Path | None, *,
     settings = node_settings(config_path)
     held = spool(settings)
     found(held, identifier)
-    asked = reprocess.Asked(reprocess.key_of(held, identifier), _changes(sets), requests.operator(), sends=send)
+    asked = requests.Reprocess(reprocess.key_of(held, identifier), _changes(sets), requests.operator(), sends=send)
     outcome = reprocess.reprocess(held, settings, asked, say)
     if as_json:
         print_json(asdict(outcome))

@@ -11,6 +11,7 @@ from dicomnode.config.destination import OBJECT_KINDS, DestinationKind, Destinat
 from dicomnode.config.keeping import EngineSettings, RetentionSettings, StorageSettings
 from dicomnode.config.loading import load
 from dicomnode.config.measuring import (
+    FIT_METHODS,
     PRODUCTS,
     PUBLISHED_CALIBRATIONS,
     CalibrationSettings,
@@ -25,6 +26,7 @@ from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings
 from dicomnode.errors import ConfigError
 
 __all__ = [
+    "FIT_METHODS",
     "NAMED_BY",
     "OBJECT_KINDS",
     "PRODUCTS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -21,10 +21,14 @@ PUBLISHED_CALIBRATIONS = ("hernando-2023", "wood-2005", "hankins-2009", "garbows
 Product = Literal["mr_maps", "parametric_maps", "segmentation", "structured_report", "pictures", "pdf"]
 
 
+FitMethod = Literal["admm", "admm-published", "lm-published", "nls"]
+FIT_METHODS: tuple[str, ...] = get_args(FitMethod)
+
+
 class FitSettings(Section):
     """How the decay is fitted: the arguments of solver.fit_t2star."""
 
-    method: Literal["admm", "admm-published", "lm-published", "nls"] = "admm"
+    method: FitMethod = "admm"
     model: Literal["mono-exponential", "automatic"] = "mono-exponential"
     noise: Literal["rician", "gaussian"] = "rician"
     weights: Literal["auto"] | tuple[float, float] = "auto"

@@ -27,7 +27,7 @@ def of(
     ``told_before`` and ``told`` are what ``summary.json`` says of them; None where the earlier came to no result.
     """
     old = told_before or {}
-    settings = [dict(_flat(one.parameters)) for one in (before, after)]
+    values = [dict(_flat(one.parameters)) for one in (before, after)]
     regions = [{roi["name"]: roi for roi in one.get("rois", ())} for one in (old, told)]
     return {
         "of": before.key,
@@ -35,9 +35,9 @@ def of(
         "answer": [old.get("answer"), told.get("answer")],
         "software_version": [before.software_version, after.software_version],
         "settings": {
-            name: [one.get(name) for one in settings]
-            for name in sorted(settings[0].keys() | settings[1].keys())
-            if settings[0].get(name) != settings[1].get(name)
+            name: [one.get(name) for one in values]
+            for name in sorted(values[0].keys() | values[1].keys())
+            if values[0].get(name) != values[1].get(name)
         },
         "regions": [
             _region(name, *(one.get(name) for one in regions)) for name in dict.fromkeys([*regions[1], *regions[0]])
@@ -47,14 +47,29 @@ def of(
 
 def lines(said: Mapping[str, Any]) -> Iterator[str]:
     """The same for people: what differs in the settings, then a line a region."""
-    for name, pair in [("software", said["software_version"]), *said["settings"].items()]:
-        if pair[0] != pair[1]:
-            yield f"{name}: {_text(pair[0])} -> {_text(pair[1])}"
-    table = [("region", *(head for head, _ in _COLUMNS.values()), "flags")]
-    table += [(one["name"], *(in_words(one, name) for name in _COLUMNS), flags(one)) for one in said["regions"]]
+    for name, (before, after) in settings(said):
+        yield f"{name}: {before} -> {after}"
+    table = [("region", *heads(), "flags")]
+    table += [(one["name"], *(in_words(one, name) for name in names()), flags(one)) for one in said["regions"]]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def names() -> tuple[str, ...]:
+    """The quantities that are compared."""
+    return tuple(_COLUMNS)
+
+
+def heads() -> tuple[str, ...]:
+    """What stands over the columns of those."""
+    return tuple(head for head, _ in _COLUMNS.values())
+
+
+def settings(said: Mapping[str, Any]) -> list[tuple[str, tuple[str, str]]]:
+    """What differs of software and settings, before and after."""
+    found = [("software", said["software_version"]), *said["settings"].items()]
+    return [(name, (_text(before), _text(after))) for name, (before, after) in found if before != after]
 
 
 def in_words(region: Mapping[str, Any], name: str) -> str:

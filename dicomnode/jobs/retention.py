@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import events, logs
-from dicomnode.errors import InputError, StorageError
+from dicomnode.errors import InputError, NodeError, StorageError
 from dicomnode.jobs import again, lifecycle, orders, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
@@ -21,10 +21,11 @@ from dicomnode.store import usage
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from dicomnode.config import RetentionSettings
+    from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
 ORIGINALS, OBJECTS, RECORDS = KINDS = ("originals", "objects", "records")  # in this order
@@ -141,11 +142,12 @@ class _Study:
         self.uid = path.stem
         self._spool = spool
         self._path = path
-        entries = [*record["groups"].values(), *record.get("drawings", {}).values()]
-        keys = [*(entry["key"] for entry in entries if entry.get("key")), *again.of_study(spool, path.stem)]
-        self._jobs = [spool.job(key) for key in dict.fromkeys(keys)]
+        keys = _keys(spool, self.uid, record)
+        self._jobs = [spool.job(key) for key in keys]
+        self._replaced = [job for job in _with_replaced(spool, keys) if job not in self._jobs]
+        self._before = [lifecycle.state(job).status for job in self._replaced]
         self._states = [lifecycle.state(job).status for job in self._jobs if manifests.exists(job)]
-        self._waits = any(entry["status"] == _WAITING for entry in entries)
+        self._waits = any(entry["status"] == _WAITING for entry in _entries(record))
         self._settled_ns = int(record["settled_ns"])
         self.removed = removed(spool, self.uid)
 
@@ -165,13 +167,15 @@ class _Study:
     @property
     def is_at_work(self) -> bool:
         """Whether something of it is in the queue."""
-        return any(not status.is_end and status is not JobStatus.DELIVERING for status in self._states)
+        states = (*self._states, *self._before)
+        return any(not status.is_end and status is not JobStatus.DELIVERING for status in states)
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more will come of it unless a person asks: what has failed is a person's to look at."""
         arrived = self._spool.changed_ns(self.uid) in (0, self._settled_ns)
-        return arrived and not self._waits and all(status in _FINISHED for status in self._states)
+        ended = all(status in _FINISHED for status in self._states) and all(status.is_end for status in self._before)
+        return arrived and not self._waits and ended
 
     @property
     def ended(self) -> date:
@@ -196,7 +200,7 @@ class _Study:
         since = None if whatever_came else self._settled_ns
         if kind == ORIGINALS and self.has_images and not self._spool.remove_images(self.uid, since):
             return False
-        for job in self._jobs:
+        for job in (*self._jobs, *self._replaced):
             if kind == OBJECTS:
                 tidy.remove_objects(job)
             elif kind == RECORDS:
@@ -207,6 +211,36 @@ class _Study:
             for path in (_note(spool, uid), orders.path(spool, uid), again.path(spool, uid)):
                 path.unlink(missing_ok=True)
         return True
+
+
+def jobs_of(spool: Spool, study_uid: str) -> list[Job]:
+    """Every result that is kept of a study, also those that others have replaced; raises StorageError."""
+    record = read_json(spool.studies / f"{study_uid}.json") or {"groups": {}}
+    return list(_with_replaced(spool, _keys(spool, study_uid, record)))
+
+
+def _entries(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*record["groups"].values(), *record.get("drawings", {}).values()]
+
+
+def _keys(spool: Spool, study_uid: str, record: dict[str, Any]) -> list[str]:
+    """The results of a study that nothing has replaced, and those that a person had made again."""
+    of_record = (entry["key"] for entry in _entries(record) if entry.get("key"))
+    return list(dict.fromkeys([*of_record, *again.of_study(spool, study_uid)]))
+
+
+def _with_replaced(spool: Spool, keys: Iterable[str]) -> Iterator[Job]:
+    """The jobs of those keys and, one after the other, those that they replace."""
+    waiting, seen = list(keys), set[str]()
+    while waiting:
+        key = waiting.pop()
+        job = spool.job(key)
+        if key in seen or not manifests.exists(job):
+            continue
+        seen.add(key)
+        yield job
+        with contextlib.suppress(NodeError):  # of a newer version, or damaged: it is removed all the same
+            waiting += [earlier for earlier in (manifests.read(job).supersedes,) if earlier]
 
 
 def removed(spool: Spool, study_uid: str) -> dict[str, dict[str, str]]:

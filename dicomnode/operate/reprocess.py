@@ -19,7 +19,7 @@ from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import JobStatus
 from dicomnode.jobs.recovery import Recovery
 from dicomnode.jobs.steps import Steps
-from dicomnode.operate import status
+from dicomnode.operate import requests, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,20 +27,11 @@ if TYPE_CHECKING:
     from dicomnode.config import Settings
     from dicomnode.jobs.manifest import Manifest
     from dicomnode.model import EchoStack
+    from dicomnode.operate.requests import Reprocess
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
 _LOOK_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a person wants: which result, which settings changed for this once, whether it is sent in its place."""
-
-    key: str
-    changes: Mapping[str, str]
-    by: str
-    sends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +61,12 @@ def key_of(spool: Spool, identifier: str) -> str:
     return keys[0]
 
 
-def reprocess(spool: Spool, settings: Settings, asked: Asked, progress: Callable[[str], None]) -> Outcome:
+def reprocess(spool: Spool, settings: Settings, asked: Reprocess, progress: Callable[[str], None]) -> Outcome:
     """Have a result made again and wait for it; what is begun is finished also when nobody waits any more.
 
     Raises InputError where it cannot be made again, ConfigError where a change is none.
     """
-    try:
-        remake.manifest(spool, asked.key, changed(settings, asked.changes), dicomnode.__version__)
-    except remake.AlreadyMade as fault:  # it may be there and not sent
-        if not asked.sends or lifecycle.state(spool.job(fault.key)).status is not JobStatus.KEPT:
-            raise
+    requests.check_reprocess(spool, settings, asked)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(spool.lock())
@@ -102,10 +89,10 @@ def outcome(job: Job) -> Outcome:
     return Outcome(job.key, state.status.value, state.reason, made)
 
 
-def _by_the_node(spool: Spool, asked: Asked) -> str:
+def _by_the_node(spool: Spool, asked: Reprocess) -> str:
     """Leave a request, and wait until the node has answered it and the result is there, or is not."""
     name, study_uid = uuid.uuid4().hex, manifests.study_of(spool.job(asked.key))
-    request = status.request_reprocess(spool, asked.key, asked.changes, by=asked.by, sends=asked.sends, name=name)
+    request = requests.ask_to_reprocess(spool, asked, name)
     while request.exists():
         time.sleep(_LOOK_SECONDS)
     known = again.of_study(spool, study_uid)
@@ -120,7 +107,7 @@ def _by_the_node(spool: Spool, asked: Asked) -> str:
     return kept
 
 
-def _here(spool: Spool, settings: Settings, asked: Asked) -> str:
+def _here(spool: Spool, settings: Settings, asked: Reprocess) -> str:
     """Do what the node would, in processes of its own; the next node sends what is to be sent."""
 
     def made(key: str, changes: Mapping[str, str]) -> tuple[Manifest, EchoStack]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import pwd
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dicomnode
 from dicomnode import protocol
+from dicomnode.config import changed
 from dicomnode.errors import InputError
-from dicomnode.jobs import lifecycle, tidy
+from dicomnode.jobs import lifecycle, remake, tidy
 from dicomnode.operate import status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
+    from dicomnode.config import Settings
     from dicomnode.operate.status import Action
     from dicomnode.store.spool import Spool
 
@@ -47,6 +52,30 @@ def ask(
         raise InputError(f"{_NOTHING_TO[what]}: {states}")
     status.request(spool, what, meant, by=by, to=to)
     return meant
+
+
+@dataclass(frozen=True, slots=True)
+class Reprocess:
+    """Which result is to be made again, which settings are changed for this once, whether it is sent in its place."""
+
+    key: str
+    changes: Mapping[str, str]  # "fit.method" -> "nls"
+    by: str
+    sends: bool
+
+
+def check_reprocess(spool: Spool, settings: Settings, asked: Reprocess) -> None:
+    """Raise what stands against making a result again: InputError, ConfigError, StepError."""
+    try:
+        remake.manifest(spool, asked.key, changed(settings, asked.changes), dicomnode.__version__)
+    except remake.AlreadyMade as fault:  # it may be there and not sent
+        if not asked.sends or lifecycle.state(spool.job(fault.key)).status is not lifecycle.JobStatus.KEPT:
+            raise
+
+
+def ask_to_reprocess(spool: Spool, asked: Reprocess, name: str = "") -> Path:
+    """Ask the running node, or the next one; ``name`` is what the request goes by. Returns its file: see ``status``."""
+    return status.request_reprocess(spool, asked.key, asked.changes, by=asked.by, sends=asked.sends, name=name)
 
 
 def operator() -> str:

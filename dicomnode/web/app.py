@@ -23,8 +23,10 @@ from starlette.staticfiles import StaticFiles
 
 import dicomnode
 from dicomnode import events
-from dicomnode.errors import InputError
-from dicomnode.operate import requests, status
+from dicomnode.config import FIT_METHODS, PUBLISHED_CALIBRATIONS
+from dicomnode.errors import InputError, NodeError
+from dicomnode.jobs import comparison
+from dicomnode.operate import removal, requests, status
 from dicomnode.web import alarms, passwords, picture, story, words
 from dicomnode.web.guard import SafeHeaders
 from dicomnode.web.process import certificates
@@ -54,6 +56,8 @@ _KEY = re.compile(r"[0-9a-f]{8,64}")
 _ACTIONS: dict[str, status.Action] = {name: name for name in get_args(status.Action)}
 _RENEWAL = "x-renewal"  # a header of a page that renews itself
 _OLD = "The page that you came from is old. Go back, load it again, and repeat it."
+_MAY_NOT = "Your account may look and not act. Ask whoever looks after the node."
+_LONGEST_REASON = 200
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -92,6 +96,8 @@ def application(site: Site) -> Starlette:
         Route("/studies", looks(pages.search), methods=["POST"]),
         Route("/study/{name}", looks(pages.study)),
         Route("/study/{name}", looks(pages.act), methods=["POST"]),
+        Route("/study/{name}/delete", looks(pages.deletion)),
+        Route("/study/{name}/delete", looks(pages.delete), methods=["POST"]),
         Route("/picture/{key}/{number:int}", looks(pages.picture)),
         Route("/login", anybody(pages.login)),
         Route("/login", anybody(pages.log_in), methods=["POST"]),
@@ -125,6 +131,8 @@ class _Pages:
         self._templates = Environment(
             loader=PackageLoader("dicomnode.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
+        self._changeable = _changeable(site.settings)
+        self._templates.globals.update(compared=comparison, changeable=self._changeable)
         self._templates.globals.update(words=words, name_of=name_of, uid_of=uid_of, version=dicomnode.__version__)
 
     # ---- who may ask
@@ -233,7 +241,8 @@ class _Pages:
         codes = sorted({entry["code"] for study in everything for entry in study.entries if entry["code"]})
         count = len(found)
         pages = {"number": number, "last": last, "count": count, "all": len(everything)}
-        return self._page(asked, "studies.html", rows=shown, search=search, codes=codes, pages=pages)
+        note = self._note(asked)
+        return self._page(asked, "studies.html", rows=shown, search=search, codes=codes, pages=pages, note=note)
 
     def search(self, asked: Asked) -> Response:
         """Remember what is looked for: an accession number has no place in an address."""
@@ -247,9 +256,6 @@ class _Pages:
         if _RENEWAL not in asked.request.headers:
             self._site.say(events.StudyShown(uid_of(study), asked.session.user, asked.peer))
         patient = self._patient(study) if self._web.show_patient else None
-        note, session = asked.session.note, replace(asked.session, note="")
-        if note:
-            self._sessions.keep(session)
         return self._page(
             asked,
             "study.html",
@@ -258,8 +264,14 @@ class _Pages:
             images=story.images(self._site.spool, study),
             chapters=story.chapters(self._site.spool, study),
             patient=patient,
-            note=note,
+            note=self._note(asked),
         )
+
+    def _note(self, asked: Asked) -> str:
+        """What is to be shown once."""
+        if asked.session.note:
+            self._sessions.keep(replace(asked.session, note=""))
+        return asked.session.note
 
     def act(self, asked: Asked) -> Response:
         """Ask the node for something; it is done by the node itself, which writes down who asked.
@@ -267,18 +279,53 @@ class _Pages:
         A new thing to ask for is a member of ``Action`` with its answer in jobs/recovery, and its form in actions.html.
         """
         if not asked.session.may_act:
-            raise HTTPException(403, "Your account may look and not act. Ask whoever looks after the node.")
+            raise HTTPException(403, _MAY_NOT)
         study, what = self._known(asked), _ACTIONS.get(asked.form.get("what", ""))
         name = "key" if asked.form.get("key") else "group"
         entries = [entry for entry in study.entries if entry[name] and entry[name] == asked.form.get(name)]
         if what is None or not entries:
             raise HTTPException(400, _OLD)
         try:
-            requests.ask(self._site.spool, what, entries, by=asked.session.user)
-        except InputError as fault:
-            raise HTTPException(409, f"{_sentence(fault)} {_OLD}") from None
+            if what == "reprocess":
+                self._reprocess(asked, entries[0])
+            else:
+                requests.ask(self._site.spool, what, entries, by=asked.session.user)
+        except NodeError as fault:
+            raise HTTPException(409, _sentence(fault)) from None
         self._sessions.keep(replace(asked.session, note=f"The node was asked: {what}. It begins within seconds."))
         return RedirectResponse(f"/study/{name_of(study)}", 303)
+
+    def _reprocess(self, asked: Asked, entry: dict[str, Any]) -> None:
+        """Ask for a result again where it can be made; raises InputError, ConfigError where it cannot."""
+        changes = {name: asked.form[name] for name, _, _ in self._changeable if asked.form.get(name)}
+        wanted = requests.Reprocess(entry["key"] or "", changes, asked.session.user, sends="sends" in asked.form)
+        requests.check_reprocess(self._site.spool, self._site.settings, wanted)
+        requests.ask_to_reprocess(self._site.spool, wanted)
+
+    def deletion(self, asked: Asked) -> Response:
+        """What would go with a study, and what would stay."""
+        return self._deletion(asked, self._known(asked))
+
+    def delete(self, asked: Asked) -> Response:
+        """Ask the node to remove a study; without a reason the question is put again."""
+        if not asked.session.may_act:
+            raise HTTPException(403, _MAY_NOT)
+        study, reason = self._known(asked), asked.form.get("reason", "")[:_LONGEST_REASON]
+        undelivered = "undelivered" in asked.form
+        try:
+            removal.ask(self._site.spool, {uid_of(study)}, reason, undelivered=undelivered, by=asked.session.user)
+        except InputError as fault:
+            return self._deletion(asked, study, 400, reason=reason, problem=_sentence(fault))
+        note = "The node was asked to delete a study. It is gone within seconds, unless it is needed."
+        self._sessions.keep(replace(asked.session, note=note))
+        return RedirectResponse("/studies", 303)
+
+    def _deletion(self, asked: Asked, study: Study, code: int = 200, **said: str) -> Response:
+        if not asked.session.may_act:
+            raise HTTPException(403, _MAY_NOT)
+        found = removal.of(self._site.spool, study.entries)
+        shown = {"study": study, "leading": _leading(study), "removal": found}
+        return self._page(asked, "delete.html", code, **{"reason": "", "problem": "", **said, **shown})
 
     def picture(self, asked: Asked) -> Response:
         """A page of a result."""
@@ -364,7 +411,16 @@ def _leading(study: Study) -> dict[str, Any]:
     return min(study.entries, key=lambda entry: words.ORDER.index(entry["status"]))
 
 
-def _sentence(fault: InputError) -> str:
+def _changeable(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """What may be changed for one result: the key, what people call it, its values."""
+    own = (one.name for one in settings.measure.calibrations)
+    return (
+        ("fit.method", "Method", FIT_METHODS),
+        ("measure.calibration", "Calibration", (*PUBLISHED_CALIBRATIONS, *dict.fromkeys(own), "none")),
+    )
+
+
+def _sentence(fault: NodeError) -> str:
     said = str(fault)
     return f"{said[:1].upper()}{said[1:]}."
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import NodeError
-from dicomnode.jobs import lifecycle
+from dicomnode.jobs import comparison, lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.operate import requests
 from dicomnode.web import words
@@ -60,6 +60,7 @@ class Chapter:
     pictures: int = 0
     earlier: tuple[str, ...] = ()  # keys of results that this one replaces
     problem: str = ""  # why something of it cannot be shown
+    comparison: dict[str, Any] | None = None  # with the result that it was made again from
     may: frozenset[Action] = frozenset()  # what is of use to ask of it
 
     @property
@@ -97,6 +98,7 @@ def _chapter(spool: Spool, entry: dict[str, Any]) -> Chapter:
             summary=job.read("summary.json"),
             pictures=len(pictures(job)),
             earlier=tuple(_earlier(spool, made_from.supersedes)),
+            comparison=job.read(comparison.FILE),
             may=requests.may(spool, entry),
         )
     except NodeError as fault:

@@ -17,7 +17,7 @@ from dicomnode.errors import InputError
 from dicomnode.jobs import again, lifecycle, remake
 from dicomnode.jobs import manifest as manifests
 from dicomnode.node import Node
-from dicomnode.operate import reprocess, requests
+from dicomnode.operate import removal, reprocess, requests
 from dicomnode.operate.status import find, overview, request, request_purge, request_reprocess
 from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
@@ -253,9 +253,27 @@ def test_rules_that_leave_it_out_are_the_reason(world):
         remake.manifest(world.spool, first.key, settings, "1")
 
 
-def test_what_goes_goes_with_the_study(world):
+def test_what_was_replaced_goes_with_its_study(world):
     first = world.first()
-    made = world.again(first)
+    later = replace(manifests.read(first), software_version="2", supersedes=first.key)
+    second = world.spool.job(later.key)
+    world.stop()
+    manifests.write(second, later)
+    second.write("state.json", {"status": "done"})
+    path = world.spool.studies / f"{world.study}.json"
+    write_json(path, json.loads(path.read_text().replace(first.key, second.key)))
+    world.start()
+    assert removal.of(world.spool, overview(world.spool)).results == 1
+    request_purge(world.spool, overview(world.spool), "a test", undelivered=True, by="anna")
+    world.until(lambda: not first.folder.exists() and not second.folder.exists())
+
+
+def test_what_was_made_again_goes_with_its_study(world):
+    first = world.first()
+    made = world.again(first, sends=True)
+    going = removal.of(world.spool, overview(world.spool))
+    assert (going.images, going.results, going.unfinished) == (8, 2, ())
+    assert going.stays == {"pacs": len(uids(first)) + len(uids(made))}
     world.settle()
     request_purge(world.spool, overview(world.spool), "a test", undelivered=False, by="anna")
     world.until(lambda: not made.folder.exists())
@@ -301,7 +319,6 @@ def test_what_the_command_is_to_send_the_next_node_sends(world):
 
 def test_where_a_node_runs_the_command_waits_for_it(world):
     first = world.first()
-    asked = reprocess.Asked(first.key, NLS, "anna", sends=False)
     program = [sys.executable, "-m", "dicomnode", "reprocess", first.key, "--set", "fit.method=nls"]
     command = subprocess.Popen([*program, "--config", str(world.config)], stdout=subprocess.PIPE, text=True)
     world.until(lambda: command.poll() is not None)
@@ -309,7 +326,7 @@ def test_where_a_node_runs_the_command_waits_for_it(world):
     (key,) = world.known()
     assert f"result {key}  kept" in command.communicate()[0]
     assert reprocess.outcome(world.spool.job(key)).is_made
-    assert world.known()[key].of == asked.key
+    assert world.known()[key].of == first.key
 
 
 def test_a_command_that_is_killed_loses_nothing_and_sends_nothing(world):

@@ -144,6 +144,18 @@ def test_what_is_not_finished_is_kept_whatever_its_age_and_the_room(spool, days,
     assert days.removed() == []
 
 
+@pytest.mark.parametrize(("status", "kept"), [("delivering", True), ("failed", False)])
+def test_what_was_replaced_and_is_still_on_its_way_is_kept(spool, days, status, kept):
+    study, job = put(spool)
+    earlier = spool.job("earlier")
+    earlier.write("manifest.json", {"sources": [], "parameters": {}, "software_version": "1"})
+    earlier.write("state.json", {"status": status})
+    job.write("manifest.json", {**job.read("manifest.json"), "supersedes": "earlier"})
+    days.pass_by(50, originals_days=1, objects_days=1, records_days=1)
+    assert (spool.studies / f"{study}.json").exists() == kept
+    assert earlier.folder.exists() == kept
+
+
 def test_a_series_that_waits_for_an_echo_is_kept_and_one_that_is_none_of_ours_is_not(spool, days):
     put(spool, 1, status=None, waits=True)
     put(spool, 2, status=None)

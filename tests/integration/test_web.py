@@ -174,6 +174,115 @@ def test_a_series_that_was_refused_is_processed_on_the_word_of_who_is_logged_in(
     assert request["groups"] == [{"study": STUDY, "group": "g", "code": "not-wanted"}]
 
 
+COMPARED = {
+    "of": "ffff0000",
+    "key": KEY,
+    "answer": ["Liver iron 5.1 mg/g", "Liver iron 5.4 mg/g"],
+    "software_version": ["1", "1"],
+    "settings": {"fit.method": ["admm", "nls"]},
+    "regions": [
+        {
+            "name": "liver",
+            "lic_mg_per_g": [5.1, 5.4],
+            "r2star_per_s": [180.0, 190.25],
+            "t2star_ms": [5.556, None],
+            "flags": [["coils"], ["noise"]],
+        }
+    ],
+}
+
+
+def test_a_result_that_was_made_again_is_shown_beside_the_one_before_and_can_be_sent(spool, opened):
+    job = study(spool, state="kept")
+    job.write("outputs.json", [])
+    job.write("comparison.json", COMPARED)
+    browser, _, _ = opened()
+    text = browser.get(page_of(browser)).text
+    for told in ("5.1 → 5.4", "180.0 → 190.2", "5.56 → –", "+noise -coils", "admm → nls", "ffff0000", "Send it<"):
+        assert told in text, told
+
+
+def test_what_cannot_be_made_again_is_said_where_it_was_asked_for(spool, opened):
+    study(spool, state="done").write("outputs.json", [])
+    spool.study_folder(STUDY).mkdir()
+    browser, _, _ = opened()
+    page = page_of(browser)
+    assert 'value="reprocess"' in browser.get(page).text
+    answer = browser.post(page, form_of=page, what="reprocess", key=KEY, **{"fit.method": "nls"})
+    assert (answer.status, "Its images are no longer kept here" in answer.text) == (409, True)
+    answer = browser.post(page, form_of=page, what="reprocess", key=KEY, **{"fit.method": "best"})
+    assert (answer.status, "[fit] method" in answer.text) == (409, True)
+    assert requests(spool) == []
+
+
+# ---- deleting
+
+
+def deletable(spool, state="done"):
+    job = study(spool, state=state)
+    job.write("outputs.json", [])
+    spool.study_folder(STUDY).mkdir()
+    for number in range(3):
+        (spool.study_folder(STUDY) / f"1.2.{number}.dcm").touch()
+    lifecycle.say_delivery(job, "pacs", Delivery(DeliveryStatus.DELIVERED, delivered=("1.9.1", "1.9.2")))
+
+
+def test_before_a_study_is_deleted_it_is_said_what_goes_and_what_stays(spool, opened):
+    deletable(spool)
+    browser, _, _ = opened(USERS)
+    log_in(browser, "anna")
+    page = page_of(browser)
+    assert f'href="{page}/delete"' in browser.get(page).text
+    text = browser.get(f"{page}/delete").text
+    for told in ("3 images", "1 result", "2 objects in pacs"):
+        assert told in text, told
+    answer = browser.post(f"{page}/delete", form_of=page, reason="a test scan")
+    assert (answer.status, answer.headers["Location"]) == (303, "/studies")
+    asked = {"what": "purge", "by": "anna", "purge": [STUDY], "reason": "a test scan", "undelivered": False}
+    assert requests(spool) == [asked]
+    assert "asked to delete" in browser.get("/studies").text
+    assert "asked to delete" not in browser.get("/studies").text
+
+
+@pytest.mark.parametrize("reason", ["", "   "])
+def test_nothing_is_deleted_without_a_reason(spool, opened, reason):
+    deletable(spool)
+    browser, _, _ = opened()
+    page = page_of(browser)
+    answer = browser.post(f"{page}/delete", form_of=page, reason=reason)
+    assert (answer.status, "A reason is needed" in answer.text) == (400, True)
+    assert requests(spool) == []
+
+
+def test_what_is_not_delivered_is_deleted_only_where_that_is_ticked(spool, opened):
+    deletable(spool, "delivering")
+    browser, _, _ = opened()
+    page = page_of(browser)
+    assert "not finished or not delivered yet: Being sent" in browser.get(f"{page}/delete").text
+    assert browser.post(f"{page}/delete", form_of=page, reason="a test").status == 400
+    assert browser.post(f"{page}/delete", form_of=page, reason="a test", undelivered="1").status == 303
+    assert [one["undelivered"] for one in requests(spool)] == [True]
+
+
+def test_what_is_in_work_is_not_offered_to_be_deleted(spool, opened):
+    deletable(spool, "fitting")
+    browser, _, _ = opened()
+    text = browser.get(f"{page_of(browser)}/delete").text
+    assert "It is in work" in text
+    assert 'name="reason"' not in text
+
+
+def test_who_may_look_may_not_delete(spool, opened):
+    deletable(spool)
+    browser, _, _ = opened(USERS)
+    log_in(browser, "bert")
+    page = page_of(browser)
+    assert "/delete" not in browser.get(page).text
+    assert browser.get(f"{page}/delete").status == 403
+    assert browser.post(f"{page}/delete", form_of=page, reason="a test").status == 403
+    assert requests(spool) == []
+
+
 def test_no_address_holds_an_accession_number_or_a_uid(spool, opened):
     study(spool)
     study(spool, "1.2.840.18", "ffffffff", accession="MR-18")
@@ -251,7 +360,7 @@ def test_the_cookie_is_for_this_page_alone(opened):
     assert "SameSite=strict" in cookie
 
 
-@pytest.mark.parametrize("path", ["/studies", "/study/x", "/login", "/logout"])
+@pytest.mark.parametrize("path", ["/studies", "/study/x", "/study/x/delete", "/login", "/logout"])
 def test_a_form_that_was_not_given_here_is_refused(opened, path):
     browser, _, _ = opened()
     browser.get("/")

@@ -12,6 +12,8 @@ await look(async (page, wanted, step) => {
   if (step.path) await page.goto(wanted.address + step.path);
   if (step.leaves) await page.evaluate(() => { window.stillHere = true; });
   for (const [field, text] of Object.entries(step.fill ?? {})) await page.locator(field).fill(text);
+  for (const [field, value] of Object.entries(step.select ?? {})) await page.locator(field).first().selectOption(value);
+  if (step.focus) await page.locator(step.focus).first().focus();
   if (step.click) await page.locator(step.click).first().click();
   for (const key of step.keys ?? []) await page.keyboard.press(key);
   if (step.leaves) await page.waitForFunction(() => !window.stillHere);
