@@ -23,9 +23,8 @@ def another_version(folder: Path, version: str, manifest_version: int = manifest
     if manifest_version != manifest.VERSION:
         path = copy / "jobs" / "manifest.py"
         _change(path, f"\nVERSION = {manifest.VERSION} ", f"\nVERSION = {manifest_version} ")
-        _change(
-            path, "KNOWN_VERSIONS = (1, VERSION)", f"KNOWN_VERSIONS = {(*manifest.KNOWN_VERSIONS, manifest_version)}"
-        )
+        known = f"KNOWN_VERSIONS = {(*manifest.KNOWN_VERSIONS, manifest_version)}"
+        _change(path, "KNOWN_VERSIONS = (1, VERSION, BESIDE_VERSION)", known)
     return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}  # before what lies in the current folder
 
 

@@ -75,7 +75,7 @@ def test_the_next_version_ends_what_this_one_began_under_its_identity(machine, p
 @pytest.mark.parametrize("moment", ["manifest.json", "state.json"])  # perhaps not in the queue yet; at work
 def test_what_newer_software_began_is_left_alone_and_said_until_that_is_back(machine, pacs, tmp_path, moment):
     theirs, ours = Study(template(rows=256, columns=256, slices=4)), Study(template())
-    newer = machine("newer", another_version(tmp_path / "software", "99.0.0", manifest_version=3))
+    newer = machine("newer", another_version(tmp_path / "software", "99.0.0", manifest_version=4))
     newer.start()
     Scanner(newer.port).send(theirs)
     wait_for(lambda: list(newer.data.glob(f"jobs/*/{moment}")), PATIENCE, "their job is begun")
