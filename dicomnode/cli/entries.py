@@ -36,6 +36,11 @@ def found(held: Spool, identifier: str) -> list[dict[str, Any]]:
     return entries
 
 
+def meant(held: Spool, identifier: str) -> list[dict[str, Any]]:
+    """The same without what a person had made again and did not send, unless it is named by its own key."""
+    return [one for one in found(held, identifier) if one["status"] != "kept" or one["key"] == identifier]
+
+
 def print_entries(entries: list[dict[str, Any]], settings: Settings, *, as_json: bool, in_full: bool = False) -> None:
     """Print one paragraph a series; the settings say what each destination gets."""
     if as_json:

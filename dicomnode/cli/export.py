@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dicomnode import export
-from dicomnode.cli.entries import found, spool
+from dicomnode.cli.entries import meant, spool
 from dicomnode.cli.options import FOLDER, config_option, node_settings
 from dicomnode.errors import InputError, NodeError
 
@@ -34,7 +34,7 @@ def _kept(identifier: str, config_path: Path | None) -> tuple[export.Finished, .
     if os.sep in identifier and Path(identifier).parent.is_dir():  # accession numbers may hold strokes, too
         raise InputError(f"{identifier} is no folder")
     held = spool(node_settings(config_path))
-    keys = {entry["key"]: None for entry in found(held, identifier) if entry["key"]}
+    keys = {entry["key"]: None for entry in meant(held, identifier) if entry["key"]}
     results = tuple(one for one in map(export.of_job, map(held.job, keys)) if one is not None)
     if not results:
         raise NodeError(f"{identifier} has no result yet: `dicomnode show {identifier}` says why")

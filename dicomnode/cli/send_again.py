@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dicomnode.cli.entries import found, spool
+from dicomnode.cli.entries import meant, spool
 from dicomnode.cli.options import config_option, node_settings
 from dicomnode.errors import ConfigError, InputError
 from dicomnode.operate import requests
@@ -30,7 +30,7 @@ def command(identifier: str, names: tuple[str, ...], config_path: Path | None) -
         if name not in known:
             raise ConfigError(f"--to {name}: no [[destination]] has that name; there are {', '.join(known) or 'none'}")
     held = spool(settings)
-    entries = [one for one in found(held, identifier) if one["status"] != "kept" or one["key"] == identifier]
+    entries = meant(held, identifier)
     if names and any(one["status"] == "kept" for one in entries):
         raise InputError("what was made again goes to every destination: leave --to out")
     asked = requests.ask(held, "send again", entries, by=requests.operator(), to=names)

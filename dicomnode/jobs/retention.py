@@ -200,7 +200,7 @@ class _Study:
         since = None if whatever_came else self._settled_ns
         if kind == ORIGINALS and self.has_images and not self._spool.remove_images(self.uid, since):
             return False
-        for job in (*self._jobs, *self._replaced):
+        for job in (*reversed(self._replaced), *self._jobs):  # the last names the others, also after a crash
             if kind == OBJECTS:
                 tidy.remove_objects(job)
             elif kind == RECORDS:

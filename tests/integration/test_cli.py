@@ -194,6 +194,7 @@ def made(store, tmp_path):
         record = json.loads(path.read_text())
         record["groups"]["g"] |= {"status": "ready", "code": None, "reason": None, "key": "k"}
         write_json(path, record)
+        spool.job("k").folder.mkdir()
         spool.job("k").write("manifest.json", {})
         spool.job("k").write("state.json", {"status": state})
         spool.job("k").write("outputs.json", [])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -109,6 +110,11 @@ class World:
     def refusals(self):
         return [one.reason for one in self.said if isinstance(one, events.RequestRefused)]
 
+    def exported(self, identifier, *options):
+        """The table of results that are exported under a name."""
+        (path,) = self.command("export", identifier, *options).stdout.split()
+        return Path(path).read_text()
+
     def command(self, *arguments):
         result = CliRunner().invoke(cli.main, [*arguments, "--config", str(self.config)])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -186,6 +192,9 @@ def test_to_send_a_study_again_sends_nothing_that_nobody_asked_for(world):
     assert "1 series" in world.command("send-again", world.study).stdout
     world.until(lambda: len(world.archive.stored) == 2 * len(uids(first)))
     assert lifecycle.state(made).status == "kept"
+    table = ("--to", "csv", "--output", str(world.config.parent / "table"))
+    assert [name in world.exported(world.study, *table) for name in (first.key, made.key)] == [True, False]
+    assert made.key in world.exported(made.key, *table)
     assert "leave --to out" in world.command("send-again", made.key, "--to", "pacs").stderr
 
 

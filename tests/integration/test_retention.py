@@ -148,6 +148,7 @@ def test_what_is_not_finished_is_kept_whatever_its_age_and_the_room(spool, days,
 def test_what_was_replaced_and_is_still_on_its_way_is_kept(spool, days, status, kept):
     study, job = put(spool)
     earlier = spool.job("earlier")
+    earlier.folder.mkdir()
     earlier.write("manifest.json", {"sources": [], "parameters": {}, "software_version": "1"})
     earlier.write("state.json", {"status": status})
     job.write("manifest.json", {**job.read("manifest.json"), "supersedes": "earlier"})

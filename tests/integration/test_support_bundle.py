@@ -81,16 +81,28 @@ def test_a_study_that_is_removed_for_a_typed_reason_and_old_lines(bundle, tmp_pa
         {"event": "study_removed", "timestamp": "2099-01-01T00:00:00Z", "study": "1.2.3", "why": "the wood is gone"},
         {"event": "study_removed", "timestamp": "2001-01-01T00:00:00Z", "study": "1.2.3", "why": "x"},
         {"event": "asked", "timestamp": "2099-01-01T00:00:00Z", "level": "info", "by": "anna", "studies": ["1.2.3"]},
+        {
+            "event": "reprocessed",
+            "timestamp": "2099-01-01T00:00:00Z",
+            "study": "1.2.3",
+            "key": "a1",
+            "of": "b2",
+            "by": "anna",
+        },
+        {"event": "request_refused", "timestamp": "2099-01-01T00:00:00Z", "key": "b2", "reason": "the wood is gone"},
         {"event": "started", "timestamp": "2099-01-01T00:00:00"},
     ]
     (tmp_path / "log").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     _, members = bundle()
-    head, removed, asked = map(json.loads, members["dicomnode-support/log.jsonl"].splitlines())
-    assert (head["lines"], head["other_lines_left_out"]) == (2, 1)
+    head, removed, asked, again, refused = map(json.loads, members["dicomnode-support/log.jsonl"].splitlines())
+    assert (head["lines"], head["other_lines_left_out"]) == (4, 1)
     assert removed["why"].startswith("text-")
     assert asked["by"].startswith("user-")
     assert asked["studies"] == [removed["study"]]
     assert removed["study"].startswith("uid-")
+    assert (again["of"], again["by"]) == (refused["key"], asked["by"])
+    assert again["of"].startswith("id-")
+    assert "wood" not in refused["reason"]
 
 
 @pytest.fixture

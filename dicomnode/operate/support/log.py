@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 MOST_LINES = 50_000  # the newest
 _JOURNAL_SECONDS = 120.0
 _UNITS = ("dicomnode.service", "dicomnode-worker@*.service")
-_NUMBERED = {"study", "studies", "series", "instance", "key", "keys", "transaction", "workflow", "request", "digest"}
+_NUMBERED = {"study", "studies", "series", "instance", "group", "key", "keys", "of"}
+_NUMBERED |= {"transaction", "workflow", "request", "digest"}
 _PEERS = {"calling", "peer", "host", "destination", "ae_title", "address"}
 _PEOPLE = {"by"}
 _TYPED = "typed"  # stands for a field that holds what a person typed
