@@ -48,10 +48,21 @@ def fit_beside(
     start = np.stack([fat.start[0], np.clip(fat.start[1], *settings.bounds)]).astype(settings.dtype)
     problem = replace(problem, likelihood=replace(problem.likelihood, factor=factor.reshape(len(factor), -1)))
     if settings.weights is None and settings.regularised:
-        known = settings.t, settings.floor_coils, problem.free
-        problem = replace(problem, weights=automatic_weights(start, *known, edges=True, factor=factor))
+        problem = replace(problem, weights=_weights(problem, found.x, start, factor, settings))
     again = minimise(problem, start, found.p.copy(), schedule)
     return problem, replace(again, iterations=found.iterations + again.iterations)
+
+
+def _weights(
+    problem: Problem, x: NDArray[Any], start: NDArray[Any], factor: NDArray[Any], settings: Settings
+) -> NDArray[Any]:
+    """The weights of one exponential ``x``, as fat changes what data tell: where there is none, nothing moves."""
+    known = settings.t, settings.floor_coils, problem.free
+    before = automatic_weights(x, *known, edges=False)
+    beside = automatic_weights(start, *known, edges=False, factor=factor)
+    ratio = np.divide(beside, before, out=np.ones_like(beside), where=before > 0)
+    weights: NDArray[Any] = problem.weights * ratio
+    return weights
 
 
 def with_doubt_of(fat: FatMap | None, sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any]:
