@@ -192,8 +192,8 @@ def by_solver(case: Case, model: str) -> Found:
     return Found(case, model, of_map, None, False, False, (), 0.0, None, fraction_covered=False)
 
 
-DEFAULT, AUTOMATIC, FAT_WATER = "default", "automatic", "fat-water"
-MODELS: dict[str, Callable[[Case, str], Found]] = {DEFAULT: by_node, AUTOMATIC: by_node, FAT_WATER: by_solver}
+ONE, AUTOMATIC, FAT_WATER = "one exponential", "automatic", "fat-water"
+MODELS: dict[str, Callable[[Case, str], Found]] = {ONE: by_node, AUTOMATIC: by_node, FAT_WATER: by_solver}
 
 
 def cases(trains: Iterable[str], seeds: Sequence[int], snr: Sequence[float] = SNR) -> Iterator[Case]:

@@ -29,7 +29,7 @@ class FitSettings(Section):
     """How the decay is fitted: the arguments of solver.fit_t2star."""
 
     method: FitMethod = "admm"
-    model: Literal["mono-exponential", "automatic"] = "mono-exponential"
+    model: Literal["automatic", "mono-exponential"] = "automatic"
     noise: Literal["rician", "gaussian"] = "rician"
     weights: Literal["auto"] | tuple[float, float] = "auto"
     workers: Annotated[int, Field(ge=1, le=64)] = 1

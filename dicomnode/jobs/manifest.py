@@ -58,6 +58,11 @@ class Manifest:
 
         return identity.result_key(self.identified_by or self.sources, self.parameters, self.software_version)
 
+    @property
+    def fit(self) -> Mapping[str, Any]:
+        """[fit] at that time; before models could be chosen there was one."""
+        return {"model": "mono-exponential"} | dict(self.parameters["fit"])
+
     def of_drawing(self, drawing: str, sop_instance_uid: str, origin: str, *, replaces: bool) -> Manifest:
         """The manifest of what a person drew on the result ``origin``, which this one made."""
         return replace(

@@ -130,7 +130,7 @@ def _fit(work: _Work) -> None:
         work = _Work.on(work.spool, work.origin)
     if work.has(_MAPS):
         return
-    settings = _settings(FitSettings, work.manifest.parameters["fit"])
+    settings = _settings(FitSettings, work.manifest.fit)
     taken = work.checkpoint()
     if work.judged:
         protocol.check_header(taken.stack)

@@ -15,7 +15,7 @@ def case(fraction=0.2, rate=100.0, seed=1, field=1.5):
 
 @pytest.fixture(scope="module")
 def measured():
-    return {fraction: fat.by_node(case(fraction), fat.DEFAULT) for fraction in (0.0, 0.2)}
+    return {fraction: fat.by_node(case(fraction), fat.ONE) for fraction in (0.0, 0.2)}
 
 
 def test_fat_of_the_scene_beats_as_the_model_of_the_solver_says():
@@ -32,7 +32,7 @@ def test_a_scene_holds_the_liver_that_was_asked_for():
     assert made.liver.sum() > 1000
 
 
-def test_without_fat_the_default_is_right_and_with_fat_it_is_not(measured):
+def test_without_fat_one_exponential_is_right_and_with_fat_it_is_not(measured):
     assert abs(measured[0.0].of_map) < 0.01
     assert "fat-corrected" not in measured[0.0].codes
     assert abs(measured[0.2].of_map) > 0.015
@@ -40,13 +40,13 @@ def test_without_fat_the_default_is_right_and_with_fat_it_is_not(measured):
 
 def test_tables_count_numbers_and_intervals(measured):
     table = fat.of_regions(list(measured.values()), "R2*")
-    assert [row[:2] for row in table.rows] == [["default", "0 %"], ["default", "20 %"]]
+    assert [row[:2] for row in table.rows] == [["one exponential", "0 %"], ["one exponential", "20 %"]]
     assert all(row[2].endswith("1/1, 100%") for row in table.rows)
     said, large = fat.choices(list(measured.values()), "fat").rows
-    assert said == ["default", "said", "0/1", "1/1"]
-    assert large == ["default", "over 3%", "0/1", "0/1"]
+    assert said == ["one exponential", "said", "0/1", "1/1"]
+    assert large == ["one exponential", "over 3%", "0/1", "0/1"]
     (total,) = fat.totals(list(measured.values()), "all").rows
-    assert total[:3] == ["default", "2", "2"]
+    assert total[:3] == ["one exponential", "2", "2"]
 
 
 def test_seeds_held_out_are_not_those_of_other_studies():

@@ -43,6 +43,11 @@ def test_one_of_the_version_before_is_read_and_keeps_its_key(job):
     assert (manifests.read(job).version, manifests.read(job).key) == (1, MANIFEST.key)
 
 
+def test_a_job_from_before_models_could_be_chosen_is_fitted_as_it_was():
+    assert MANIFEST.fit == {"model": "mono-exponential", "weights": [1.0, 2.0]}
+    assert replace(MANIFEST, parameters={"fit": {"model": "automatic"}}).fit == {"model": "automatic"}
+
+
 def test_a_missing_manifest_is_said(job):
     with pytest.raises(StepError, match="holds no manifest"):
         manifests.read(job)
