@@ -188,12 +188,12 @@ class Recovery:
         """
         made_from = manifests.read(job)
         again.check_current(self._spool, made_from.study_instance_uid, job.key)
-        again.send(self._spool, made_from.study_instance_uid, job.key)
         known = again.of_study(self._spool, made_from.study_instance_uid)
         earlier = self._spool.job(again.newest(known, known[job.key].root, before=job.key))
-        holder, _ = lifecycle.held_by(earlier), self._overtake(earlier)
-        if holder is not None:
-            lifecycle.hold(job, holder)
+        if (holder := lifecycle.held_by(earlier)) is not None:
+            lifecycle.hold(job, holder)  # before it may go
+        again.send(self._spool, made_from.study_instance_uid, job.key)
+        self._overtake(earlier)
         replaced = self._replaced_by_what_follows(earlier)
         if made_from.supersedes != replaced or (job.outputs is None and lifecycle.state(job).status is JobStatus.KEPT):
             lifecycle.give_back(job)

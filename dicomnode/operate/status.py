@@ -116,12 +116,10 @@ class _Index:
         name = path.rpartition("/")[2]
         known = self._known.get(name)
         if known is None or known["stamp"] != stamp or any(_stamp(job) != then for job, then in known["jobs"].items()):
-            made_again = str(again.path(self._spool, name.removesuffix(".json")))
-            before = _stamp(made_again)
             entries, stamps = _study(self._spool, Path(path))
             if any(entry["status"] not in _SETTLED for entry in entries):
                 return entries
-            known = {"stamp": stamp, "jobs": {**stamps, made_again: before}, "entries": entries}
+            known = {"stamp": stamp, "jobs": stamps, "entries": entries}
         self._now[name] = known
         found: list[dict[str, Any]] = known["entries"]
         return found
@@ -189,7 +187,9 @@ def _study(spool: Spool, path: Path) -> tuple[list[dict[str, Any]], dict[str, in
         record = read_json(path)
         if record is None:
             return [], {}
-        stamps = {state: _stamp(state) for state in _states(spool, record)}
+        made_again = str(again.path(spool, path.stem))
+        stamps = {made_again: _stamp(made_again)}  # first: it says which results there are
+        stamps |= {state: _stamp(state) for state in _states(spool, record)}
         return list(_entries(spool, record)), stamps
     except StorageError as fault:
         return [{**_NOTHING, "study_instance_uid": path.stem, "status": "unreadable", "reason": str(fault)}], {}
@@ -198,7 +198,8 @@ def _study(spool: Spool, path: Path) -> tuple[list[dict[str, Any]], dict[str, in
 def _states(spool: Spool, record: dict[str, Any]) -> list[str]:
     """Where it stands what became of the results of a study."""
     said = (*record["groups"].values(), *record.get("drawings", {}).values())
-    return sorted({f"{spool.jobs}/{one['key']}/state.json" for one in said if one.get("key")})
+    keys = {one["key"] for one in said if one.get("key")} | again.of_study(spool, record["study_instance_uid"]).keys()
+    return sorted(f"{spool.jobs}/{key}/state.json" for key in keys)
 
 
 def not_taken_in(spool: Spool) -> Iterator[dict[str, Any]]:
