@@ -60,11 +60,14 @@ class Markers:
 
     def fold(self, folder: Path, uids: frozenset[str]) -> None:
         """Put one marker in the place of all: how images came in matters only while they are fresh."""
-        if len(self.paths) != 1 or self.taken != uids:
-            write_json(folder / f"taken-{_ALL}.json", sorted(uids))
-            for path in self.paths:
-                if path.stem != f"taken-{_ALL}":
-                    path.unlink()
+        write_json(folder / f"taken-{_ALL}.json", sorted(uids))
+        for path in self.paths:
+            if path.stem != f"taken-{_ALL}":
+                path.unlink(missing_ok=True)
+
+    def are_folded(self, uids: frozenset[str]) -> bool:
+        """Whether one marker stands for all."""
+        return len(self.paths) == 1 and self.taken == uids
 
 
 class Begun:

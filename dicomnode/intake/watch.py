@@ -19,7 +19,7 @@ from watchdog.observers import Observer
 from dicomnode import events, group, header, logs
 from dicomnode.errors import NodeError, StorageError
 from dicomnode.intake import study as studies
-from dicomnode.intake.complete import Decision, Verdict, decide
+from dicomnode.intake.complete import Arrival, Decision, Verdict, decide
 from dicomnode.intake.drop import DropFolder
 from dicomnode.jobs import again, drawings, orders, retention
 from dicomnode.jobs.manifest import Manifest
@@ -240,11 +240,7 @@ class Watcher:
         wishes = group.Wishes(self._scanners(), frozenset(orders.of_study(self._spool, study_uid)))
         for candidate in group.assemble(studies.images(study), self._rules, damaged, wishes):
             before = {**(old["groups"].get(candidate.group_id) or {}), **begun.of(candidate.group_id)}
-            open_ends = self._stays_open(candidate.images[0].sender)
-            arrival = studies.arrival(candidate, study, markers, bringing, stays_open=open_ends)
-            if studies.was_waited_for(candidate, before):
-                arrival = replace(arrival, newest=-math.inf)
-            arrival = replace(arrival, went_before=before.get("started") is not None)
+            arrival = self._arrival(candidate, study, markers, bringing, before)
             started = before.get("started") == studies.sources(
                 candidate
             )  # whatever else arrives, its job is on its way
@@ -255,8 +251,9 @@ class Watcher:
         if any(studies.is_unread(found) for found in study.headers.values()):
             deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
-        settled = study.look_at is None and not bringing and now - study.stamp[1] > _SAME_TICK_SECONDS
-        study.settled_ns = stamp if settled else 0
+        quiet = study.look_at is None and not bringing and now - study.stamp[1] > _SAME_TICK_SECONDS
+        folded = markers.are_folded(frozenset(study.times))
+        study.settled_ns = stamp if quiet and folded else 0
         groups = self._no_longer_here(study_uid, old["groups"]) | groups
         drawn = self._measure_drawings(study_uid, study, groups, old.get("drawings", {}))
         record = {
@@ -270,10 +267,28 @@ class Watcher:
         if record != old:
             write_json(self._spool.studies / f"{study_uid}.json", record)
         begun.forget()
-        if settled:  # nothing of it is kept in memory
-            markers.fold(folder, frozenset(study.times))
+        if quiet and folded:  # nothing of it is kept in memory
             study.headers.clear()
             study.times.clear()
+        elif quiet:  # the folder is touched by this, so that it settles at another look
+            markers.fold(folder, frozenset(study.times))
+            study.stamp = (folder.stat().st_mtime_ns, now)
+            study.look_at = now + _SAME_TICK_SECONDS + _BATCH_SECONDS
+
+    def _arrival(
+        self,
+        candidate: Group,
+        study: studies.Study,
+        markers: studies.Markers,
+        bringing: frozenset[str],
+        before: dict[str, Any],
+    ) -> Arrival:
+        """How a group came in, as far as what is known of it from before does not say more."""
+        open_ends = self._stays_open(candidate.images[0].sender)
+        arrival = studies.arrival(candidate, study, markers, bringing, stays_open=open_ends)
+        if studies.was_waited_for(candidate, before):
+            arrival = replace(arrival, newest=-math.inf)
+        return replace(arrival, went_before=before.get("started") is not None)
 
     def _no_longer_here(self, study_uid: str, groups: dict[str, Any]) -> dict[str, Any]:
         """Groups with a result whose images were removed since, and so cannot be judged again."""

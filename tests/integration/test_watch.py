@@ -201,6 +201,20 @@ def test_a_restart_does_not_read_settled_studies_again(world, images, monkeypatc
     world.turn(70.0)
 
 
+def test_a_study_settles_soon_and_for_good(world, images, monkeypatch):
+    """A person may delete it then; and it is not read once more because its markers were put together."""
+    world.store(images)
+    world.settle()
+    world.turn(3.0)
+    world.turn(3.0)
+    uid = images[0].StudyInstanceUID
+    record = json.loads((world.spool.studies / f"{uid}.json").read_text())
+    assert record["settled_ns"] == world.spool.changed_ns(uid)
+    assert not world.watcher._studies[uid].headers
+    monkeypatch.setattr(Watcher, "_look", lambda *_: pytest.fail("a settled study was looked at again"))
+    world.turn(70.0)
+
+
 def test_a_restart_goes_on_waiting_for_what_was_missing(world):
     whole = series(5)
     world.store(whole[:3], release=False)
