@@ -251,7 +251,8 @@ class Watcher:
         if any(studies.is_unread(found) for found in study.headers.values()):
             deadlines.append(now + self._rules.rescan_seconds)
         study.look_at = min(deadlines, default=None)
-        quiet = study.look_at is None and not bringing and now - study.stamp[1] > _SAME_TICK_SECONDS
+        nothing_to_come = study.look_at is None and not bringing
+        quiet = nothing_to_come and now - study.stamp[1] > _SAME_TICK_SECONDS
         folded = markers.are_folded(frozenset(study.times))
         study.settled_ns = stamp if quiet and folded else 0
         groups = self._no_longer_here(study_uid, old["groups"]) | groups
@@ -267,13 +268,8 @@ class Watcher:
         if record != old:
             write_json(self._spool.studies / f"{study_uid}.json", record)
         begun.forget()
-        if quiet and folded:  # nothing of it is kept in memory
-            study.headers.clear()
-            study.times.clear()
-        elif quiet:  # the folder is touched by this, so that it settles at another look
-            markers.fold(folder, frozenset(study.times))
-            study.stamp = (folder.stat().st_mtime_ns, now)
-            study.look_at = now + _SAME_TICK_SECONDS + _BATCH_SECONDS
+        if nothing_to_come:
+            _put_away(folder, study, markers, now, quiet=quiet)
 
     def _arrival(
         self,
@@ -395,6 +391,19 @@ class _Waker(FileSystemEventHandler):
         """Wake the watcher for what came to stay."""
         if event.event_type in {"created", "moved", "modified", "closed"}:
             self._look()
+
+
+def _put_away(folder: Path, study: studies.Study, markers: studies.Markers, now: float, *, quiet: bool) -> None:
+    """Keep nothing in memory of a study to which nothing comes, once its markers are one; look again until then."""
+    uids = frozenset(study.times)
+    if quiet and markers.are_folded(uids):
+        study.headers.clear()
+        study.times.clear()
+        return
+    if quiet:
+        markers.fold(folder, uids)  # touches the folder, so that it settles at another look
+        study.stamp = (folder.stat().st_mtime_ns, now)
+    study.look_at = now + _SAME_TICK_SECONDS + _BATCH_SECONDS
 
 
 def _stack(candidate: Group, decision: Decision) -> EchoStack:

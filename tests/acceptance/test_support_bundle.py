@@ -11,7 +11,7 @@ import pytest
 from dicomnode import simulate
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
-from dicomnode.store.durable import write_json
+from dicomnode.store.durable import make_folder, write_json
 from dicomnode.store.spool import Spool
 from tests.acceptance.conftest import free_port, wait_for
 from tests.integration.mllp import Receiver, ack
@@ -84,6 +84,7 @@ url = "http://127.0.0.1:9/geheim"
 def plant(spool):
     """What a broken file, an archive and an administrator might have left."""
     job = spool.job("0123456789abcdef" * 4)
+    make_folder(job.folder)
     job.write("manifest.json", {"sources": [], "parameters": {}, "software_version": f"0.1.0-{CALLER}"})
     why = f"fit: {FILE} of {REASON} (born 03.02.1961, ID {NUMBER}) cannot be decoded"
     lifecycle.say(job, JobStatus.FAILED, why, code="damaged")

@@ -204,9 +204,9 @@ def test_a_restart_does_not_read_settled_studies_again(world, images, monkeypatc
 def test_a_study_settles_soon_and_for_good(world, images, monkeypatch):
     """A person may delete it then; and it is not read once more because its markers were put together."""
     world.store(images)
-    world.settle()
-    world.turn(3.0)
-    world.turn(3.0)
+    world.turn()
+    for _ in range(3):
+        world.turn(2.2)
     uid = images[0].StudyInstanceUID
     record = json.loads((world.spool.studies / f"{uid}.json").read_text())
     assert record["settled_ns"] == world.spool.changed_ns(uid)
