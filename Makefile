@@ -17,7 +17,7 @@ PYTHONS = $(BIN)/python
 WORKERS := $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Share of the lines of dicomnode and solver that the tests reach, in percent. Raise it when it has risen; never lower it.
-COVERED := 91
+COVERED := 93
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
 .PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-receive faults study study-fat study-liver sweep fuzz train gallery wheelhouse deb lock clean
@@ -32,7 +32,7 @@ test: $(READY)
 fast: $(READY)
 	$(PYTEST) tests/unit
 
-# `make test` as continuous integration runs it. Child processes and compiled kernels are not seen.
+# `make test` as continuous integration runs it. Child processes are not seen; compiled kernels do not count (pyproject.toml).
 coverage: $(READY)
 	$(PYTEST) $(COVERAGE)
 
