@@ -30,6 +30,7 @@ from dicomnode.jobs.manifest import Manifest
 from dicomnode.node import Node
 from dicomnode.operate.status import request, request_retry
 from dicomnode.store.durable import write_json
+from tests.integration.inline import Inline
 
 DEADLINE = 30.0
 REPOSITORY = Path(__file__).parents[2]
@@ -263,22 +264,6 @@ def test_the_bundled_sqlite_stands_in_for_an_old_one(monkeypatch):
 
 
 # --- the node: files are the truth, whatever the engine remembers
-
-
-class Inline:
-    """Runs steps where they are; test_children.py has the processes, tests/acceptance both."""
-
-    def start(self):
-        """There is nothing to start."""
-
-    def stop(self):
-        """There is nothing to stop."""
-
-    def ready(self):
-        return 1
-
-    def run(self, step, *arguments, alone=False):
-        step(*arguments)
 
 
 class Pacs:

@@ -24,26 +24,11 @@ from dicomnode.store.durable import write_json
 from dicomnode.store.spool import Spool
 from tests.acceptance.conftest import wait_for
 from tests.integration.archive import Archive
+from tests.integration.inline import Inline
 
 # pynetdicom leaves the socket of a failed connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 NLS = {"fit.method": "nls"}
-
-
-class Inline:
-    """Runs steps where they are."""
-
-    def start(self):
-        """There is nothing to start."""
-
-    def stop(self):
-        """There is nothing to stop."""
-
-    def ready(self):
-        return 1
-
-    def run(self, step, *arguments, alone=False):
-        step(*arguments)
 
 
 class World:
