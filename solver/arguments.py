@@ -47,6 +47,10 @@ ALSO_CALLED = {
 }
 
 
+LIKELY_COILS = (8.0, 16.0)  # that might be there where N is not known, by what late echoes allow
+DOUBT = 1.2  # factor that N may be wrong by where the decays told it
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to fit; sigma in the units of the input."""
@@ -105,6 +109,16 @@ class Settings:
     def floor_coils(self) -> float:
         """N of the noise floor, 0 where noise is taken as Gaussian."""
         return 0.0 if self.noise == "gaussian" else self.n_coils
+
+    @property
+    def other_coils(self) -> float:
+        """Another N that the floor may have, as far as is known; ``floor_coils`` where that is sure."""
+        n = self.floor_coils
+        if n and self.unseen_coils:
+            return float(np.clip(self.n_coils_range[1], *LIKELY_COILS))
+        if n and self.n_coils_source == "decays":
+            return self.n_coils_range[0] if self.doubtful else DOUBT * n
+        return n
 
     @property
     def t(self) -> NDArray[Any]:

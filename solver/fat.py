@@ -15,15 +15,16 @@ import numpy as np
 from scipy import special
 
 from solver import fat_windows as windows
-from solver.fat_windows import FASTER, FRACTION, LOUDER, MISFIT, STRIDE, SWING, SWING_VARIANCE, VARIANCE
+from solver.fat_windows import FASTER, FRACTION, LOUDER, MISFIT, STRIDE, SWING, SWING_VARIANCE, VARIANCE, WEAKLY
 from solver.model import FAT_PEAKS, GYROMAGNETIC_RATIO_MHZ_PER_T
-from solver.noise import INFORMATION_STEPS, information_table
-from solver.uncertainty import information
+from solver.uncertainty import flat, table_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIKELY_SWING = 0.03  # of odd and even echoes, relative: a deviation, before anything is measured
+_BEFORE = np.array([0.0, LIKELY_SWING])
+MANY, SPARSELY = 2000, 3  # windows of a slice; of more, every so-manieth in both directions is asked about the swing
 OWN_SWING = 0.005  # how far that of one place lies from that of the image
 OVERLAP = 12.0  # windows around every STRIDE-th voxel that hold one
 UNEVEN = 0.1  # of a fraction: how far it may lie from that of the tissue around, relative
@@ -31,6 +32,15 @@ SOME = 0.15  # deviation of the fraction of tissue that holds fat
 ODDS = 0.25  # that a voxel holds fat, before anything is measured
 NEGATIVE = 3.0  # deviations below zero: that is no fat, whatever it is
 SMALLEST = 2e-3  # a fraction below is none
+EXACT = 1e-3  # of sigma squared: better is no floor known
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The noise floor of magnitudes, in units of sigma."""
+
+    n_coils: float  # its power is twice that
+    sd: float = 0.0  # how far that power may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +78,26 @@ def posterior(estimate: NDArray[Any], variance: NDArray[Any]) -> tuple[NDArray[A
 
 
 def fat_map(
-    s: NDArray[Any], train: NDArray[np.float64], x: NDArray[Any], free: NDArray[np.bool_], n_coils: float
+    s: NDArray[Any], train: NDArray[np.float64], x: NDArray[Any], free: NDArray[np.bool_], floor: Floor
 ) -> FatMap:
     """Look for fat in a slice ``s`` (M, K, L) in units of sigma, where one exponential gave ``x`` (2, K, L).
 
     ``train`` (3, M) holds echo times in the unit of ``x`` over what ``beat`` says of them.
     """
     shape = tuple((n + STRIDE - 1) // STRIDE for n in free.shape)
-    (power, wide), (count, total) = np.empty((2, train.shape[1], *shape)), np.empty((2, *shape))
-    windows.pool(s, x, free, 2.0 * n_coils, power, count)
-    windows.join(power, count, x, wide, total)
+    (power, wide), (count, total) = np.empty((2, *shape, train.shape[1])), np.empty((2, *shape))
+    windows.pool(np.ascontiguousarray(np.moveaxis(s, 0, -1)), x, free, 2.0 * floor.n_coils, power, count)
+    middle = np.ascontiguousarray(x[:, ::STRIDE, ::STRIDE])
+    windows.join(power, count, middle, wide, total)
     own, around, scatter = np.empty((7, *shape)), np.empty((7, *shape)), np.empty((2, *shape))
-    windows.fit(power, count, train, x, float(n_coils), np.array([0.0, LIKELY_SWING]), own)
-    swing = _swing(own)
-    windows.fit(power, count, train, x, float(n_coils), swing, own)
-    windows.fit(wide, total, train, x, float(n_coils), swing, around)
+    n_coils = float(floor.n_coils)
+    expected = _expected(_swing((power, count, middle), train, floor), floor)
+    windows.fit(power, count, train, middle, n_coils, expected, own)
+    windows.fit(wide, total, train, middle, n_coils, expected, around)
     known = np.isfinite(own[VARIANCE]) & np.isfinite(around[VARIANCE])
     if not known.any():
         return FatMap(np.zeros(free.shape, s.dtype), np.full(free.shape, np.nan, s.dtype), x)
-    windows.scatter(own, count, x, around[FRACTION], scatter)
+    windows.scatter(own, count, middle, around[FRACTION], scatter)
     mean, left = _weighed(own, around, scatter, known)
     share = np.clip(np.divide(mean, own[FRACTION], out=np.zeros_like(mean), where=own[FRACTION] != 0), 0, 1)
     nodes = np.stack([mean, left, share * own[LOUDER], share * own[FASTER]])
@@ -115,21 +126,38 @@ def _weighed(
     return np.where(known, mean, 0.0), np.where(known, left, np.inf)
 
 
-def _swing(own: NDArray[Any]) -> NDArray[np.float64]:
+def _expected(swing: NDArray[np.float64], floor: Floor) -> NDArray[np.float64]:
+    """What is expected of each parameter of a window before it is asked, and how precisely."""
+    expected = np.zeros((2, windows.SIZE))
+    expected[0, windows.SIDES] = swing[0]
+    expected[1, [windows.RAISED, windows.FAT, windows.SIDES]] = (max(floor.sd, EXACT) ** -2, WEAKLY**-2, swing[1] ** -2)
+    return expected
+
+
+def _swing(
+    of: tuple[NDArray[Any], NDArray[Any], NDArray[Any]], train: NDArray[np.float64], floor: Floor
+) -> NDArray[np.float64]:
     """What odd and even echoes differ by in the whole image, and how far it may be off: a read-out knows no tissue.
 
-    The weighted median of what the windows say, undrawn: without what was expected of them.
+    ``of`` are power, count and middle of all windows, of which, where they are many, some are asked. The weighted
+    median of what they say, undrawn: without what was expected of them.
     """
+    power, count, middle = of
+    every = SPARSELY if count.size > MANY else 1
+    sparse = slice(None, None, every), slice(None, None, every)
+    power, count, middle = (np.ascontiguousarray(part) for part in (power[sparse], count[sparse], middle[:, *sparse]))
+    own = np.empty((7, *count.shape))
+    windows.fit(power, count, train, middle, float(floor.n_coils), _expected(_BEFORE, floor), own)
     data = np.maximum(1 / own[SWING_VARIANCE] - LIKELY_SWING**-2, 0.0)
     telling = data > 0
     if not telling.any():
-        return np.array([0.0, LIKELY_SWING])
+        return _BEFORE
     weight = data[telling] / np.maximum(own[MISFIT][telling], 1.0)
     undrawn = own[SWING][telling] / own[SWING_VARIANCE][telling] / data[telling]
     order = np.argsort(undrawn)
     sums = np.cumsum(weight[order])
     median = float(undrawn[order][np.searchsorted(sums, 0.5 * sums[-1])])
-    told = float(sums[-1]) / OVERLAP
+    told = float(sums[-1]) * every**2 / OVERLAP
     precision = told + LIKELY_SWING**-2
     return np.array([told / precision * median, np.hypot(precision**-0.5, OWN_SWING)])
 
@@ -138,26 +166,7 @@ def rate_by_fraction(
     x: NDArray[Any], fraction: NDArray[Any], t: NDArray[Any], beating: NDArray[np.float64], n_coils: float
 ) -> NDArray[Any]:
     """How far the rate of maps ``x`` (2, K, L) moves with the fraction (K, L), to first order; amplitude in sigma."""
-    q = factors(fraction, beating)
-    aa, ar, rr = information(x[0], x[1], t, n_coils, q)
-    b, g = (one[:, None, None] for one in beating)
-    by_a, by_r = np.zeros(fraction.shape), np.zeros(fraction.shape)
-    for m, tm in enumerate(t):
-        decayed = np.exp(-x[1] * tm)
-        known = decayed**2 * (_told(x[0] * q[m] * decayed, n_coils) if n_coils else 1.0)
-        slope = known * x[0] * (b[m] + fraction * g[m])  # q dq/df
-        by_a += slope
-        by_r -= tm * x[0] * slope
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved: NDArray[Any] = -(aa * by_r - ar * by_a) / (aa * rr - ar * ar)
-    return moved
-
-
-def _told(signal: NDArray[Any], n_coils: float) -> NDArray[Any]:
-    """Share of what a sample tells of its signal (units of sigma) that the floor leaves."""
-    table = information_table(float(n_coils))
-    place = signal * INFORMATION_STEPS
-    near = np.interp(place, np.arange(table.size), table)
-    far = 1 - (n_coils - 0.5) / np.maximum(signal, 1.0) ** 2
-    told: NDArray[Any] = np.where(place < table.size - 1, near, far)
-    return told
+    train = np.stack([t.astype(np.float64), *beating])
+    moved = np.empty(fraction.size)
+    windows.moves(flat(x[0]), flat(x[1]), np.ravel(fraction), train, table_of(n_coils), float(n_coils), moved)
+    return moved.reshape(fraction.shape)

@@ -4,8 +4,9 @@ A voxel holds water and fat, |S_m| = a q_m(f) exp(-r t_m) with q_m² = 1 + 2 f b
 c_m the signal of the peaks of fat. Noise adds 2N to its square, in units of sigma, and nothing else to the mean, so
 that P_m = a² q_m² exp(-2 r t_m), of variance (4 P_m + 4N) / n over n voxels, is fitted without a bias by the floor. f
 is signed: a clamp at 0 would be wrong by as much as noise makes of it. Odd and even echoes may differ by a common
-factor (``decay``), of which little is expected. ``train`` holds t, b, g (3, M); maps ``x`` (2, K, L) are a and r of
-one exponential, which tell which voxels are alike.
+factor (``decay``), of which little is expected; the floor may be higher or lower than supposed, by as much as is not
+known of it: a floor that is higher looks like fat beside a fast decay. ``train`` holds t, b, g (3, M); maps ``x``
+(2, K, L) are a and r of one exponential, which tell which voxels are alike.
 """
 # ruff: noqa: PLR0917  kernels take their arrays one by one
 
@@ -15,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from solver.vector_math import fast_exp, kernel
+from solver.uncertainty import BLOCK, told
+from solver.vector_math import fast_exp, kernel, row_kernel
 
 STRIDE = 2  # voxels between the centres of windows
 REACH = 3  # a window reaches so far to each side
@@ -25,7 +27,10 @@ ALIKE = 0.3  # relative difference of amplitude or rate: more is another tissue
 SLOW = 0.15  # per last echo time: rates that differ by less are alike
 FEWEST = 6  # voxels of a window
 STEPS = 12
-MOST_STEP = (0.7, 0.5, 0.15, 0.1)  # of ln a², twice the rate (relative), fraction, swing
+LEVEL, RATE, RAISED, FAT, SIDES = range(5)  # parameters: ln a², twice the rate, floor's error, fraction, swing
+SIZE = 5
+HELD = 1e12  # precision of a parameter that does not move
+MOST_STEP = (0.7, 0.5, 1e9, 0.15, 0.1)  # of each, of the rate relative
 LEAST, MOST = -0.3, 1.1  # of the fraction, signed
 WEAKLY = 0.5  # deviation of a fraction before anything is measured
 MOSTLY = 0.85  # where a second search begins, for tissue in which fat outweighs water
@@ -45,8 +50,12 @@ def _alike(x: Any, i: int, j: int, p: int, q: int) -> bool:
 
 @kernel
 def pool(s: Any, x: Any, free: Any, floor: float, power: Any, count: Any) -> None:
-    """Mean squares (M, ...) of the alike voxels of the window around every STRIDE-th voxel, less the floor."""
+    """Mean squares (..., M) of the alike voxels of the window around every STRIDE-th voxel, less the floor.
+
+    ``s`` is (K, L, M): here, and in ``power``, the echoes of a place lie together.
+    """
     rows, columns = free.shape
+    echoes = s.shape[2]
     power[:] = 0.0
     count[:] = 0.0
     for a in range(count.shape[0]):
@@ -58,22 +67,23 @@ def pool(s: Any, x: Any, free: Any, floor: float, power: Any, count: Any) -> Non
                 for q in range(max(j - REACH, 0), min(j + REACH + 1, columns)):
                     if free[p, q] and _alike(x, i, j, p, q):
                         count[a, c] += 1.0
-                        for m in range(power.shape[0]):
-                            power[m, a, c] += s[m, p, q] * s[m, p, q]
-            for m in range(power.shape[0]):
-                power[m, a, c] = power[m, a, c] / max(count[a, c], 1.0) - floor
+                        for m in range(echoes):
+                            power[a, c, m] += s[p, q, m] * s[p, q, m]
+            for m in range(echoes):
+                power[a, c, m] = power[a, c, m] / max(count[a, c], 1.0) - floor
 
 
 @kernel
-def _neighbour(count: Any, x: Any, p: int, q: int, a: int, c: int) -> bool:
+def _neighbour(count: Any, middle: Any, p: int, q: int, a: int, c: int) -> bool:
     """Whether there is a window (a, c) of tissue like that of (p, q)."""
     if not (0 <= a < count.shape[0] and 0 <= c < count.shape[1]) or count[a, c] == 0.0:
         return False
-    return _alike(x, p * STRIDE, q * STRIDE, a * STRIDE, c * STRIDE)
+    same: bool = _alike(middle, p, q, a, c)
+    return same
 
 
 @kernel
-def join(power: Any, count: Any, x: Any, wide: Any, total: Any) -> None:
+def join(power: Any, count: Any, middle: Any, wide: Any, total: Any) -> None:
     """Mean squares of the alike windows around each that share no voxel."""
     wide[:] = 0.0
     total[:] = 0.0
@@ -84,47 +94,48 @@ def join(power: Any, count: Any, x: Any, wide: Any, total: Any) -> None:
             for k in range(-RINGS, RINGS + 1):
                 for n in range(-RINGS, RINGS + 1):
                     a, c = p + APART * k, q + APART * n
-                    if _neighbour(count, x, p, q, a, c):
+                    if _neighbour(count, middle, p, q, a, c):
                         total[p, q] += count[a, c]
-                        for m in range(power.shape[0]):
-                            wide[m, p, q] += count[a, c] * power[m, a, c]
-            for m in range(power.shape[0]):
-                wide[m, p, q] /= max(total[p, q], 1.0)
+                        for m in range(power.shape[2]):
+                            wide[p, q, m] += count[a, c] * power[a, c, m]
+            for m in range(power.shape[2]):
+                wide[p, q, m] /= max(total[p, q], 1.0)
 
 
 @kernel
-def _normal(power: Any, train: Any, n: float, coils: float, swing: Any, v: Any, h: Any, d: Any) -> float:
-    """Normal equations h, d of ln a², twice the rate, fraction and swing ``v``; returns chi-square."""
+def _normal(power: Any, train: Any, n: float, coils: float, expected: Any, v: Any, h: Any, d: Any) -> float:
+    """Normal equations h, d of the parameters ``v``; returns chi-square, and of what they are expected to be."""
     h[:] = 0.0
     d[:] = 0.0
-    slope = np.empty(4)
+    slope = np.empty(SIZE)
     chi = 0.0
     for m in range(power.size):
         t, b, g = train[0, m], train[1, m], train[2, m]
-        beating = max(1.0 + v[2] * (2.0 * b + v[2] * g), 1e-8)
+        beating = max(1.0 + v[FAT] * (2.0 * b + v[FAT] * g), 1e-8)
         side = -1.0 if m % 2 else 1.0
-        factor = 1.0 + side * v[3]
-        model = fast_exp(v[0] - v[1] * t) * beating * factor * factor
+        factor = 1.0 + side * v[SIDES]
+        model = fast_exp(v[LEVEL] - v[RATE] * t) * beating * factor * factor
         weight = n / (4.0 * model + 4.0 * coils)
-        rest = power[m] - model
+        rest = power[m] - model - v[RAISED]
         chi += weight * rest * rest
-        slope[0], slope[1] = model, -t * model
-        slope[2], slope[3] = model * 2.0 * (b + v[2] * g) / beating, model * 2.0 * side / factor
-        for k in range(4):
+        slope[LEVEL], slope[RATE], slope[RAISED] = model, -t * model, 1.0
+        slope[FAT], slope[SIDES] = model * 2.0 * (b + v[FAT] * g) / beating, model * 2.0 * side / factor
+        for k in range(SIZE):
             d[k] += weight * rest * slope[k]
             for i in range(k + 1):
                 h[k, i] += weight * slope[k] * slope[i]
-    h[2, 2] += 1.0 / WEAKLY**2
-    d[2] -= v[2] / WEAKLY**2
-    h[3, 3] += 1.0 / swing[1] ** 2
-    d[3] -= (v[3] - swing[0]) / swing[1] ** 2
+    for k in range(SIZE):
+        h[k, k] += expected[1, k]
+        off = expected[0, k] - v[k]
+        d[k] += expected[1, k] * off
+        chi += expected[1, k] * off * off
     return chi
 
 
 @kernel
 def _solve(h: Any, d: Any) -> bool:
     """Leave Cholesky's factor of h in its lower half, and the solution in d; False where there is none."""
-    for i in range(4):
+    for i in range(SIZE):
         for j in range(i + 1):
             value = h[i, j]
             for k in range(j):
@@ -135,74 +146,93 @@ def _solve(h: Any, d: Any) -> bool:
                 h[i, i] = np.sqrt(value)
             else:
                 h[i, j] = value / h[j, j]
-    for i in range(4):
+    for i in range(SIZE):
         for k in range(i):
             d[i] -= h[i, k] * d[k]
         d[i] /= h[i, i]
-    for i in range(3, -1, -1):
-        for k in range(i + 1, 4):
+    for i in range(SIZE - 1, -1, -1):
+        for k in range(i + 1, SIZE):
             d[i] -= h[k, i] * d[k]
         d[i] /= h[i, i]
     return True
 
 
 @kernel
-def _search(power: Any, train: Any, n: float, coils: float, swing: Any, v: Any, h: Any, d: Any) -> Any:
+def _search(power: Any, train: Any, n: float, coils: float, expected: Any, v: Any, h: Any, d: Any) -> Any:
     """Newton steps from ``v``; returns chi-square and the variances of fraction and swing, infinite: unknown."""
     for _ in range(STEPS):
-        _normal(power, train, n, coils, swing, v, h, d)
+        _normal(power, train, n, coils, expected, v, h, d)
         if not _solve(h, d):
             return np.inf, np.inf, np.inf
         shrink = 1.0
-        for k in range(4):
-            limit = MOST_STEP[k] * (max(v[1], 0.1) if k == 1 else 1.0)
+        for k in range(SIZE):
+            limit = MOST_STEP[k] * (max(v[RATE], 0.1) if k == RATE else 1.0)
             shrink = min(shrink, limit / max(abs(d[k]), 1e-30))
-        for k in range(4):
+        for k in range(SIZE):
             v[k] += shrink * d[k]
-        v[1], v[2] = max(v[1], 0.0), min(max(v[2], LEAST), MOST)
-        if shrink == 1.0 and abs(d[2]) < 1e-4:
+        v[RATE], v[FAT] = max(v[RATE], 0.0), min(max(v[FAT], LEAST), MOST)
+        if shrink == 1.0 and abs(d[FAT]) < 1e-4:
             break
-    chi = _normal(power, train, n, coils, swing, v, h, d)
+    chi = _normal(power, train, n, coils, expected, v, h, d)
     if not _solve(h, d):
         return np.inf, np.inf, np.inf
     # Entries of the inverse from Cholesky's factor: the fraction is the last but one, the swing the last.
-    own = 1.0 / h[2, 2]
-    cross = -h[3, 2] * own / h[3, 3]
-    return chi, own * own + cross * cross, 1.0 / (h[3, 3] * h[3, 3])
+    own = 1.0 / h[FAT, FAT]
+    cross = -h[SIDES, FAT] * own / h[SIDES, SIDES]
+    return chi, own * own + cross * cross, 1.0 / (h[SIDES, SIDES] * h[SIDES, SIDES])
 
 
 @kernel
-def fit(power: Any, count: Any, train: Any, x: Any, coils: float, swing: Any, out: Any) -> None:
+def _without(power: Any, train: Any, n: float, coils: float, expected: Any, v: Any, h: Any, d: Any) -> Any:
+    """Chi-square without any fat; ``v`` is overwritten."""
+    told = expected[1, FAT]
+    expected[1, FAT] = HELD
+    v[FAT] = 0.0
+    chi = _search(power, train, n, coils, expected, v, h, d)[0]
+    expected[1, FAT] = told
+    return chi
+
+
+@kernel
+def fit(power: Any, count: Any, train: Any, middle: Any, coils: float, expected: Any, out: Any) -> None:
     """What is known of each window (7, ...), in the order of FRACTION to FASTER; the variance infinite: nothing.
 
-    MISFIT is reduced chi-square; LOUDER and FASTER tell how far ln a and r lie from those of one exponential. ``swing``
-    holds what is expected of the swing, and its deviation.
+    MISFIT is reduced chi-square; LOUDER and FASTER tell how far ln a and r lie from those of one exponential.
+    ``expected`` (2, SIZE) holds what is expected of each parameter, and with what precision (inverse variance, 0: not
+    at all), ``middle`` (2, ...) the maps in the middle of each window. Where little is told, the curvature at a
+    fraction says more than the data do: none is better known than fits with and without it tell apart.
     """
-    h, d, v, other = np.empty((4, 4)), np.empty(4), np.empty(4), np.empty(4)
+    h, d, v, other = np.empty((SIZE, SIZE)), np.empty(SIZE), np.empty(SIZE), np.empty(SIZE)
     freedom = max(train.shape[1] - 3.0, 1.0)
     out[:] = 0.0
     out[VARIANCE], out[SWING_VARIANCE] = np.inf, np.inf
     for p in range(count.shape[0]):
         for q in range(count.shape[1]):
-            i, j, own = p * STRIDE, q * STRIDE, power[:, p, q]
+            own = power[p, q]
             if count[p, q] < FEWEST:
                 continue
-            v[0], v[1], v[2], v[3] = 2.0 * np.log(x[0, i, j]), 2.0 * x[1, i, j], 0.0, swing[0]
+            a, r = np.log(middle[0, p, q]), middle[1, p, q]
+            v[:] = expected[0]
+            v[LEVEL], v[RATE] = 2.0 * a, 2.0 * r
             other[:] = v
-            other[2] = MOSTLY
-            chi, variance, swings = _search(own, train, count[p, q], coils, swing, v, h, d)
+            other[FAT] = MOSTLY
+            chi, variance, swings = _search(own, train, count[p, q], coils, expected, v, h, d)
             if chi > BAD * freedom:
-                second = _search(own, train, count[p, q], coils, swing, other, h, d)
+                second = _search(own, train, count[p, q], coils, expected, other, h, d)
                 if second[0] < BETTER * chi:
                     chi, variance, swings = second
                     v[:] = other
-            out[FRACTION, p, q], out[VARIANCE, p, q], out[MISFIT, p, q] = v[2], variance, chi / freedom
-            out[SWING, p, q], out[SWING_VARIANCE, p, q] = v[3], swings
-            out[LOUDER, p, q], out[FASTER, p, q] = 0.5 * v[0] - np.log(x[0, i, j]), 0.5 * v[1] - x[1, i, j]
+            if v[FAT] * v[FAT] > variance:
+                other[:] = v
+                less = _without(own, train, count[p, q], coils, expected, other, h, d) - chi
+                variance = max(variance, v[FAT] * v[FAT] / max(less, 1e-6))
+            out[FRACTION, p, q], out[VARIANCE, p, q], out[MISFIT, p, q] = v[FAT], variance, chi / freedom
+            out[SWING, p, q], out[SWING_VARIANCE, p, q] = v[SIDES], swings
+            out[LOUDER, p, q], out[FASTER, p, q] = 0.5 * v[LEVEL] - a, 0.5 * v[RATE] - r
 
 
 @kernel
-def scatter(own: Any, count: Any, x: Any, mean: Any, out: Any) -> None:
+def scatter(own: Any, count: Any, middle: Any, mean: Any, out: Any) -> None:
     """Variance (2, ...) of the fraction between alike windows beyond that of each, and their mean misfit or 1."""
     for p in range(count.shape[0]):
         for q in range(count.shape[1]):
@@ -210,7 +240,7 @@ def scatter(own: Any, count: Any, x: Any, mean: Any, out: Any) -> None:
             for k in range(-RINGS, RINGS + 1):
                 for m in range(-RINGS, RINGS + 1):
                     a, c = p + APART * k, q + APART * m
-                    if count[p, q] > 0.0 and _neighbour(count, x, p, q, a, c) and own[VARIANCE, a, c] < 1e9:
+                    if count[p, q] > 0.0 and _neighbour(count, middle, p, q, a, c) and own[VARIANCE, a, c] < 1e9:
                         spread += (own[FRACTION, a, c] - mean[p, q]) ** 2 / own[VARIANCE, a, c]
                         total += 1.0 / own[VARIANCE, a, c]
                         chi += own[MISFIT, a, c]
@@ -293,3 +323,42 @@ def sharpen(s: Any, train: Any, free: Any, nodes: Any, x: Any, floor: float, vox
                         least = left
                         voxels[0, i, j], voxels[1, i, j] = nodes[0, u, w], nodes[1, u, w]
                         voxels[2, i, j], voxels[3, i, j] = np.log(a / x[0, i, j]), r - x[1, i, j]
+
+
+@row_kernel
+def _decay(a: Any, r: Any, fraction: Any, t: Any, b: Any, g: Any, e: Any, signal: Any) -> None:
+    for j in range(a.size):
+        e[j] = fast_exp(-r[j] * t)
+        signal[j] = a[j] * e[j] * np.sqrt(max(1.0 + fraction[j] * (2.0 * b + fraction[j] * g), 1e-8))
+
+
+@row_kernel
+def _add(a: Any, e: Any, signal: Any, fraction: Any, known: Any, t: Any, b: Any, g: Any, total: Any) -> None:
+    for j in range(a.size):
+        slope, amplitude = -t * np.float64(a[j]), max(np.float64(a[j]), 1e-12)
+        by_a = known[j] * (signal[j] / amplitude) ** 2
+        by = known[j] * np.float64(e[j]) * e[j] * a[j] * (b + fraction[j] * g)  # q dq/df
+        total[0, j] += by_a
+        total[1, j] += by_a * slope
+        total[2, j] += by_a * slope * slope
+        total[3, j] += by
+        total[4, j] += by * slope
+
+
+@kernel
+def moves(a: Any, r: Any, fraction: Any, train: Any, table: Any, coils: float, out: Any) -> None:
+    """How far the rate of each voxel moves with its fraction, to first order: -(H^-1 dg/df) of information H."""
+    e, signal, known = np.empty(BLOCK, a.dtype), np.empty(BLOCK), np.empty(BLOCK)
+    total = np.empty((5, BLOCK))
+    for start in range(0, a.size, BLOCK):
+        part = slice(start, min(start + BLOCK, a.size))
+        n = part.stop - start
+        total[:] = 0.0
+        for m in range(train.shape[1]):
+            t, b, g = train[0, m], train[1, m], train[2, m]
+            _decay(a[part], r[part], fraction[part], a.dtype.type(t), b, g, e[:n], signal[:n])
+            told(signal[:n], table, coils, known[:n])
+            _add(a[part], e[:n], signal[:n], fraction[part], known[:n], t, b, g, total[:, :n])
+        for j in range(n):
+            aa, ar, rr, by_a, by_r = total[0, j], total[1, j], total[2, j], total[3, j], total[4, j]
+            out[start + j] = -(aa * by_r - ar * by_a) / (aa * rr - ar * ar)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver.fat import FatMap, beat, factors, fat_map, rate_by_fraction
+from solver.fat import FatMap, Floor, beat, factors, fat_map, rate_by_fraction
 from solver.likelihood import MonoExponential
 from solver.proximal_newton import Problem, Schedule, Solution, minimise
 from solver.tuning import automatic_weights
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from solver.arguments import Settings
 
 FADED = 1.0  # sigma: a voxel with less amplitude has lost its own decay to its neighbours
+LOCAL = 0.06  # of sigma: how far it may be another at a place than what is known of the image
 HALF_COIL = 0.5  # samples of one channel are magnitudes of that
 
 
@@ -31,7 +32,17 @@ def look_for_fat(stack: NDArray[Any], x: NDArray[Any], free: NDArray[np.bool_], 
         x = x.copy()
         x[:, lost] = variable_projection(np.ascontiguousarray(stack[:, lost]), settings.t, *settings.bounds)[:2]
     train = np.stack([settings.t.astype(np.float64), *_beating(settings)])
-    return fat_map(stack, train, x, free, settings.floor_coils or HALF_COIL)
+    return fat_map(stack, train, x, free, _floor(settings))
+
+
+def _floor(settings: Settings) -> Floor:
+    """The floor as far as it is known at a place."""
+    n = settings.floor_coils
+    if not n:
+        return Floor(HALF_COIL)
+    local = 0.0 if settings.noise_confidence == "given" else LOCAL
+    of_sigma = 2 * n * 2 * max(settings.sigma_rel_sd, local)
+    return Floor(n, float(np.hypot(of_sigma, 2 * (settings.other_coils - n))))
 
 
 def _beating(settings: Settings) -> NDArray[np.float64]:

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 BLOCK = 4  # voxels joined in each direction for a start
 SMALLEST_TO_JOIN = 32
-LIKELY_COILS = (
-    8.0,
-    16.0,
-)  # that might be there where N is not known, by what late echoes allow: counted as uncertainty
-DOUBT = 1.2  # factor that N may be wrong by where the decays told it
 USABLE_ECHO = 1.3  # a truncated fit stops before the first echo below this many times the mean of the noise
 
 
@@ -134,13 +129,8 @@ def _with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArra
     n = settings.floor_coils
     if not n:
         return sd
-    coils = n
-    if settings.n_coils_source == "decays":
-        coils = settings.n_coils_range[0] if settings.doubtful else DOUBT * n
-    if settings.unseen_coils:
-        coils = float(np.clip(settings.n_coils_range[1], *LIKELY_COILS))
     # What a relative deviation of sigma does to the floor is what as much more N would do.
-    floors = {coils, n * (1 + settings.sigma_rel_sd) ** 2} - {n}
+    floors = {settings.other_coils, n * (1 + settings.sigma_rel_sd) ** 2} - {n}
     for other in floors:
         sd = np.hypot(sd, floor_shift(x[0], x[1], settings.t, (n, other)))
     return sd

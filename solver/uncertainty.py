@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,26 +22,74 @@ STEPS = 4  # from the fit under given weights; what has not settled by then is a
 LOST_TEXTURE = 1.06  # the replicate cannot lose again what the fit has lost of the texture
 
 
-@kernel
-def _add_information(a: Any, r: Any, tm: float, factor: Any, table: Any, n_coils: float, total: Any) -> None:
-    """Add what the sample at tm tells of a and r; ``table`` is linear in the signal, empty without a floor."""
+@row_kernel
+def _decay(r: Any, tm: Any, out: Any) -> None:
+    for j in range(r.size):
+        out[j] = fast_exp(-r[j] * tm)
+
+
+@row_kernel
+def told(mean: Any, table: Any, n_coils: float, out: Any) -> None:
+    """Share of what each sample tells of its signal (units of sigma) that a floor leaves; no ``table``: all of it."""
     last = table.size - 1
-    for j in range(a.size):
-        e = math.exp(-r[j] * tm)
-        if factor.size:
-            e *= factor[j]
-        mean = a[j] * e
+    for j in range(mean.size):
         known = 1.0
         if last > 0:
-            place = mean * INFORMATION_STEPS
+            signal = np.float64(mean[j])
+            place = signal * INFORMATION_STEPS
             k = min(int(place), last - 1)
             within = table[k] + (place - k) * (table[k + 1] - table[k])
-            known = within if place < last else 1.0 - (n_coils - 0.5) / (mean * mean)
-        known *= e * e
-        slope = -tm * a[j]
-        total[0, j] += known
-        total[1, j] += known * slope
-        total[2, j] += known * slope * slope
+            known = within if place < last else 1.0 - (n_coils - 0.5) / (signal * signal)
+        out[j] = known
+
+
+@row_kernel
+def _scale(e: Any, factor: Any) -> None:
+    for j in range(e.size):
+        e[j] *= factor[j]
+
+
+@row_kernel
+def _product(a: Any, e: Any, out: Any) -> None:
+    for j in range(a.size):
+        out[j] = a[j] * e[j]
+
+
+@row_kernel
+def _add(a: Any, e: Any, known: Any, tm: Any, aa: Any, ar: Any, rr: Any) -> None:
+    for j in range(a.size):
+        by_a = known[j] * e[j] * e[j]
+        slope = -tm * np.float64(a[j])
+        aa[j] += by_a
+        ar[j] += by_a * slope
+        rr[j] += by_a * slope * slope
+
+
+@kernel
+def _add_information(a: Any, r: Any, t: Any, factor: Any, table: Any, n_coils: float, total: Any) -> None:
+    """Add what the samples tell of a and r; ``table`` as of ``told``, ``factor`` empty where it is 1."""
+    e, mean, known = np.empty(BLOCK, a.dtype), np.empty(BLOCK, a.dtype), np.empty(BLOCK)
+    for start in range(0, a.size, BLOCK):
+        part = slice(start, min(start + BLOCK, a.size))
+        n = part.stop - start
+        for m in range(t.size):
+            _decay(r[part], t[m], e[:n])
+            if factor.size:
+                _scale(e[:n], factor[m, part])
+            _product(a[part], e[:n], mean[:n])
+            told(mean[:n], table, n_coils, known[:n])
+            _add(a[part], e[:n], known[:n], t[m], total[0, part], total[1, part], total[2, part])
+
+
+def table_of(n_coils: float) -> NDArray[np.float64]:
+    """What a sample tells of its signal, for ``told``; empty where there is no floor."""
+    return information_table(float(n_coils)) if n_coils else np.empty(0)
+
+
+def flat(values: NDArray[Any]) -> NDArray[Any]:
+    """Maps in one row, in their own precision, without what is not a number or no amplitude or rate."""
+    row: NDArray[Any] = np.clip(np.nan_to_num(np.ravel(values)), 0, 1e12)
+    return row
 
 
 def information(
@@ -52,12 +99,10 @@ def information(
 
     ``n_coils`` is N of the noise, 0 for Gaussian; ``factor`` holds q (M, ...), None where it is 1.
     """
-    table = information_table(float(n_coils)) if n_coils else np.empty(0)
-    total = np.zeros((3, np.size(a)))
-    a_flat, r_flat = (np.clip(np.nan_to_num(np.ravel(m).astype(np.float64)), 0, 1e12) for m in (a, r))
-    for m, tm in enumerate(t):
-        q = np.empty(0) if factor is None else np.ravel(factor[m]).astype(np.float64)
-        _add_information(a_flat, r_flat, float(tm), q, table, float(n_coils), total)
+    a_flat, r_flat = flat(a), flat(r)
+    total = np.zeros((3, a_flat.size))
+    q = np.empty((0, 0), a_flat.dtype) if factor is None else factor.reshape(len(t), -1)
+    _add_information(a_flat, r_flat, t.astype(a_flat.dtype), q, table_of(n_coils), float(n_coils), total)
     return total.reshape(3, *np.shape(a))
 
 

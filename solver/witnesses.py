@@ -31,6 +31,7 @@ WILD = 0.4  # of ln sigma between patches: these tell nothing
 UNEVEN = 0.11  # of ln sigma between patches: more than chance
 LIT = 5.0  # sigma of the first echo of a tile of tissue
 SMALL = 27.0  # times the variance of rounding, 1.5 grey levels: noise that is 0 now and then
+REFUTED = 0.7  # of N: with less in the late echoes of tissue, what was taken for sigma is more than that
 MANY = 50  # tiles of tissue whose lowest late power bounds the floor
 LOWEST = 0.02  # quantile of that
 DECAYED = 4.0  # power of the first echo over that of the late ones
@@ -91,13 +92,30 @@ def hear(stack: Stack) -> Witnesses:
     tissue, shared = _of_any_stride(stack, near, lowest, air)
     if not tissue.found:
         return Witnesses(air, floor, tissue, shared, None, 0.0, np.inf, Moments())
-    surface = _varying(stack, tissue, lowest, air or floor)
-    some = lit(stack, tissue.sigma)
-    each = np.full(some.size, tissue.sigma) if surface is None else np.exp(surface.at(_where(tiles, some)))
+    surface, some, each, bound = _map_of_sigma(stack, tissue, lowest, air or floor)
     moments = coils_by_moments(stack.slices, tiles, some, each)
-    return Witnesses(
-        air, floor, tissue, shared, surface, _typical(stack, tissue, surface), _bound(stack, some, each), moments
-    )
+    return Witnesses(air, floor, tissue, shared, surface, _typical(stack, tissue, surface), bound, moments)
+
+
+def _map_of_sigma(
+    stack: Stack, tissue: Patches, lowest: float, told: Crowd | None
+) -> tuple[Surface | None, NDArray[Any], NDArray[Any], float]:
+    """Sigma where it varies, lit tiles, sigma of each, and N that their late echoes allow.
+
+    No sigma is believed that puts the floor, of N as far as that was told, above what late echoes have: where dark
+    tiles have made it so, they are tissue that decays slowly; where patches alone do, sigma is the same everywhere.
+    """
+    some = lit(stack, tissue.sigma)
+    flat = np.full(some.size, tissue.sigma)
+    least = REFUTED * (stack.n_coils or (whole_coils(told.n_coils) if told is not None else 1.0))
+    for dark in (told, None):
+        surface = _varying(stack, tissue, lowest, dark)
+        each = flat if surface is None else np.exp(surface.at(_where(stack.tiles, some)))
+        bound = _bound(stack, some, each)
+        if surface is None or bound >= least:
+            return surface, some, each, bound
+    even = _bound(stack, some, flat)
+    return (None, some, flat, even) if even >= least else (surface, some, each, bound)
 
 
 def lit(stack: Stack, sigma: float) -> NDArray[Any]:

@@ -211,3 +211,17 @@ def test_noise_under_one_grey_level_is_found():
     _, s = image(6.0, 50)
     for sigma in (0.3, 0.7):
         assert fit_t2star(np.rint(s * sigma / 6), T).sigma == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.1)
+
+
+@pytest.mark.parametrize(("coils", "seed"), [(2, 1), (4, 0), (4, 1)])
+def test_slow_remains_of_tissue_are_not_taken_for_noise_that_varies(coils, seed):
+    rng, times = np.random.default_rng(seed), np.array(PAPER_ECHO_TIMES_MS)
+    y, x = np.mgrid[-64:64, -64:64]
+    body, fading = (np.abs(y) < 48) & (np.abs(x) < 54), (np.abs(y + 14) < 34) & (np.abs(x) < 48)
+    rate = np.where(fading, 700.0, 140.0)[..., None]
+    clean = np.where(body, np.where(fading, 60.0, 25.0), 0.0)[..., None] * np.exp(-rate * times / 1000)
+    remains = fading * np.hypot(*rng.normal(0, 2.5, (2, *body.shape)))
+    channels = rng.normal(0, 1, (2 * coils, *clean.shape))
+    channels[0] += clean + remains[..., None]
+    fit = fit_t2star(30 * np.sqrt(np.square(channels).sum(axis=0)), times)
+    assert fit.sigma == pytest.approx(30.0, rel=0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solver import fit_t2star, phantom
-from solver.fat import beat, factors, posterior, rate_by_fraction
+from solver.fat import Floor, beat, factors, fat_map, posterior, rate_by_fraction
 from solver.model import fat_water
 from solver.uncertainty import cramer_rao
 
@@ -139,3 +139,16 @@ def test_a_factor_changes_the_bound_of_cramer_and_rao_as_it_changes_the_signal()
 def test_first_moment_noise_is_refused_by_name():
     with pytest.raises(ValueError, match="first-moment"):
         fitted(images(0.1, 100.0), noise="first-moment")
+
+
+@pytest.mark.parametrize("louder", [0.9, 1.06])
+@pytest.mark.parametrize("rate", [250.0, 400.0, 700.0])
+def test_a_floor_that_is_not_as_supposed_is_not_taken_for_fat(rate, louder):
+    times, sigma = np.array([2.1, 4.15, 6.2, 8.25, 10.3, 12.35]), S0 / 23
+    clean = np.broadcast_to(S0 * np.exp(-rate * times / 1000), (*SHAPE, times.size))
+    told = phantom.add_rician(clean, louder * sigma, np.random.default_rng(3)) / sigma
+    train = np.stack([times, *beat(times, 2.89)])
+    maps = np.broadcast_to(np.array([S0 / sigma, rate / 1000])[:, None, None], (2, *SHAPE)).copy()
+    found = fat_map(np.moveaxis(told, -1, 0).copy(), train, maps, np.ones(SHAPE, bool), Floor(1.0, 0.24))
+    assert np.mean(np.abs(found.fraction) > 3 * found.sd) < 0.1
+    assert np.median(np.abs(found.fraction)) < 0.05
