@@ -22,6 +22,7 @@ from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.report.codes import PROCESSING_EQUIPMENT, concept, scheme_identification
 from dicomnode.report.identity import uid
 from dicomnode.report.quantities import WRITTEN
+from dicomnode.report.references import Reference
 from dicomnode.report.source import UTF8
 
 if TYPE_CHECKING:
@@ -129,6 +130,10 @@ class Draft:
     def instance_uid(self, kind: str, number: int = 1) -> str:
         """Return the UID of the instance ``number``, from 1, of a kind of result."""
         return uid(self.key, f"{kind}/{number}")
+
+    def reference(self, kind: str, number: int = 1) -> Reference:
+        """Point at an instance of a kind of result, whether or not it is made yet."""
+        return Reference(KINDS[kind].sop_class_uid, self.instance_uid(kind, number), self.series_uid(kind))
 
     def series_number(self, kind: str) -> int:
         """Return a number that sorts behind the source, and beside it where a study has several."""

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicomnode.report import codes
 from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
 from dicomnode.report.provenance import derivation
-from dicomnode.report.references import image_item, rewire, series_items, to
+from dicomnode.report.references import image_item, rewire, series_items
 from dicomnode.report.source import UTF8, stand_ins
 
 if TYPE_CHECKING:
@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
     from dicomnode.report.instance import Draft
     from dicomnode.report.quantities import Quantity
+    from dicomnode.report.references import Reference
 
 
-def build(draft: Draft, quantity: Quantity, shown_on: Sequence[Dataset]) -> tuple[Dataset, ...]:
+def promised(draft: Draft, quantity: Quantity) -> tuple[Reference, ...]:
+    """What ``build`` will make."""
+    return (draft.reference(quantity.float_kind),) if quantity.is_in(draft.result.maps) else ()
+
+
+def build(draft: Draft, quantity: Quantity, shown_on: Sequence[Reference]) -> tuple[Dataset, ...]:
     """Return the map, or nothing where it was not looked for; ``shown_on`` is its MR map series, empty if not written.
 
     Invalid voxels hold 0, which is declared as padding: NaN makes viewers draw nothing.
@@ -120,8 +126,7 @@ def settle(image: Dataset, draft: Draft, kind: str) -> None:
         del measures.SpacingBetweenSlices
 
 
-def _lay_over(image: Dataset, shown_on: Sequence[Dataset]) -> None:
+def _lay_over(image: Dataset, maps: Sequence[Reference]) -> None:
     """Name the MR map series first: viewers overlay a Parametric Map on its first referenced series."""
-    maps = [to(instance) for instance in shown_on]
     image.ReferencedSeriesSequence = [*series_items(maps), *image.ReferencedSeriesSequence]
     image.ReferencedImageSequence = [image_item(reference, codes.ALTERNATE_INSTANCE) for reference in maps]

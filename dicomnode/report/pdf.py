@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Result, RoiMeasurement
     from dicomnode.report.instance import Draft
+    from dicomnode.report.references import Reference
 
 KIND = "pdf"
 WIDTH, HEIGHT = 595.0, 842.0  # A4 in points
@@ -31,7 +32,7 @@ IMAGE_WIDTH, IMAGE_HEIGHT, SECOND, BAR = 210.0, 190.0, 264.0, 510.0
 DECAY_WIDTH, DECAY_HEIGHT, WORDS = 190.0, 130.0, 290.0
 
 
-def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
+def build(draft: Draft, _written: Mapping[str, tuple[Reference, ...]]) -> tuple[Dataset, ...]:
     """Return the report as one Encapsulated PDF."""
     return (_encapsulated(draft, document(draft)),)
 

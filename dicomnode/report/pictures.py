@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Result, Roi, RoiMeasurement
     from dicomnode.report.instance import Draft
+    from dicomnode.report.references import Reference
 
 KIND = "picture"
 WIDTH, HEIGHT = 1280, 960
@@ -55,7 +56,7 @@ class Scale:
 T2STAR = Scale("T2* [ms]", 0.0, 30.0)
 
 
-def build(draft: Draft, _written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
+def build(draft: Draft, _written: Mapping[str, tuple[Reference, ...]]) -> tuple[Dataset, ...]:
     """Return one Secondary Capture image per slice, in the order of the slices; of a drawing those it lies on."""
     result = draft.result
     lies = [any(roi.mask[k].any() for roi in result.rois) for k in range(len(draft.source.slices))]

@@ -8,13 +8,10 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 from skimage.measure import find_contours
 
-from dicomnode.report.references import to
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
-    from pydicom.dataset import Dataset
 
     from dicomnode.model import Result, Roi
     from dicomnode.report.instance import Draft
@@ -40,13 +37,13 @@ def has_holes(roi: Roi) -> bool:
     return any(bool((binary_fill_holes(mask) & ~mask).any()) for mask in roi.mask)
 
 
-def anchors(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Reference, ...]:
+def anchors(draft: Draft, written: Mapping[str, tuple[Reference, ...]]) -> tuple[Reference, ...]:
     """Return the image each slice's regions are drawn on: the T2* map, or the first echo where none is written.
 
     Viewers take a multi-echo series for a four-dimensional volume and draw nothing on it.
     """
     if "mr_map_t2star" in written:
-        return tuple(to(instance) for instance in written["mr_map_t2star"])
+        return written["mr_map_t2star"]
     return tuple(slice_.echoes[0] for slice_ in draft.source.slices)
 
 

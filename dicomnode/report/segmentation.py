@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Roi
     from dicomnode.report.instance import Draft
+    from dicomnode.report.references import Reference
 
 KIND = "segmentation"
 # Okabe and Ito, told apart by colour-blind readers: vermilion, sky blue, yellow, bluish green.
 COLOURS = ((213, 94, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115))
 
 
-def build(draft: Draft, written: Mapping[str, tuple[Dataset, ...]]) -> tuple[Dataset, ...]:
+def promised(draft: Draft) -> tuple[Reference, ...]:
+    """What ``build`` will make."""
+    return (draft.reference(KIND),) if any(roi.mask.any() for roi in draft.result.rois) else ()
+
+
+def build(draft: Draft, written: Mapping[str, tuple[Reference, ...]]) -> tuple[Dataset, ...]:
     """Return one Segmentation with a segment per region that has voxels, or nothing where none has."""
     if not any(roi.mask.any() for roi in draft.result.rois):
         return ()

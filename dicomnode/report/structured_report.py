@@ -16,7 +16,7 @@ from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, in_words, parameters
 from dicomnode.report.quantities import FAT_FRACTION, R2STAR, T2STAR
-from dicomnode.report.references import Reference, merged, to
+from dicomnode.report.references import Reference, merged
 from dicomnode.report.regions import anchors, area, has_holes, outlines
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.report.source import ALWAYS, UTF8
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dicomnode.report.instance import Draft
     from dicomnode.report.quantities import Quantity
 
-    Written = Mapping[str, tuple[Dataset, ...]]
+    Written = Mapping[str, tuple[Reference, ...]]
     Group = (
         sr.MeasurementsAndQualitativeEvaluations
         | sr.PlanarROIMeasurementsAndQualitativeEvaluations
@@ -131,12 +131,12 @@ def _plain(name: Code, value: float, unit: Code) -> sr.Measurement:
     return _printed(sr.Measurement(name=name, value=value, unit=unit))
 
 
-def _fat(numbers: RoiMeasurement, read_from: tuple[Dataset, ...]) -> list[sr.Measurement]:
+def _fat(numbers: RoiMeasurement, read_from: tuple[Reference, ...]) -> list[sr.Measurement]:
     """Return the signal fat fraction with its interval, and R2* without it where they differ by a word's worth."""
     found = []
     if numbers.measurable and numbers.fat_fraction is not None:
         value, (low, high) = numbers.fat_fraction.value, numbers.fat_fraction.ci95
-        images = [sr.SourceImageForMeasurement(str(i.SOPClassUID), str(i.SOPInstanceUID)) for i in read_from]
+        images = [sr.SourceImageForMeasurement(i.sop_class_uid, i.sop_instance_uid) for i in read_from]
         item = sr.Measurement(
             name=codes.FAT,
             value=100 * value,
@@ -170,7 +170,7 @@ def _confidence(numbers: RoiMeasurement) -> list[sr.Measurement]:
 def _slices(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:
     """Return the medians of single slices, each inferred from the R2* map of its slice."""
     maps = written.get("mr_map_r2star", ())
-    images = [to(m) for m in maps] or [slice_.echoes[0] for slice_ in draft.source.slices]
+    images = list(maps) or [slice_.echoes[0] for slice_ in draft.source.slices]
     found = []
     for one in numbers.slices:
         image = images[one.index]
@@ -194,14 +194,14 @@ class _Figures:
 
     quantity: Quantity
     values: Statistics | None
-    read_from: tuple[Dataset, ...]
+    read_from: tuple[Reference, ...]
 
     def item(self, field: str, derivation: Code) -> list[sr.Measurement]:
         """Return one figure of the distribution, or nothing where it could not be measured."""
         value = math.nan if self.values is None else float(getattr(self.values, field))
         if not math.isfinite(value):
             return []
-        images = [sr.SourceImageForMeasurement(str(i.SOPClassUID), str(i.SOPInstanceUID)) for i in self.read_from]
+        images = [sr.SourceImageForMeasurement(i.sop_class_uid, i.sop_instance_uid) for i in self.read_from]
         item = sr.Measurement(
             name=self.quantity.code,
             value=value,
@@ -373,7 +373,7 @@ def _observers(draft: Draft) -> sr.ObservationContext:
 
 def _evidence(draft: Draft, written: Written) -> list[Dataset]:
     """Name every other result and every source image."""
-    results = [to(instance) for instances in written.values() for instance in instances]
+    results = [one for kind in written.values() for one in kind]
     return [_evidence_item(draft, reference) for reference in merged((*results, *draft.source.references))]
 
 
@@ -394,5 +394,4 @@ def _evidence_item(draft: Draft, reference: Reference) -> Dataset:
 
 
 def _predecessor(earlier: Draft) -> Dataset:
-    report = Reference(KINDS[KIND].sop_class_uid, earlier.instance_uid(KIND), earlier.series_uid(KIND))
-    return _evidence_item(earlier, report)
+    return _evidence_item(earlier, earlier.reference(KIND))
