@@ -17,7 +17,7 @@ BEGIN, END = "<!-- rooms: made by `make rooms` -->", "<!-- /rooms -->"
 THIRD_PARTIES = (
     *("pynetdicom", "highdicom", "dbos", "sqlalchemy", "watchdog", "pydicom", "numba"),
     *("scipy", "skimage", "PIL", "matplotlib", "pydantic", "click", "structlog"),
-    *("starlette", "uvicorn", "jinja2", "argon2", "prometheus_client", "httpx", "hl7apy"),
+    *("starlette", "uvicorn", "jinja2", "argon2", "prometheus_client", "httpx", "hl7apy", "psycopg"),
 )
 EVERYWHERE = {"model", "errors", "events", "logs", "config"}  # arrows to these would hide the others
 

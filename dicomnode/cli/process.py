@@ -41,7 +41,9 @@ def command(
     if method is not None:
         settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"method": method})})
     if any_anatomy:
-        settings = settings.model_copy(update={"grouping": settings.grouping.model_copy(update={"anatomy": "any"})})
+        rules = settings.grouping.model_copy(update={"anatomy": "any"})
+        scanners = tuple(one.model_copy(update={"anatomy": None}) for one in settings.scanner)
+        settings = settings.model_copy(update={"grouping": rules, "scanner": scanners})
     created = datetime.now(UTC)
     summary = offline.process(inputs, output, settings, created=created, progress=say, configuration=path)
     if as_json:

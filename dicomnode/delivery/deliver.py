@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dicomnode import events, logs
 from dicomnode.delivery.carrier import Outcome
 from dicomnode.delivery.confirm import Confirmation, Wait, wanted
-from dicomnode.errors import Busy, DeliveryError, NodeError
+from dicomnode.errors import Busy, DeliveryError, NoAnswer, NodeError
 from dicomnode.jobs import lifecycle, rejections, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus, JobStatus
@@ -82,8 +82,8 @@ class Deliveries:
     def attempt(self, key: str, name: str, attempt: int) -> float | None:
         """Send what one destination still lacks of a result; return seconds until the next attempt, None at the end."""
         job = self._spool.job(key)
-        if not manifests.exists(job):
-            return None  # a person has removed it
+        if not manifests.exists(job) or lifecycle.state(job).status is JobStatus.OVERTAKEN:
+            return None  # a person has removed it, or another has its place
         try:
             return self._space.patiently(lambda: self._attempt(key, name, attempt))
         except Exception:
@@ -97,7 +97,8 @@ class Deliveries:
         if before.status is DeliveryStatus.DELIVERED:
             self.settle(job)  # the end came before a crash and was not recorded in the queue
             return None
-        begun = replace(before, attempt=attempt)
+        # Of an attempt that was cut off nobody knows what it has sent.
+        begun = replace(before, attempt=attempt, maybe=before.maybe or before.status is _SENDING)
         if begun.first is None:
             begun = replace(begun, first=time.time(), first_attempt=attempt)
         destination = self._destinations.get(name)
@@ -109,9 +110,11 @@ class Deliveries:
             return self._wait(job, name, replace(begun, first=None), *not_yet)  # no trial: pauses of those begin small
         doing = begun if before.status is DeliveryStatus.AWAITING_COMMITMENT else replace(begun, status=_SENDING)
         lifecycle.say_delivery(job, name, doing)
-        # From here on who would take its place waits for the end of this; who did before has left a word.
+        # From here on who would take its place waits for the end of this; who did before has left a word, which it may
+        # take back when it sees this.
         if lifecycle.state(job).status is JobStatus.OVERTAKEN:
-            return None
+            lifecycle.say_delivery(job, name, before)
+            return _ARRIVING_SECONDS
         if hindrance := _hindrance(job, destination):
             self._end(job, name, doing, *hindrance)
             return None
@@ -207,6 +210,7 @@ class Deliveries:
                 lifecycle.say_delivery(job, destination.name, replace(state, status=_SENDING))
         except DeliveryError as fault:
             problems.add(str(fault))
+            state = replace(state, maybe=state.maybe or isinstance(fault, NoAnswer))
             asked = min(fault.seconds, destination.retry_longest_seconds) if isinstance(fault, Busy) else 0.0
             pause = max(destination.retry_first_seconds, asked)
             self._not_before[destination.name] = (self._clock() + pause, str(fault))
@@ -214,6 +218,7 @@ class Deliveries:
             if is_full(fault) or not manifests.exists(job):
                 raise
             problems.add(f"{type(fault).__name__}: {fault}")
+            state = replace(state, maybe=True)
             self._say(events.DeliveryCrashed(job.key, destination.name, begun.attempt, fault))
         return state, Wait("; ".join(sorted(problems)), at_least=asked) if problems else None
 

@@ -142,6 +142,15 @@ def sources(candidate: Group) -> str:
     return hashlib.sha256("\n".join(uids).encode()).hexdigest()
 
 
+def known_of(candidate: Group, groups: dict[str, Any]) -> dict[str, Any]:
+    """What the record says of a group, also where other rules of grouping have given it another name since."""
+    own: dict[str, Any] | None = groups.get(candidate.group_id)
+    if own is not None:
+        return own
+    images = sources(candidate)
+    return next((one for one in groups.values() if one.get("started") == images), {})
+
+
 def entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
     """What the study's record says of a group; ``key`` names the job that was started from the images ``started``."""
     return {

@@ -239,7 +239,7 @@ class Watcher:
         begun = studies.Begun(self._spool, study_uid)
         wishes = group.Wishes(self._scanners(), frozenset(orders.of_study(self._spool, study_uid)))
         for candidate in group.assemble(studies.images(study), self._rules, damaged, wishes):
-            before = {**(old["groups"].get(candidate.group_id) or {}), **begun.of(candidate.group_id)}
+            before = {**studies.known_of(candidate, old["groups"]), **begun.of(candidate.group_id)}
             arrival = self._arrival(candidate, study, markers, bringing, before)
             started = before.get("started") == studies.sources(
                 candidate

@@ -87,13 +87,14 @@ JOB_TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     _J.OVERTAKEN: frozenset({_J.QUEUED, _J.DELIVERING}),
 }
 # What is delivered stays delivered, unless an operator asks for it to be sent again. The other ends begin again when an
-# operator asks, or when a crash came before the end was recorded in the queue.
+# operator asks, or when a crash came before the end was recorded in the queue. WAITING from anywhere: an operator wants
+# all of it sent again, or an attempt found that it must not begin.
 _ATTEMPTED = _DELIVERY_ENDS | _PAUSES | {_D.SENDING}
 DELIVERY_TRANSITIONS: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     _D.WAITING: _ATTEMPTED,
-    _D.SENDING: _ATTEMPTED,
-    _D.DELAYED: _ATTEMPTED,
-    _D.AWAITING_COMMITMENT: _ATTEMPTED,
+    _D.SENDING: _ATTEMPTED | {_D.WAITING},
+    _D.DELAYED: _ATTEMPTED | {_D.WAITING},
+    _D.AWAITING_COMMITMENT: _ATTEMPTED | {_D.WAITING},
     _D.DELIVERED: frozenset({_D.WAITING}),
     _D.PARTLY_REFUSED: _ATTEMPTED | {_D.WAITING},
     _D.DEAD_LETTER: _ATTEMPTED | {_D.WAITING},
@@ -132,6 +133,7 @@ class Delivery:
     transactions: tuple[str, ...] = ()  # UIDs of the requests for commitment whose reports count, newest last
     asked: float | None = None  # since when a report is awaited, seconds since the epoch, for people
     unanswered: float = 0.0  # seconds of pauses since the newest request
+    maybe: bool = False  # something was sent of which nobody said whether it arrived
 
     def again(self) -> Delivery:
         """The same, to be tried anew: what is confirmed stays so, what was refused is offered again."""
@@ -141,6 +143,7 @@ class Delivery:
             warnings=self.warnings,
             committed=self.committed,
             transactions=self.transactions,
+            maybe=self.maybe,
         )
 
     def without(self, failed: Mapping[str, str]) -> Delivery:
@@ -173,6 +176,7 @@ class Delivery:
             "transactions": list(self.transactions),
             "asked": self.asked,
             "unanswered": self.unanswered,
+            "maybe": self.maybe,
         }
 
 
@@ -255,7 +259,7 @@ def say_delivery(job: Job, destination: str, after: Delivery) -> None:
 def is_sent(job: Job) -> bool:
     """Whether a destination has, or may have, something of a result."""
     begun = (DeliveryStatus.SENDING, DeliveryStatus.AWAITING_COMMITMENT, DeliveryStatus.DELIVERED)
-    return any(one.delivered or one.status in begun for one in deliveries(job).values())
+    return any(one.delivered or one.maybe or one.status in begun for one in deliveries(job).values())
 
 
 def hold(job: Job, by: str) -> None:
@@ -306,6 +310,7 @@ def _delivery(said: Mapping[str, Any], job: Job, destination: str) -> Delivery:
             transactions=tuple(said.get("transactions", ())),
             asked=said.get("asked"),
             unanswered=float(said.get("unanswered", 0.0)),
+            maybe=bool(said.get("maybe", False)),
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise StorageError(f"{job.folder / _receipt(destination)} is damaged") from fault

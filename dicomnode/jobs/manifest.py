@@ -1,4 +1,4 @@
-"""What a job is made from: built once, written once, read once."""
+"""What a job is made from; only what it replaces is ever written again, where that is another result by now."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALL_SAMPLES = 4_000_000  # five slices of 256 × 256 with twelve echoes
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything a result follows from, so that it can be made again from this alone."""
+    """Everything the numbers of a result follow from; whether it is made at all, a person may say (``orders``)."""
 
     sources: tuple[str, ...]  # SOP Instance UIDs of the images that give a value
     parameters: Mapping[str, Any]  # JSON values: every setting that can change a number
@@ -57,6 +57,11 @@ class Manifest:
         from dicomnode.report import identity  # noqa: PLC0415
 
         return identity.result_key(self.identified_by or self.sources, self.parameters, self.software_version)
+
+    @property
+    def judges(self) -> bool:
+        """Whether the rules refuse what is no liver; before they could be told otherwise, they did."""
+        return bool(self.grouping.get("anatomy") != "any")
 
     @property
     def fit(self) -> Mapping[str, Any]:
@@ -97,6 +102,8 @@ def read(job: Job) -> Manifest:
     if not isinstance(said, dict):
         raise StepError(f"{job.folder} holds no manifest")
     version = said.get("version", 1)
+    if not isinstance(version, int) or version < 1:
+        raise StepError(f"{job.folder / _FILE} is damaged: its version is {version!r}")
     if version not in KNOWN_VERSIONS:
         known = " and ".join(map(str, KNOWN_VERSIONS))
         raise Newer(
@@ -105,11 +112,15 @@ def read(job: Job) -> Manifest:
         )
     names = {one.name for one in fields(Manifest)}
     try:
-        return Manifest(
+        found = Manifest(
             **{name: _frozen(value) for name, value in said.items() if name in names} | {"version": version}
         )
     except TypeError as fault:
         raise StepError(f"{job.folder / _FILE} is damaged: {fault}") from fault
+    unlike = [name for name, kind in _KINDS.items() if not isinstance(getattr(found, name), kind)]
+    if unlike:
+        raise StepError(f"{job.folder / _FILE} is damaged: {', '.join(unlike)}")
+    return found
 
 
 def write(job: Job, manifest: Manifest) -> None:
@@ -127,6 +138,16 @@ def first_key(spool: Spool, manifest: Manifest) -> str:
             break
         manifest = read(spool.job(key))
     return key
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("sources", "series_instance_uids", "identified_by"), tuple),
+    **dict.fromkeys(("parameters", "instances", "grouping", "report"), dict),
+    **dict.fromkeys(("software_version", "group_id", "study_instance_uid", "created", "sender"), str),
+    **dict.fromkeys(("supersedes", "drawing", "measured_on", "beside"), (str, type(None))),
+    "partial": bool,
+    "samples": int,
+}
 
 
 def _frozen(value: Any) -> Any:

@@ -112,8 +112,7 @@ class _Work:
     @property
     def judged(self) -> bool:
         """Whether what is no liver is refused: unless the rules or a person say otherwise."""
-        judged = self.manifest.grouping.get("anatomy") == "judged" and not lifecycle.state(self.job).anyway
-        return judged and self.order is None
+        return self.manifest.judges and not lifecycle.state(self.job).anyway and self.order is None
 
     @property
     def order(self) -> orders.Order | None:

@@ -134,8 +134,8 @@ class Recovery:
         """The same, in place of an earlier result."""
         holder = None
         if earlier is not None:
-            overtaken = self._overtake(earlier)
-            manifest = replace(manifest, supersedes=earlier.key if overtaken is None else overtaken.supersedes)
+            self._overtake(earlier)
+            manifest = replace(manifest, supersedes=self._replaced_by_what_follows(earlier))
             holder = lifecycle.held_by(earlier)
         job = pipeline.create(self._spool, manifest, stack, self._clock(), self._settings, held_by=holder)
         self._put_in(job, manifest, lifecycle.state(job).run)
@@ -178,8 +178,16 @@ class Recovery:
         return made.key
 
     def _replaced_by_what_follows(self, job: Job) -> str | None:
-        """What a result that follows another replaces where results go: that one, or what that one was to replace."""
-        return job.key if lifecycle.is_sent(job) else manifests.read(job).supersedes
+        """What a result that follows another replaces where results go: that one, or what that one was to replace.
+
+        Of what nothing can be read it is that one: it may have been sent.
+        """
+        if lifecycle.is_sent(job) or lifecycle.state(job).status is JobStatus.DONE or not manifests.exists(job):
+            return job.key
+        try:
+            return manifests.read(job).supersedes
+        except Newer:
+            return job.key
 
     def _send_kept(self, job: Job) -> None:
         """Send what was made again, in place of what was sent before; raises InputError where that must not be.
@@ -206,26 +214,29 @@ class Recovery:
     def _put_in(self, job: Job, manifest: Manifest, run: int) -> None:
         self._queue.process(job.key, run, quick=manifest.is_small, version=manifest.version)
 
-    def _overtake(self, job: Job) -> Manifest | None:
-        """End a job of which nothing was sent yet, so that the PACS gets one report; None where that cannot be."""
+    def _overtake(self, job: Job) -> None:
+        """End a job of which nothing was sent yet, where that can be, so that the PACS gets one report."""
         if not manifests.exists(job):
-            return None
+            return
         before = lifecycle.state(job).status
         if _has_ended(before) or (before is not JobStatus.OVERTAKEN and lifecycle.is_sent(job)):
-            return None
+            return
         try:
             made_from = manifests.read(job)
         except Newer:  # left alone: the later report says that it replaces it
-            return None
+            return
         last = lifecycle.overtake(job)
         if _has_ended(last) or lifecycle.is_sent(job):
             # At the same moment; an attempt looks at the state after it has said so.
             lifecycle.give_back(job)
-            return None
-        lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
+            return
+        try:
+            lifecycle.say(job, JobStatus.OVERTAKEN, "more of its series arrived before it was sent")
+        except lifecycle.IllegalTransition:  # it ended otherwise at this moment
+            lifecycle.give_back(job)
+            return
         if before is not JobStatus.OVERTAKEN:
             self._say(events.JobEnded(made_from.study_instance_uid, job.key, JobStatus.OVERTAKEN.value, None))
-        return made_from
 
     def take_up(self, now: float) -> None:
         """Queue whatever the files say is not finished; what the engine has in hand already is left to it."""
@@ -297,10 +308,12 @@ class Recovery:
                     self._purge(study_uid, request["reason"], request["undelivered"], by)
                 except InputError as fault:
                     self._say(events.PurgeRefused(study_uid, str(fault)))
+        done = []
         for key in request.get("keys", ()):
             with self._by_itself(path.name):
                 try:
                     self._do(what, self._spool.job(key), request)
+                    done.append(key)
                 except (InputError, ConfigError) as fault:
                     self._say(events.RequestRefused(what, by, key, str(fault)))
         for one in request.get("groups", ()):
@@ -309,7 +322,8 @@ class Recovery:
         for study_uid in request.get("studies", ()):
             self._look_at(study_uid)
         studies = (*request.get("purge", ()), *request.get("studies", ()))
-        self._say(events.Asked(what, by, tuple(request.get("keys", ())), studies))
+        if done or studies or request.get("groups"):
+            self._say(events.Asked(what, by, tuple(done), studies))
 
     @contextlib.contextmanager
     def _by_itself(self, name: str) -> Iterator[None]:
@@ -374,7 +388,8 @@ class Recovery:
 
     def _release(self, job: Job) -> None:
         lifecycle.release(job)
-        self._retry(job)
+        if lifecycle.state(job).status is not JobStatus.OVERTAKEN:
+            self._retry(job)
 
     def _retry(self, job: Job, *, anyway: bool = False) -> None:
         """Run a failed job again, or its deliveries that ended badly or wait; what is on its way is left alone.
@@ -382,6 +397,7 @@ class Recovery:
         ``anyway`` lets pass what was refused because it is no liver's; so do the rules of today.
         """
         state = lifecycle.state(job)
+        _check_current(state.status)
         if state.status is JobStatus.KEPT:
             return
         going = self._queue.process_standing(job.key, state.run) is Standing.GOING
@@ -425,6 +441,7 @@ class Recovery:
 
     def _send_again(self, job: Job, destinations: Sequence[str]) -> None:
         """Send all of a result to destinations, as to a PACS that lost it; what was never sent is left alone."""
+        _check_current(lifecycle.state(job).status)
         if lifecycle.state(job).status is JobStatus.KEPT:
             self._send_kept(job)
             self._go_on(job)
@@ -436,6 +453,12 @@ class Recovery:
             self._deliveries.forget_absence(name)
             lifecycle.say_delivery(job, name, lifecycle.delivery(job, name).anew())
         self._deliver_what_is_left(job)
+
+
+def _check_current(status: JobStatus) -> None:
+    """Raise InputError for a result that was overtaken: what took its place has all of its images, and more."""
+    if status is JobStatus.OVERTAKEN:
+        raise InputError("more of its series came before it was sent: ask for the result that took its place")
 
 
 def _has_ended(status: JobStatus) -> bool:

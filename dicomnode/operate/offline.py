@@ -189,8 +189,7 @@ def _result(
 ) -> dict[str, Any]:
     slices, rows, columns, echoes = stack.shape
     first = stack.images[0][0]
-    rules = (settings.grouping, settings.grouping_of(first.sender, first.names))
-    judged = all(one.anatomy == "judged" for one in rules)
+    judged = settings.grouping_of(first.sender, first.names).anatomy != "any"
     if judged:
         protocol.check_header(stack)
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")

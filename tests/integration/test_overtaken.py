@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from dicomnode import events
 from dicomnode.config import DestinationSettings, GroupingSettings, ReportSettings
 from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.delivery.deliver import Deliveries
+from dicomnode.errors import NoAnswer, Unreachable
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
@@ -22,18 +24,21 @@ from tests.integration.moments import Moments
 
 FIRST = Manifest(sources=("1.1",), parameters={}, software_version="1")
 SECOND = replace(FIRST, sources=("1.1", "1.2"), supersedes=FIRST.key)
-LONGEST = 84  # moments of a result's way: all
+LONGEST = 90  # moments of a result's way: all
 
 
 class Peers:
-    """A destination that takes everything."""
+    """A destination that takes everything; when it is to be ``silent`` it says nothing of that."""
 
     def __init__(self):
         self.got = []
+        self.silent = False
 
     def send(self, destination, files):
         for file in files:
             self.got.append(file.stem)
+            if self.silent:
+                raise NoAnswer("it did not answer")
             yield Sent(file.stem, Outcome.DELIVERED)
 
 
@@ -56,6 +61,15 @@ class Queue:
     def process(self, key, run=0, *, quick=False, version=1):
         self.put_in.append(key)
 
+    def end_pauses(self):
+        pass
+
+    def take_over(self, is_dead):
+        pass
+
+    def take_up_lost(self):
+        pass
+
     def process_standing(self, key, run):
         return Standing.OVER if key in self.put_in else Standing.UNKNOWN
 
@@ -66,7 +80,8 @@ class World:
         self.spool.create()
         self.peers, self.queue, self.moments = Peers(), Queue(), Moments(monkeypatch)
         pacs = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
-        say = [].append
+        self.said = []
+        say = self.said.append
         self.deliveries = Deliveries(self.spool, (pacs,), self.peers, say=say)
         self.steps = Steps(
             self.spool,
@@ -169,7 +184,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.parametrize("at", range(24))
+@pytest.mark.parametrize("at", range(28))
 def test_what_replaces_a_result_that_is_held_is_held_whenever_the_process_dies(world, at):
     def die():
         raise Killed
@@ -179,19 +194,70 @@ def test_what_replaces_a_result_that_is_held_is_held_whenever_the_process_dies(w
     with contextlib.suppress(Killed):
         world.second()
     world.moments.end()
-    assert world.moments.count <= 24, "there are more moments than were looked at"
+    assert world.moments.count <= 28, "there are more moments than were looked at"
     second = world.spool.job(SECOND.key)
     if manifests.exists(second):
         assert lifecycle.held_by(second) == "anna"
 
 
 @pytest.mark.parametrize("done", range(5))
-@pytest.mark.parametrize("at", range(18))
+@pytest.mark.parametrize("at", range(24))
 def test_a_result_that_goes_on_at_any_moment_of_being_overtaken(world, done, at):
     way = world.way_of(FIRST.key)
     for _ in itertools.islice(way, done):
         pass
     world.moments.interrupt(at, lambda: list(way))
     world.second()
-    assert world.moments.count <= 18, "there are more moments than were looked at"
+    assert world.moments.count <= 24, "there are more moments than were looked at"
     judge(world)
+
+
+THIRD = replace(FIRST, sources=("1.1", "1.2", "1.3"), supersedes=SECOND.key)
+
+
+@pytest.mark.parametrize("end", [JobStatus.REFUSED, JobStatus.FAILED])
+@pytest.mark.parametrize("first_sent", [True, False])
+def test_what_follows_a_result_that_came_to_nothing_names_what_was_sent_before(world, first_sent, end):
+    if first_sent:
+        for _ in world.way_of(FIRST.key):
+            pass
+    second = world.second()
+    lifecycle.say(second, end, "no liver")
+    third = world.spool.job(world.recovery.start(THIRD, None))
+    assert manifests.read(third).supersedes == (FIRST.key if first_sent else None)
+
+
+def test_what_was_sent_without_an_answer_is_named_by_what_follows(world):
+    world.peers.silent = True
+    for _ in world.way_of(FIRST.key):
+        pass
+    assert lifecycle.delivery(world.spool.job(FIRST.key), "pacs").status == "delayed"
+    assert manifests.read(world.second()).supersedes == FIRST.key
+
+
+def test_an_attempt_that_was_cut_off_may_have_sent_something(world):
+    for _ in itertools.islice(world.way_of(FIRST.key), 3):
+        pass
+    first = world.spool.job(FIRST.key)
+    lifecycle.say_delivery(first, "pacs", lifecycle.Delivery(status=lifecycle.DeliveryStatus.SENDING))
+
+    def unreachable(destination, files):
+        raise Unreachable("nobody there")
+
+    world.peers.send = unreachable
+    world.deliveries.attempt(FIRST.key, "pacs", 1)
+    assert manifests.read(world.second()).supersedes == FIRST.key
+
+
+@pytest.mark.parametrize("what", ["retry", "send again", "release"])
+def test_a_result_that_was_overtaken_is_not_brought_back(world, what):
+    for _ in itertools.islice(world.way_of(FIRST.key), 3):
+        pass
+    second = world.second()
+    write_json(world.spool.requests / "one.json", {"what": what, "by": "anna", "keys": [FIRST.key]})
+    world.recovery.turn(-1.0)  # requests only
+    assert lifecycle.state(world.spool.job(FIRST.key)).status is JobStatus.OVERTAKEN
+    assert manifests.read(second).supersedes is None
+    refused = [one for one in world.said if isinstance(one, events.RequestRefused)]
+    asked = [one for one in world.said if isinstance(one, events.Asked)]
+    assert (len(refused), len(asked)) == ((0, 1) if what == "release" else (1, 0))

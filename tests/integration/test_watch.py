@@ -262,6 +262,21 @@ def test_a_start_that_fails_is_tried_again_and_not_at_every_turn(world, images):
     assert (len(calls), len(world.started)) == (1, 1)
 
 
+def test_a_group_that_new_rules_call_otherwise_is_not_begun_again(world, images):
+    world.store(images)
+    world.settle()
+    path = world.spool.studies / f"{images[0].StudyInstanceUID}.json"
+    record = json.loads(path.read_text())
+    record["groups"] = {f"{name}, as it was called": one for name, one in record["groups"].items()}
+    path.write_text(json.dumps(record))
+    world.version = "2"
+    world.restart()
+    world.watcher.wake(images[0].StudyInstanceUID)
+    world.settle()
+    (entry,) = overview(world.spool)
+    assert (len(world.started), entry["key"]) == (1, "key1")
+
+
 class PowerCut(BaseException):
     """The process is gone, and nothing of it goes on."""
 

@@ -63,3 +63,22 @@ def test_a_drawing_has_a_key_of_its_own_and_the_settings_of_its_result():
 def test_it_is_json(job):
     manifests.write(job, MANIFEST)
     assert json.loads((job.folder / "manifest.json").read_text())["version"] == manifests.VERSION
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("version", "2"), ("version", 0), ("parameters", None), ("sources", "1.1"), ("samples", "many"), ("drawing", 3)],
+)
+def test_a_value_of_another_kind_is_damage(job, name, value):
+    manifests.write(job, MANIFEST)
+    said = json.loads((job.folder / "manifest.json").read_text())
+    (job.folder / "manifest.json").write_text(json.dumps(said | {name: value}))
+    with pytest.raises(StepError, match=f"is damaged.*{name}"):
+        manifests.read(job)
+
+
+@pytest.mark.parametrize(
+    ("grouping", "judges"), [({}, True), ({"anatomy": "judged"}, True), ({"anatomy": "any"}, False)]
+)
+def test_what_is_no_liver_is_refused_unless_the_rules_say_otherwise(grouping, judges):
+    assert replace(MANIFEST, grouping=grouping).judges is judges
