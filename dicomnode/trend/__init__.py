@@ -1,0 +1,1 @@
+"""What earlier results of the same patient say of a new one: values, rules, nothing that opens a network."""
