@@ -23,7 +23,9 @@ from dicomnode.config import Settings
 from dicomnode.measure import rois
 from dicomnode.model import Drawn, Identity, Result
 from dicomnode.operate import offline
-from dicomnode.report import identity, summary
+from dicomnode.report import identity, point, source, summary
+from dicomnode.trend import rules
+from dicomnode.trend.values import NONE_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,8 +143,14 @@ def _drawn(scratch: Path) -> Shown:
     wanted = settings.report.model_copy(update={"products": ("segmentation", "structured_report", "pictures", "pdf")})
     outputs = report.write(result, target, created=WRITTEN, settings=wanted, shown_on=maps)
     local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
+    trend = rules.trend(point.of(result, source.read(result.stack)), NONE_KNOWN)
     title = "Drawn: a region that a reader drew on the maps of the moderate one"
-    return _shown("drawn", title, target, summary.of(result, local))
+    return _shown(
+        "drawn",
+        title,
+        target,
+        summary.of(result, local, trend),
+    )
 
 
 def _maps(results: Path) -> dict[str, list[pydicom.Dataset]]:

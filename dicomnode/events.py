@@ -390,6 +390,36 @@ class ResultMade(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PriorsRead(Event):
+    """Earlier results of a patient were looked for, before the report is made."""
+
+    study: str
+    key: str
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriorsNotAsked(Event):
+    """Somebody who could know earlier results was not heard; the report says so, and goes without."""
+
+    usual_level = "warning"
+    study: str
+    key: str
+    destination: str  # its name, "node" or "table"
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriorsFailed(Event):
+    """A fault of this software while it looked for earlier results."""
+
+    usual_level = "error"
+    key: str
+    destination: str
+    fault: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded(Event):
     """Nothing more becomes of a result unless a person asks."""
 

@@ -13,6 +13,7 @@ from dicomnode.audit.subject import Subjects
 from dicomnode.config import changed
 from dicomnode.delivery import kinds
 from dicomnode.delivery.deliver import Deliveries
+from dicomnode.delivery.priors import LookBack
 from dicomnode.delivery.promised import Promised
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import ConfigError, NodeError
@@ -83,6 +84,7 @@ class Node:
         self._sender = sender or Sender(settings.node.ae_title, settings.tls, say)
         self._carriers = kinds.carriers(settings.tls, say)
         self._deliveries = self._made_deliveries()
+        self._look_back = LookBack(self.spool, settings, kinds.archives(self._sender, self._carriers), say)
         self._promised = Promised(settings, self.spool, self._sender, say)
         self._children = children or _children(settings.fit)
         self.engine = self._made_engine(run_step)
@@ -116,6 +118,7 @@ class Node:
             self._children,
             deaths_allowed=settings.fit.deaths_allowed,
             settle=deliveries.settle,
+            look_back=self._look_back,
             run_step=run_step,
             space=self._space,
             say=self._say,
@@ -273,6 +276,7 @@ class Node:
         for use in (self._receiver.use, self._promised.use, self.audit.use, self._notices.use, *self._beside):
             use(settings)
         self._deliveries.use(settings.destination)
+        self._look_back.use(settings)
         self._retention.use(settings.retention)
         self.recovery.hurry()
         self._say(events.ConfigurationRead(change.at_once, change.after_restart))

@@ -16,6 +16,7 @@ AT_ONCE: dict[str, tuple[str, ...] | None] = {
     "receive": None,
     "scanner": None,
     "destination": None,
+    "trend": None,
     "storage": ("minimum_free_mb",),
     "web": None,
     "tls": None,

@@ -21,6 +21,7 @@ from dicomnode.config.measuring import (
     ReportSettings,
 )
 from dicomnode.config.settings import Settings
+from dicomnode.config.trending import TrendSettings
 from dicomnode.config.values import Section, matching
 from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings, UserSettings, WebSettings
 from dicomnode.errors import ConfigError
@@ -53,6 +54,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "TlsSettings",
+    "TrendSettings",
     "UserSettings",
     "WebSettings",
     "changed",

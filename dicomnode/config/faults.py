@@ -86,6 +86,8 @@ def sentence(fault: Any, lines: Lines) -> str:
     key: _Key = tuple(
         part for part in fault["loc"] if not (isinstance(part, str) and part.startswith(("tuple", "literal")))
     )
+    if not key:  # of several tables, which its words name
+        return str(fault["msg"]).removeprefix("Value error, ")
     where = lines.of(key) + _name(key)
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(key[-1]), _known(key), 1)

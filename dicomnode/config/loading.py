@@ -60,6 +60,7 @@ def frozen(value: Any) -> Any:
 
 # By section: the keys that name a file, or a credential that holds what would be in it.
 _FILES = {
+    "trend": ("table",),
     "tls": ("certificate", "key", "authority"),
     "audit": ("file",),
     "web": ("certificate", "key"),

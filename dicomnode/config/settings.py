@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import model_validator
+
 from dicomnode.config.arriving import GroupingSettings, NodeSettings, ReceiveSettings, ScannerSettings
 from dicomnode.config.credentials import secret
-from dicomnode.config.destination import DestinationSettings
+from dicomnode.config.destination import OBJECT_KINDS, DestinationSettings
 from dicomnode.config.keeping import EngineSettings, RetentionSettings, StorageSettings
 from dicomnode.config.measuring import FitSettings, MeasureSettings, ReportSettings
+from dicomnode.config.trending import TrendSettings
 from dicomnode.config.values import Section
 from dicomnode.config.watching import AuditSettings, NotifySettings, TlsSettings, WebSettings
 from dicomnode.errors import ConfigError
@@ -36,6 +39,7 @@ class Settings(Section):
     fit: FitSettings = FitSettings()
     measure: MeasureSettings = MeasureSettings()
     report: ReportSettings = ReportSettings()
+    trend: TrendSettings = TrendSettings()
     destination: tuple[DestinationSettings, ...] = ()
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = EngineSettings()
@@ -44,6 +48,14 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     notify: NotifySettings = NotifySettings()
+
+    @model_validator(mode="after")
+    def _asks_archives(self) -> Settings:
+        archives = [one.name for one in self.destination if one.gets_objects]
+        if unknown := [name for name in self.trend.ask if name not in archives]:
+            kinds = " or ".join(f'"{kind}"' for kind in OBJECT_KINDS)
+            raise ValueError(f"[trend] ask: {', '.join(unknown)} is the name of no [[destination]] of kind {kinds}")
+        return self
 
     def is_shared(self) -> bool:
         """Whether several processes may share the data folder: their queue is a server's."""

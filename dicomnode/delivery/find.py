@@ -12,7 +12,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # t
 from dicomnode.errors import NoAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pynetdicom.association import Association
 
@@ -40,11 +40,11 @@ def missing(association: Association, objects: Iterable[Sought]) -> set[str]:
 def _missing_of_series(association: Association, series: tuple[str, str], uids: set[str]) -> set[str]:
     """Ask for every instance; of a destination that lists none ask for their number, which is all that some tell."""
     place = {"StudyInstanceUID": series[0], "SeriesInstanceUID": series[1]}
-    listed = _find(association, {"QueryRetrieveLevel": "IMAGE", **place, "SOPInstanceUID": ""})
+    listed = ask(association, {"QueryRetrieveLevel": "IMAGE", **place, "SOPInstanceUID": ""})
     there = {str(one.get("SOPInstanceUID", "")) for one in listed or ()} - {""}
     if there:
         return uids - there
-    counted = _find(association, {"QueryRetrieveLevel": "SERIES", **place, "NumberOfSeriesRelatedInstances": ""})
+    counted = ask(association, {"QueryRetrieveLevel": "SERIES", **place, "NumberOfSeriesRelatedInstances": ""})
     if counted is None:
         raise NoAnswer("it refuses C-FIND at the levels IMAGE and SERIES: read_back cannot be had from it")
     numbers = [int(one.get("NumberOfSeriesRelatedInstances") or 0) for one in counted if _is(one, series[1])]
@@ -55,8 +55,13 @@ def _is(answer: Dataset, series_uid: str) -> bool:
     return str(answer.get("SeriesInstanceUID", "")) == series_uid
 
 
-def _find(association: Association, keys: Mapping[str, str]) -> list[Dataset] | None:
-    """What matches; None where the destination refuses the question. Raises NoAnswer where it says nothing."""
+def ask(
+    association: Association, keys: Mapping[str, str], go_on: Callable[[], object] = lambda: None
+) -> list[Dataset] | None:
+    """What matches; None where the destination refuses the question. Raises NoAnswer where it says nothing.
+
+    ``go_on`` is called after each answer, and raises where there are enough.
+    """
     question = Dataset()
     for keyword, value in keys.items():
         setattr(question, keyword, value)
@@ -68,6 +73,7 @@ def _find(association: Association, keys: Mapping[str, str]) -> list[Dataset] | 
                 raise NoAnswer("it did not answer C-FIND")
             if said in _PENDING and answer is not None:
                 found.append(answer)
+                go_on()
             elif said != 0x0000:
                 return None
     except (RuntimeError, ValueError) as fault:  # pynetdicom: the association is gone

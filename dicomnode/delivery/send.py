@@ -29,9 +29,10 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicomnode import events, logs
 from dicomnode.commitment import PUSH_MODEL
-from dicomnode.delivery import commit, find
+from dicomnode.delivery import archive, commit, find
 from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.errors import ConfigError, NoAnswer, NotOffered, Unreachable
+from dicomnode.report.reading import SOP_CLASS_UID
 from dicomnode.tls import Certificates
 
 if TYPE_CHECKING:
@@ -170,19 +171,29 @@ class Sender:
         with self._service(destination, find.FIND) as association:
             return find.missing(association, objects)
 
+    def earlier(self, destination: DestinationSettings, question: archive.Question) -> list[pydicom.Dataset]:
+        """Structured reports of earlier studies that an archive has; raises NotOffered, Unreachable, NoAnswer."""
+        hurried = destination.model_copy(update={"timeout_seconds": min(destination.timeout_seconds, question.seconds)})
+        arriving = archive.Arriving()
+        services = (find.FIND, archive.GET, SOP_CLASS_UID)
+        with self._service(hurried, *services, handlers=arriving.handlers, roles=archive.roles()) as association:
+            return archive.reports(association, question, arriving)
+
     @contextlib.contextmanager
     def _service(
         self,
         peer: Peer,
-        sop_class: str,
+        *sop_classes: str,
         handlers: Iterable[EventHandlerType] = (),
         roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
     ) -> Iterator[Association]:
-        """An association for one service; raises NotOffered where the peer does not agree to it."""
-        association = self._associate(peer, [(sop_class, str(ExplicitVRLittleEndian))], handlers, roles)
+        """An association for some services; raises NotOffered where the peer does not agree to all of them."""
+        contexts = [(one, str(ExplicitVRLittleEndian)) for one in sop_classes]
+        association = self._associate(peer, contexts, handlers, roles)
         try:
-            if all(one.abstract_syntax != sop_class for one in association.accepted_contexts):
-                raise NotOffered(f"{_peer(peer)} does not offer {UID(sop_class).name}")
+            accepted = {str(one.abstract_syntax) for one in association.accepted_contexts}
+            if lacking := [UID(one).name for one in sop_classes if one not in accepted]:
+                raise NotOffered(f"{_peer(peer)} does not offer {', '.join(lacking)}")
             yield association
         finally:
             if association.is_established:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.filereader import read_file_meta_info
 
+from dicomnode.delivery import wado
 from dicomnode.delivery.carrier import Outcome, Sent
 from dicomnode.errors import NotOffered
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pydicom import Dataset
+
     from dicomnode.config import DestinationSettings, TlsSettings
+    from dicomnode.delivery.archive import Question
     from dicomnode.delivery.web import Answer, Session, Web
 
 _JSON = "application/dicom+json"
@@ -44,6 +48,11 @@ class Stow:
         with self._web.session(destination) as session:
             for batch in batches(files, destination.request_mb * 1_000_000):
                 yield from _store(session, batch)
+
+    def earlier(self, destination: DestinationSettings, question: Question) -> list[Dataset]:
+        """Structured reports of earlier studies, by QIDO-RS and WADO-RS; raises DeliveryError."""
+        with self._web.session(destination) as session:
+            return wado.reports(session, question)
 
     def ask(self, destination: DestinationSettings) -> str:
         """Search for a study that nobody has; raises DeliveryError where even that is refused."""

@@ -53,10 +53,15 @@ def keep_stack(spool: Spool, job: Job, stack: EchoStack) -> None:
     write_durably(job.folder / _STACK, _Stack.dump_json(local))
 
 
+def is_kept(job: Job) -> bool:
+    """Whether the pixels of a job and its headers are here, so that ``take`` decodes nothing."""
+    return (job.folder / _HEADERS).exists()
+
+
 def take(spool: Spool, job: Job) -> Checkpoint:
     """Decode the pixels of a job and keep them, or read what was kept; raises UndecodablePixels, StepError."""
     stack = _stack(spool, job)
-    if not (job.folder / _HEADERS).exists():
+    if not is_kept(job):
         _keep(spool, job, stack)
     try:
         signal = np.load(job.folder / _SIGNAL, mmap_mode="r")

@@ -21,13 +21,14 @@ from dicomnode import analyse, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
-from dicomnode.jobs import checkpoint, comparison, drawings, lifecycle, orders, tidy
+from dicomnode.jobs import checkpoint, comparison, drawings, lifecycle, orders, priors, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
-from dicomnode.report import findings, source, summary
+from dicomnode.report import findings, point, source, summary
 from dicomnode.report.instance import KINDS
 from dicomnode.store.durable import make_folder, sync_folder, written
 from dicomnode.store.spool import Spool
+from dicomnode.trend import rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,6 +197,7 @@ def _part(work: _Work, part: str) -> None:
         shown_on=shown_on,
         header_of=taken.header_of,
         parts=(part,),
+        priors=priors.read(job),
     )
     for output in outputs:
         _sync_file(output.path)
@@ -220,7 +222,9 @@ def _report(work: _Work) -> None:
     taken = work.checkpoint()
     result = _load_result(work, taken.stack)
     ordered = {} if work.order is None else {"ordered": dataclasses.asdict(work.order)}
-    told = summary.of(result, outputs) | ordered
+    known = source.read(taken.stack, taken.header_of)
+    trend = rules.trend(point.of(result, known), priors.read(job))
+    told = summary.of(result, outputs, trend) | ordered
     job.write("summary.json", told)
     if work.manifest.beside is not None:
         before = work.spool.job(work.manifest.beside)
@@ -228,10 +232,11 @@ def _report(work: _Work) -> None:
         job.write(comparison.FILE, differing)
     values = findings.of(
         result,
-        source.read(taken.stack, taken.header_of),
+        known,
         manifests.first_key(work.spool, work.manifest),
         datetime.fromisoformat(work.manifest.created),
-        _replaced(work),
+        trend=trend,
+        replaced=_replaced(work),
     )
     job.write(job.FINDINGS, values.as_json())
     job.write("outputs.json", entries)

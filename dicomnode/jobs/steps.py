@@ -49,7 +49,10 @@ class Runner(Protocol):
 
 
 class Steps:
-    """The steps of every job; ``settle`` is told when a job has its outputs."""
+    """The steps of every job; ``settle`` is told when a job has its outputs.
+
+    ``look_back`` writes down, before the report is made, what was measured of the patient earlier.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Steps:
         *,
         deaths_allowed: int,
         settle: Callable[[Job], None],
+        look_back: Callable[[Job], None] = lambda _job: None,
         run_step: RunStep = pipeline.run_step,
         space: Space | None = None,
         say: events.Sink = logs.write,
@@ -67,6 +71,7 @@ class Steps:
         self._children = children
         self._deaths_allowed = deaths_allowed
         self._settle = settle
+        self._look_back = look_back
         self._run_step = run_step
         self._say = say
         self._spent: dict[str, float] = {}  # seconds, by job
@@ -102,6 +107,7 @@ class Steps:
             lifecycle.say(job, _DOING[name])
             begin = time.monotonic()
             if name == "report":
+                self._look_back(job)
                 self._at_once(key, pipeline.PARTS)
             self._run(key, name)
             _go_on(job)

@@ -8,6 +8,7 @@ from pydicom.uid import UID
 
 from dicomnode.commitment import PUSH_MODEL
 from dicomnode.delivery import kinds
+from dicomnode.delivery.archive import GET
 from dicomnode.delivery.find import FIND
 from dicomnode.delivery.send import Sender
 from dicomnode.errors import DeliveryError
@@ -23,7 +24,10 @@ def check_destinations(settings: Settings) -> list[dict[str, Any]]:
     """C-ECHO and negotiate with each PACS, ask each other destination what its kind can say; one finding each."""
     sender, others = Sender(settings.node.ae_title, settings.tls), kinds.carriers(settings.tls)
     return [
-        _ask(others[one.kind], one) if one.kind in others else _negotiate(sender, one) for one in settings.destination
+        _ask(others[one.kind], one)
+        if one.kind in others
+        else _negotiate(sender, one, asked=one.name in settings.trend.ask)
+        for one in settings.destination
     ]
 
 
@@ -35,9 +39,9 @@ def _ask(kind: Kind, destination: DestinationSettings) -> dict[str, Any]:
     return {"destination": destination.name, "ok": ok, "verdict": verdict, "refuses": [], "lacks": []}
 
 
-def _negotiate(sender: Sender, destination: DestinationSettings) -> dict[str, Any]:
+def _negotiate(sender: Sender, destination: DestinationSettings, *, asked: bool) -> dict[str, Any]:
     wanted = {kind.sop_class_uid for kind in KINDS.values() if kind.product in destination.products}
-    services = _services(destination)
+    services = _services(destination, asked=asked)
     try:
         answers = sender.negotiate(destination, sorted(wanted | services.keys()))
     except DeliveryError as fault:
@@ -53,10 +57,12 @@ def _negotiate(sender: Sender, destination: DestinationSettings) -> dict[str, An
     return {"destination": destination.name, "ok": ok, "verdict": verdict + silent, "refuses": refuses, "lacks": lacks}
 
 
-def _services(destination: DestinationSettings) -> dict[str, str]:
+def _services(destination: DestinationSettings, *, asked: bool) -> dict[str, str]:
     """What is asked of a destination beside the storing, by SOP class, and the key that asks for it."""
     commitment = destination.storage_commitment
+    query = f'[trend] ask = ["{destination.name}"]'
     return {
+        **(dict.fromkeys((FIND, GET), query) if asked else {}),
         **({PUSH_MODEL: f'storage_commitment = "{commitment}"'} if commitment != "off" else {}),
         **({FIND: "read_back = true"} if destination.read_back else {}),
         **({NOTE: "rejection_notes = true"} if destination.rejection_notes else {}),

@@ -16,6 +16,7 @@ from pydicom.uid import (
 
 import dicomnode
 from dicomnode.commitment import PUSH_MODEL
+from dicomnode.delivery.archive import GET
 from dicomnode.delivery.find import FIND
 from dicomnode.intake.offered import STORED
 from dicomnode.operate.statement import after, before
@@ -82,6 +83,7 @@ def _lines(settings: Settings) -> Iterator[str]:
         yield from _destination(destination)
     for destination in (one for one in settings.destination if one.kind != "dicom"):
         yield from _other(destination)
+    yield from _earlier_reports(settings)
     yield from _parts(after(settings))
 
 
@@ -94,6 +96,11 @@ def _overview(settings: Settings) -> Iterator[str]:
     yield "Measures liver iron from multi-echo MR images that are stored to it, and stores maps and a report."
     yield ""
     rows = [(_named(uid), _yes(uid in used), _yes(uid in provided)) for uid in sorted(used | provided, key=_named)]
+    asked = [one for one in settings.destination if one.name in settings.trend.ask]
+    if any(one.kind == "dicom" for one in asked):
+        rows += [(_named(uid), "yes", "no") for uid in (FIND, GET)]
+    if any(one.kind == "dicomweb" for one in asked):
+        rows.append(("Studies Query and Retrieve (QIDO-RS, WADO-RS, PS3.18 10.6, 10.4) as user agent", "yes", "no"))
     if any(one.kind == "dicomweb" for one in settings.destination):
         rows.append((_SPOKEN["dicomweb"], "yes", "no"))
     yield from _table(("network service", "user (SCU)", "provider (SCP)"), rows)
@@ -214,6 +221,24 @@ def _asked_beside(destination: DestinationSettings) -> Iterator[str]:
         yield f"{_named(FIND)} ({FIND}) as SCU:"
         yield "level IMAGE in each series; where nothing is listed, level SERIES, Number of Series Related Instances."
         yield "What is missing is sent again."
+
+
+def _earlier_reports(settings: Settings) -> Iterator[str]:
+    """What is asked of an archive before a report is made."""
+    trend = settings.trend
+    if not trend.ask:
+        return
+    yield "## Query and retrieval as SCU"
+    yield ""
+    yield f"Before a report is made, of: {', '.join(trend.ask)}; within {trend.ask_seconds:g} s for all of them."
+    yield "Wanted are reports of this software on earlier studies of the patient; what does not come is left out."
+    yield ""
+    yield f"- {_named(FIND)} ({FIND}): level STUDY by Patient ID, which is never sent with wildcards; level SERIES by"
+    yield "  Modality SR; level IMAGE in each series."
+    yield f"- {_named(GET)} ({GET}): level IMAGE, one report a request, on the same association, with role selection"
+    yield "  for Comprehensive SR Storage as SCP."
+    yield "- DICOMweb: QIDO-RS and WADO-RS (PS3.18 10.6, 10.4) of the same levels, as user agent."
+    yield ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -13,10 +13,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicomnode.errors import NodeError
+from dicomnode.errors import InputError, NodeError
 from dicomnode.jobs.members import QueueAway, Several
 from dicomnode.store.spool import Spool
 from dicomnode.tls import WARN_DAYS, days_left
+from dicomnode.trend import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Grade = Literal["ok", "warning", "error"]
 _CLOCK_SECONDS = 60.0  # that files may be ahead of the clock
 _EARLIEST = 1_767_225_600  # 2026-01-01: no clock that is right shows less
+_MOST_LINES = 5  # of a table that are named
 _COMFORT = 5  # times the room below which images are refused
 
 
@@ -60,6 +62,7 @@ def check_machine(settings: Settings) -> list[Finding]:
         *_queue(settings),
         *_certificates(settings),
         *_secrets(settings),
+        *_table(settings),
         *_scanners(settings),
         *_processors(settings),
     ]
@@ -201,6 +204,25 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             if path.is_file() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
                 place = f"[[destination]] {destination.name} {key}"
                 yield Finding("secret", "warning", f"{place}: every user may read {path}: chmod o-rwx {path}")
+
+
+def _table(settings: Settings) -> Iterator[Finding]:
+    """The site's table of earlier results."""
+    path = settings.trend.table
+    if path is None:
+        return
+    try:
+        known = table.read(path)
+    except InputError as fault:
+        yield Finding("earlier results", "error", f"[trend] table {fault}")
+        return
+    if known.faults:
+        first = "; ".join(known.faults[:_MOST_LINES])
+        more = f"; and {len(known.faults) - _MOST_LINES} more" if len(known.faults) > _MOST_LINES else ""
+        yield Finding("earlier results", "warning", f"[trend] table {path}: left out: {first}{more}; mend these lines")
+    if path.stat().st_mode & stat.S_IROTH:
+        yield Finding("earlier results", "warning", f"[trend] table {path}: every user may read it: chmod o-rwx {path}")
+    yield Finding("earlier results", "ok", f"[trend] table {path}: {len(known.lines)} earlier results")
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:

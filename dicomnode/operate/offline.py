@@ -16,9 +16,11 @@ import dicomnode
 from dicomnode import analyse, events, group, header, logs, protocol, report
 from dicomnode.errors import InputError, NodeError, Refused, StorageError
 from dicomnode.model import GroupStatus, Identity, Result
-from dicomnode.report import findings, identity, source, summary
+from dicomnode.report import findings, identity, point, source, summary
 from dicomnode.store.durable import write_json
 from dicomnode.store.job import Job
+from dicomnode.trend import rules, table
+from dicomnode.trend.values import NONE_KNOWN, Priors, Silence, Unasked, before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -212,15 +214,29 @@ def _result(
         anatomy=signal[..., 0],
         finder=found.finder,
     )
+    known = source.read(stack)
+    priors = _priors(settings.trend.table, findings.patient(known.identity), findings.study(known))
+    trend = rules.trend(point.of(result, known), priors)
     folder = output / key[:16]
     folder.mkdir(exist_ok=True)
     progress("writing results")
-    outputs = report.write(result, folder, created=created, settings=settings.report)
+    outputs = report.write(result, folder, created=created, settings=settings.report, priors=priors)
     local = tuple(dataclasses.replace(one, path=one.path.relative_to(output)) for one in outputs)
-    told = findings.of(result, source.read(stack), key, created)
+    told = findings.of(result, known, key, created, trend=trend)
     write_json(folder / Job.FINDINGS, told.as_json())
     progress("done: 1 object" if len(outputs) == 1 else f"done: {len(outputs)} objects")
-    return summary.of(result, local)
+    return summary.of(result, local, trend)
+
+
+def _priors(path: Path | None, patient: findings.Patient, study: findings.Study) -> Priors:
+    """Earlier results of a patient in a site's table; a node has others."""
+    if path is None or not study.date:
+        return NONE_KNOWN
+    try:
+        points = table.read(path).of(patient.id, patient.issuer.name)
+    except InputError:
+        return Priors(unasked=(Unasked("table", Silence.UNREADABLE),))
+    return Priors(before(points, study.date, study.time))
 
 
 def lines(series: dict[str, Any]) -> Iterator[str]:

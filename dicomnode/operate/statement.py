@@ -12,6 +12,7 @@ from dicomnode.intake.commands import Status
 from dicomnode.model import Flag, Grade
 from dicomnode.report import codes
 from dicomnode.report.instance import KINDS
+from dicomnode.trend.rules import Obstacle, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -104,7 +105,8 @@ def _associations(settings: Settings) -> Iterator[Part]:
             ("associations at once", str(settings.receive.maximum_associations), "2 to each destination"),
             ("maximum PDU length", "0 (any)", "0 (any)"),
             ("outstanding asynchronous operations", "1", "1"),
-            ("SCP/SCU role selection, extended negotiation, user identity", "not asked for", "not asked for"),
+            ("SCP/SCU role selection", "not asked for", "for reports by C-GET, where `[trend] ask` names an archive"),
+            ("extended negotiation, user identity", "not asked for", "not asked for"),
             ("implementation class UID", uid, uid),
             ("implementation version name", version, version),
         ),
@@ -201,8 +203,8 @@ def _annexes() -> Iterator[Part]:
         (
             "Attribute by attribute in docs/conformance.md; what is used of received images is in docs/dialects.md. "
             "No private attributes, SOP classes or transfer syntaxes are written. MR maps are of a Standard Extended "
-            "SOP class: they carry Rescale and Real World Value Mapping. Templates: TID 1500, 1410, 1411. Received "
-            "objects are never changed, and no attribute is coerced.",
+            "SOP class: they carry Rescale and Real World Value Mapping. Templates: TID 1500, 1410, 1411; 1501, 1502 "
+            "for earlier results. Received objects are never changed, and no attribute is coerced.",
         ),
         ("object", "SOP class UID", "modality", "last digits of the series number"),
         tuple((kind.title, kind.sop_class_uid, kind.modality, f"{kind.place:02d}") for kind in KINDS.values()),
@@ -221,3 +223,5 @@ def _annexes() -> Iterator[Part]:
 def _private_codes() -> Iterator[Code]:
     yield from (one for one in vars(codes).values() if isinstance(one, Code) and one.scheme_designator == codes.SCHEME)
     yield from (codes.grade(Flag("", grade, "")) for grade in Grade)
+    yield from map(codes.outcome, Outcome)
+    yield from map(codes.obstacle, Obstacle)

@@ -10,6 +10,7 @@ from dicomnode.report import mr_maps, parametric_map, pdf, pictures, segmentatio
 from dicomnode.report.instance import KINDS, Draft
 from dicomnode.report.quantities import WRITTEN
 from dicomnode.report.references import to
+from dicomnode.trend.values import NONE_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dicomnode.model import Result
     from dicomnode.report.quantities import Quantity
     from dicomnode.report.references import Reference
+    from dicomnode.trend.values import Priors
 
     Written = Mapping[str, tuple[Reference, ...]]  # kind -> the instances of the kinds before
     Builder = Callable[[Draft, Written], tuple[Dataset, ...]]
@@ -75,18 +77,19 @@ def write(
     shown_on: Mapping[str, Sequence[Dataset]] | None = None,
     header_of: Callable[[Path], Dataset] = source.header,
     parts: Sequence[str] = PARTS,
+    priors: Priors = NONE_KNOWN,
 ) -> tuple[Output, ...]:
     """Build every product of ``settings.products`` and write it into ``folder``.
 
     ``parts`` can be written one by one, in any order and at the same time; together they are the whole. ``shown_on``
     holds the maps of an earlier result, by kind, on which a person drew the regions of this one. ``header_of`` gives
-    the header of a source file.
+    the header of a source file. ``priors`` are earlier results of the patient; no number depends on them.
     The same arguments give the same bytes. File names say kind and number, nothing about the patient. Raises
     ValueError where ``created`` has no time zone, OSError where a source header cannot be read or a file written.
     """
     if created.tzinfo is None:
         raise ValueError("created needs a time zone")
-    draft = Draft(result, source.read(result.stack, header_of), settings, created)
+    draft = Draft(result, source.read(result.stack, header_of), settings, created, priors)
     made: dict[str, tuple[Dataset, ...]] = {}
     written = {kind: tuple(map(to, images)) for kind, images in (shown_on or {}).items()}
     for part, kind in ((one, kind) for one, kinds in _BUILDERS.items() for kind in kinds):

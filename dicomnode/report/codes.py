@@ -10,11 +10,13 @@ from pydicom.sr.coding import Code
 
 from dicomnode.measure.organs import ORGANS
 from dicomnode.model import Grade
+from dicomnode.report.change import OBSTACLES, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dicomnode.model import Flag
+    from dicomnode.trend.rules import Obstacle, Outcome
 
 # No standard code exists for some concepts; this scheme is declared in every object (PS3.3 C.12.1.1.5).
 SCHEME = "99LIVERIRON"
@@ -49,10 +51,18 @@ R2STAR_AT_LEAST = private("R2S-MIN", "R2* at least (beyond the range)")
 LIC_AT_LEAST = private("LIC-MIN", "LIC at least (beyond the range)")
 R2STAR_OF_SLICE = private("R2S-SLICE", "R2* of one slice")
 LIC_OF_SLICE = private("LIC-SLICE", "LIC of one slice")
+# So has what was measured earlier: nothing that collects values by code can take it for today's.
+LIC_PRIOR = private("LIC-PRIOR", "LIC (dry weight), earlier")
+LIC_PRIOR_BELOW = private("LIC-PRIOR-MAX", "LIC less than, earlier")
+LIC_PRIOR_ABOVE = private("LIC-PRIOR-MIN", "LIC at least, earlier")
+R2STAR_PRIOR = private("R2S-PRIOR", "R2*, earlier")
+LIC_CHANGE = private("LIC-CHANGE", "LIC, today's less the earlier")
+LIC_CHANGE_LIMIT = private("LIC-CHANGE-MIN", "LIC, least change beyond repeatability")
 CONFIDENCE = private("CONFIDENCE", "Confidence of the region")
 VOXELS = private("NVOX", "Voxels")
 AREA = Code("42798000", "SCT", "Area")
 
+DAY = Code("d", "UCUM", "days")
 MILLISECOND = Code("ms", "UCUM", "ms")
 PER_SECOND = Code("/s", "UCUM", "/s")
 SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
@@ -84,6 +94,12 @@ REJECTED = Code("113001", "DCM", "Rejected for Quality Reasons")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 
+TIME_POINT = Code("C2348792", "UMLS", "Time Point")
+THIS_STUDY = private("THIS-STUDY", "The study of this report")
+PRIOR_REPORT = Code("122075", "DCM", "Prior report for current patient")
+CHANGE = private("CHANGE", "Change since")
+OBSTACLE = private("NOT-COMPARABLE", "Not comparable because")
+
 PERSON = Code("121006", "DCM", "Person")
 DEVICE = Code("121007", "DCM", "Device")
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
@@ -100,8 +116,10 @@ AUTOMATIC = private("AUTOMATIC", "Automatic")
 MANUAL = private("MANUAL", "Drawn by hand")
 ANSWER = private("ANSWER", "Answer")
 OF_SLICE = private("SLICE", "Values of one slice")
+EARLIER = private("EARLIER", "Earlier results")
+NOT_MEASURABLE = private("FLAG-STOP", "Not measurable")
 _GRADES: Mapping[Grade, Code] = {
-    Grade.NOT_MEASURABLE: private("FLAG-STOP", "Not measurable"),
+    Grade.NOT_MEASURABLE: NOT_MEASURABLE,
     Grade.LOW_CONFIDENCE: private("FLAG-DOUBT", "Low confidence"),
     Grade.INFO: private("FLAG-NOTE", "To be known"),
 }
@@ -133,6 +151,16 @@ def flag(of: Flag) -> Code:
     """Return what a flag says: its own code, and as much of its sentence as a code's meaning holds."""
     sentence = of.sentence if len(of.sentence) <= 64 else f"{of.sentence[:63].rsplit(' ', 1)[0]}…"
     return private(of.code.upper()[:16], sentence)
+
+
+def outcome(of: Outcome) -> Code:
+    """Return the verdict on an earlier value."""
+    return private(of.value.upper()[:16], OUTCOMES[of].capitalize())
+
+
+def obstacle(of: Obstacle) -> Code:
+    """Return why an earlier value cannot be compared."""
+    return private(of.value.upper()[:16], OBSTACLES[of].capitalize()[:64])
 
 
 def calibration(name: str | None, formula: str | None) -> Code:

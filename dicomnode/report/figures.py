@@ -336,18 +336,18 @@ def _beat(curve: DecayCurve, times: NDArray[np.float64]) -> NDArray[np.float64]:
 def _axes(sheet: Sheet, box: Box, last: float, top: float, size: float) -> None:
     thin = 1 if size > 15 else 0.6
     sheet.line(((box.x, box.y), (box.x, box.bottom), (box.right, box.bottom)), thin, sheet.palette.faint)
-    for t in _ticks(last):
+    for t in ticks(last):
         x = box.x + t / last * box.width
         sheet.line(((x, box.bottom), (x, box.bottom + 0.3 * size)), thin, sheet.palette.faint)
         sheet.write(x, box.bottom + 1.3 * size, f"{t:g}", size, sheet.palette.faint, align="middle")
     sheet.write(box.right, box.bottom + 2.5 * size, "echo time in ms", size, sheet.palette.faint, align="right")
-    for value in _ticks(top)[1:]:
+    for value in ticks(top)[1:]:
         y = box.bottom - value / top * box.height
         sheet.line(((box.x - 0.3 * size, y), (box.x, y)), thin, sheet.palette.faint)
         sheet.write(box.x - 0.5 * size, y + 0.36 * size, f"{value:g}", size, sheet.palette.faint, align="right")
 
 
-def _ticks(last: float) -> list[float]:
+def ticks(last: float) -> list[float]:
     """Return about four round numbers from 0."""
     step = 10.0 ** np.floor(np.log10(max(last, 1e-9)))
     step = next(step * factor for factor in (0.2, 0.25, 0.5, 1.0, 2.0) if last / (step * factor) <= 5)

@@ -12,7 +12,7 @@ from dicomnode.errors import StepError
 from dicomnode.measure import iron
 from dicomnode.measure.organs import LIVER
 from dicomnode.model import Grade
-from dicomnode.report import codes, wording
+from dicomnode.report import change, codes, wording
 from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Estimate, Result, Roi, RoiMeasurement
     from dicomnode.report.source import Source
+    from dicomnode.trend.rules import Change, Trend
+    from dicomnode.trend.values import Point
 
 UNVERIFIED = "Made by software alone: no person has verified this result."  # as the report's flags say
 _NO_REGION = "no region was found or drawn"
@@ -114,6 +116,17 @@ class Study:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier concentration (mg/g) as a report shows it, and the verdict on it in codes of ``trend.rules``."""
+
+    date: str  # YYYYMMDD
+    value: str | None
+    comparator: str
+    outcome: str
+    obstacles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """All that is told of one result; ``first_key`` is the result that it and others before it replace."""
 
@@ -129,6 +142,7 @@ class Findings:
     regions: tuple[Region, ...]
     notes: tuple[str, ...] = ()
     replaced_regions: int = 0  # the most that a result had which it replaces
+    earlier: tuple[Earlier, ...] = ()  # the oldest first
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -146,12 +160,21 @@ def read(said: Any) -> Findings:
         raise StepError(f"{fault.error_count()} values of the findings of this result cannot be read") from None
 
 
-def of(result: Result, source: Source, first_key: str, created: datetime, replaced: Findings | None = None) -> Findings:
+def of(
+    result: Result,
+    source: Source,
+    first_key: str,
+    created: datetime,
+    *,
+    trend: Trend,
+    replaced: Findings | None = None,
+) -> Findings:
     """What a result says: of what was found by itself the region of the answer, of what a person drew every region."""
     pairs = list(zip(result.rois, result.measurements, strict=True))
     told = pairs if result.drawn is not None else pairs[:1]
     first = wording.lead(result)
-    notes = (NOT_FOR_DIAGNOSIS, UNVERIFIED, first[1].advice if first else "", wording.history(result))
+    advice = first[1].advice if first else ""
+    notes = (NOT_FOR_DIAGNOSIS, UNVERIFIED, advice, wording.history(result), *change.remarks(trend))
     return Findings(
         key=result.identity.key,
         first_key=first_key,
@@ -159,19 +182,21 @@ def of(result: Result, source: Source, first_key: str, created: datetime, replac
         created=created.isoformat(),
         device=MODEL_NAME,
         software_version=result.identity.software_version,
-        patient=_patient(source.identity),
-        study=_study(source),
+        patient=patient(source.identity),
+        study=study(source),
         answer=str(wording.headline(result)),
         regions=tuple(_region(*pair) for pair in told) or (_no_region(),),
         notes=tuple(note for note in notes if note),
         replaced_regions=0 if replaced is None else max(len(replaced.regions), replaced.replaced_regions),
+        earlier=tuple(_earlier(*entry) for entry in trend.entries),
     )
 
 
 # ---- whose
 
 
-def _patient(identity: Dataset) -> Patient:
+def patient(identity: Dataset) -> Patient:
+    """Whose an object is."""
     return Patient(
         id=_text(identity, "PatientID"),
         issuer=_issuer(identity, "IssuerOfPatientIDQualifiersSequence", _text(identity, "IssuerOfPatientID")),
@@ -181,7 +206,8 @@ def _patient(identity: Dataset) -> Patient:
     )
 
 
-def _study(source: Source) -> Study:
+def study(source: Source) -> Study:
+    """Which order and examination a result belongs to."""
     identity = source.identity
     return Study(
         uid=source.study_instance_uid,
@@ -251,6 +277,12 @@ def _t2star(roi: Roi, numbers: RoiMeasurement) -> Finding:
     if numbers.measurable and numbers.t2star_ms is not None:
         return _finding(_T2STAR, wording.number(numbers.t2star_ms.median), method=codes.R2STAR_FIT)
     return _finding(_T2STAR, absent=_why(roi, numbers, "t2star-long"))
+
+
+def _earlier(then: Point, verdict: Change) -> Earlier:
+    value = None if then.lic_mg_per_g is None else f"{then.lic_mg_per_g:.1f}"
+    obstacles = tuple(one.value for one in verdict.obstacles)
+    return Earlier(then.date, value, then.bound.value, verdict.outcome.value, obstacles)
 
 
 def _finding(

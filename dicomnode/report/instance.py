@@ -19,11 +19,14 @@ from pydicom.uid import (
 )
 
 from dicomnode.measure.organs import LIVER, ORGANS
+from dicomnode.report import point
 from dicomnode.report.codes import PROCESSING_EQUIPMENT, concept, scheme_identification
 from dicomnode.report.identity import uid
 from dicomnode.report.quantities import WRITTEN
 from dicomnode.report.references import Reference
 from dicomnode.report.source import UTF8
+from dicomnode.trend import rules
+from dicomnode.trend.values import NONE_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from dicomnode.measure.organs import Organ
     from dicomnode.model import Result
     from dicomnode.report.source import Source
+    from dicomnode.trend.rules import Trend
+    from dicomnode.trend.values import Priors
 
 MODEL_NAME = "Liver Iron Node"
 # Of the software that writes the files, not of a result (PS3.10 7.1).
@@ -83,6 +88,7 @@ class Draft:
     source: Source
     settings: ReportSettings
     created: datetime  # aware
+    priors: Priors = NONE_KNOWN
 
     @property
     def organ(self) -> Organ:
@@ -94,6 +100,11 @@ class Draft:
     def key(self) -> str:
         """The digest every UID follows from."""
         return self.result.identity.key
+
+    @property
+    def trend(self) -> Trend:
+        """The result beside those before it."""
+        return rules.trend(point.of(self.result, self.source), self.priors)
 
     @property
     def software_version(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicomnode.model import Grade
-from dicomnode.report import codes, figures, pdf_file, pictures, wording
+from dicomnode.report import change, codes, figures, pdf_file, pictures, timeline, wording
 from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import in_words, parameters
 from dicomnode.report.references import image_item, merged
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dicomnode.model import Result, RoiMeasurement
     from dicomnode.report.instance import Draft
     from dicomnode.report.references import Reference
+    from dicomnode.trend.rules import Trend
 
 KIND = "pdf"
 WIDTH, HEIGHT = 595.0, 842.0  # A4 in points
@@ -30,6 +32,7 @@ FINE, SMALL, PLAIN, LARGE, HUGE = 7.5, 9.0, 10.0, 12.5, 22.0
 FINER = 2.5  # pixels of an image a point
 IMAGE_WIDTH, IMAGE_HEIGHT, SECOND, BAR = 210.0, 190.0, 264.0, 510.0
 DECAY_WIDTH, DECAY_HEIGHT, WORDS = 190.0, 130.0, 290.0
+TREND_HEIGHT = 190.0
 
 
 def build(draft: Draft, _written: Mapping[str, tuple[Reference, ...]]) -> tuple[Dataset, ...]:
@@ -51,7 +54,7 @@ def _offset(draft: Draft) -> str:
 
 def sheets(draft: Draft) -> list[Sheet]:
     """Return the pages: the answer with what supports it, then every value and every parameter."""
-    pages = [_answer(draft), *_details(draft)]
+    pages = [_answer(draft), *_earlier(draft), *_details(draft)]
     for number, page in enumerate(pages, 1):
         _foot(page, draft, f"Page {number} of {len(pages)}")
     return pages
@@ -248,6 +251,8 @@ def _trust(page: Sheet, draft: Draft, x: float, y: float) -> None:
     result, width = draft.result, RIGHT - x
     first = wording.lead(result)
     y = page.paragraph((x, y), width, " ".join(wording.quality(result)), SMALL) + 2
+    for line in change.remarks(draft.trend):
+        y = page.paragraph((x, y), width, line, SMALL) + 2
     tips = [(line, tip) for tip in wording.advice(result) for line in wrapped(tip, width, SMALL)]
     room = BOTTOM - len(tips) * leading(SMALL)
     flags = wording.flags_by_grade(first[1].flags) if first is not None else []
@@ -262,6 +267,51 @@ def _trust(page: Sheet, draft: Draft, x: float, y: float) -> None:
         page.write(x, y + 2, line, SMALL)
         y += leading(SMALL)
 
+
+# ---- what was measured earlier
+
+
+def _earlier(draft: Draft) -> list[Sheet]:
+    """Show today's value among those before it: over time, then each with the verdict on it."""
+    trend = draft.trend
+    if not trend.entries:
+        return []
+    flow = _Flow("Liver iron report: earlier results", " · ".join(pictures.identity(draft)))
+    for line in change.remarks(trend):
+        flow.words(line, PLAIN)
+    if timeline.can_be_drawn(trend):
+        page = flow.room(TREND_HEIGHT + 8 * leading(SMALL))
+        box = Box(LEFT + 24, flow.y + 2 * leading(SMALL), RIGHT - LEFT - 24, TREND_HEIGHT)
+        flow.y = timeline.draw(page, box, trend, SMALL)
+    flow.heading("Every result that is known, the newest first")
+    flow.table(_EARLIER_COLUMNS, change.HEADS, _earlier_rows(trend))
+    flow.words(REPEATABILITY)
+    return flow.pages
+
+
+_EARLIER_COLUMNS = (
+    *((LEFT, "left"), (138.0, "right"), (186.0, "right"), (218.0, "right"), (250.0, "right")),
+    *((260.0, "left"), (344.0, "left"), (396.0, "left")),
+)
+_EARLIER_ROOM = (80.0, 48.0, RIGHT - 396.0)  # for the words of the last columns
+
+
+def _earlier_rows(trend: Trend) -> Iterable[tuple[str, ...]]:
+    """Return the lines of the table: the words of a result may take several."""
+    for row in change.rows(trend):
+        numbers, words = row[:-3], row[-3:]
+        lines = zip_longest(
+            *(wrapped(text, room, SMALL) for text, room in zip(words, _EARLIER_ROOM, strict=True)), fillvalue=""
+        )
+        for number, line in enumerate(lines):
+            yield *(numbers if number == 0 else ("",) * len(numbers)), *line
+
+
+REPEATABILITY = (
+    "A change counts where it is more than the largest of 15 % of both values' mean, 1.96 √2 times their standard "
+    "error and 0.5 mg/g. Compared is only what was measured on the same scanner by the same protocol, calibration, "
+    "region finder and fit."
+)
 
 # ---- every value, every parameter
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from dicomnode.report import point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +31,7 @@ def parameters(draft: Draft) -> tuple[str, ...]:
         "fit": _fit(result),
         "finder": dict(result.finder),
         "settings": result.settings,
+        "conditions": asdict(point.conditions(result, draft.source)),
     }
     if result.identity.supersedes:
         facts["supersedes"] = result.identity.supersedes

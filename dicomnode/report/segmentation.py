@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.report import codes
+from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
 from dicomnode.report.parametric_map import settle
 from dicomnode.report.provenance import ALGORITHM
@@ -50,9 +51,9 @@ def build(draft: Draft, written: Mapping[str, tuple[Reference, ...]]) -> tuple[D
     return (image,)
 
 
-def tracking_uid(draft: Draft, index: int) -> str:
-    """Return the UID by which segmentation and report name the same region."""
-    return draft.instance_uid("region", index + 1)
+def tracking_uid(key: str, index: int) -> str:
+    """Return the UID by which segmentation and report of a result name the same region."""
+    return uid(key, f"region/{index + 1}")
 
 
 def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
@@ -95,7 +96,7 @@ def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentD
             family=codes.AUTOMATIC_FAMILY if roi.automatic else codes.MANUAL_FAMILY,
             version=draft.software_version,
         ),
-        tracking_uid=tracking_uid(draft, index),
+        tracking_uid=tracking_uid(draft.key, index),
         tracking_id=roi.name[:64],
         display_color=hd.color.CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)]),
     )

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from dicomnode.measure import iron
-from dicomnode.report import codes, wording
+from dicomnode.report import change, codes, wording
 from dicomnode.report.identity import uid
 from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import ALGORITHM, in_words, parameters
@@ -20,9 +20,10 @@ from dicomnode.report.references import Reference, merged
 from dicomnode.report.regions import anchors, area, has_holes, outlines
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.report.source import ALWAYS, UTF8
+from dicomnode.trend.values import Bound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from dicomnode.model import Roi, RoiMeasurement, Statistics
     from dicomnode.report.instance import Draft
     from dicomnode.report.quantities import Quantity
+    from dicomnode.trend.rules import Change
+    from dicomnode.trend.values import Point
+    from dicomnode.trend.values import Reference as EarlierReport
 
     Written = Mapping[str, tuple[Reference, ...]]
     Group = (
@@ -44,6 +48,11 @@ KIND = "structured_report"
 MOST_OUTLINES = 50
 
 
+def series_uid(key: str) -> str:
+    """Return the Series Instance UID of the report of a result."""
+    return uid(key, f"{KIND}/series")
+
+
 def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
     """Return the report: one measurement group per region, drawn on the T2* map where there is one."""
     shown_on = anchors(draft, written)
@@ -52,8 +61,11 @@ def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
     algorithm = sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft))
     shared = _Shared(algorithm, shown_on, written)
     groups = [_group(draft, index, lines, shared) for index, lines in enumerate(traced) if lines]
-    report = _document(draft, groups or [_nothing_drawn(draft, algorithm)], shown_on, written)
+    told = (traced and traced[0]) or not groups  # beside the outline of what they are of, or where nothing has one
+    earlier = list(_earlier(draft)) if told else []
+    report = _document(draft, [*(groups or [_nothing_drawn(draft, algorithm)]), *earlier], shown_on, written)
     report.ContentSequence.append(_remarks(draft, traced))
+    _name_earlier(report, draft)
     stamp(report, draft, KIND)
     return (report,)
 
@@ -78,7 +90,7 @@ def _group(draft: Draft, index: int, lines: _Lines, shared: _Shared) -> Group:
     regions = [_outline(points, shared.shown_on[k]) for k, points in lines[:MOST_OUTLINES]]
     name = wording.tracked(roi, numbers)
     content: dict[str, Any] = {
-        "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft, index), identifier=name),
+        "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft.key, index), identifier=name),
         "finding_type": codes.finding(roi.finding),
         "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding))],
         "algorithm_id": shared.algorithm,
@@ -280,10 +292,89 @@ def _evaluations(roi: Roi, numbers: RoiMeasurement) -> list[sr.QualitativeEvalua
 def _nothing_drawn(draft: Draft, algorithm: sr.AlgorithmIdentification | None = None) -> Group:
     """Return a group that says no region was measured: a report may not be silent about it."""
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(draft, 0), identifier="No region"),
+        tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(draft.key, 0), identifier="No region"),
         algorithm_id=algorithm,
         qualitative_evaluations=[sr.QualitativeEvaluation(name=codes.R2STAR, value=codes.MEASUREMENT_FAILURE)],
     )
+
+
+# ---- what was measured earlier
+
+
+def _earlier(draft: Draft) -> Iterator[Group]:
+    """Return TID 1501 for each earlier value, at its time point (TID 1502): days before this study.
+
+    The tracking identifier is that of the region, which is the same one: viewers put both together, and OHIF, which a
+    group without coordinates would break, shows today's outline with them.
+    """
+    now = draft.trend.now
+    for then, verdict in draft.trend.entries:
+        group = sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(
+                uid=tracking_uid(draft.key, 0), identifier=f"{draft.organ.name}, earlier"
+            ),
+            time_point_context=_time_point(then, now),
+            finding_type=codes.finding(draft.organ.name),
+            finding_sites=[sr.FindingSite(anatomic_location=codes.finding(draft.organ.name))],
+            measurements=_earlier_values(then, verdict),
+            qualitative_evaluations=[
+                sr.QualitativeEvaluation(name=name, value=value)
+                for name, value in (
+                    (codes.CHANGE, codes.outcome(verdict.outcome)),
+                    *((codes.OBSTACLE, codes.obstacle(one)) for one in verdict.obstacles),
+                )
+            ],
+        )
+        if then.report is not None:
+            group[0].ContentSequence.append(_pointer(then.report))
+        yield group
+
+
+def _time_point(then: Point, now: Point) -> sr.TimePointContext:
+    days = change.days_since(then, now)
+    offset = None
+    if days is not None:
+        offset = sr.LongitudinalTemporalOffsetFromEvent(-float(days), codes.DAY, codes.THIS_STUDY)
+    return sr.TimePointContext(time_point=change.day(then), temporal_offset_from_event=offset)
+
+
+_OF_BOUND = {
+    Bound.NONE: codes.LIC_PRIOR,
+    Bound.BELOW: codes.LIC_PRIOR_BELOW,
+    Bound.ABOVE: codes.LIC_PRIOR_ABOVE,
+}
+
+
+def _earlier_values(then: Point, verdict: Change) -> list[sr.Measurement]:
+    values = (
+        (_OF_BOUND[then.bound], then.lic_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        (codes.R2STAR_PRIOR, then.r2star_per_s, codes.PER_SECOND),
+        (codes.LIC_CHANGE, verdict.difference_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        (codes.LIC_CHANGE_LIMIT, verdict.limit_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+    )
+    return [_plain(name, float(value), unit) for name, value, unit in values if value is not None]
+
+
+def _pointer(report: EarlierReport) -> sr.CompositeContentItem:
+    return sr.CompositeContentItem(
+        name=codes.PRIOR_REPORT,
+        referenced_sop_class_uid=KINDS[KIND].sop_class_uid,
+        referenced_sop_instance_uid=report.sop_uid,
+        relationship_type="CONTAINS",
+    )
+
+
+def _name_earlier(report: Dataset, draft: Draft) -> None:
+    """Name the reports of other studies that are referred to (PS3.3 C.17.2, Pertinent Other Evidence)."""
+    items = []
+    for one in dict.fromkeys(then.report for then, _ in draft.trend.entries if then.report is not None):
+        instance, series, study = Dataset(), Dataset(), Dataset()
+        instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = KINDS[KIND].sop_class_uid, one.sop_uid
+        series.SeriesInstanceUID, series.ReferencedSOPSequence = one.series_uid, [instance]
+        study.StudyInstanceUID, study.ReferencedSeriesSequence = one.study_uid, [series]
+        items.append(study)
+    if items:
+        report.PertinentOtherEvidenceSequence = [*report.get("PertinentOtherEvidenceSequence", ()), *items]
 
 
 # ---- the document around them
@@ -296,6 +387,7 @@ def _remarks(draft: Draft, traced: Sequence[_Lines]) -> sr.ContainerContentItem:
     sentences += [(codes.REMARK, sentence) for sentence in (*remarks, *_undrawn(draft, traced))]
     sentences += [(codes.REMARK, sentence) for sentence in wording.numbers_in_words(draft.result)]
     sentences += [(codes.OF_SLICE, line) for line in wording.slice_lines(draft.result)]
+    sentences += [(codes.EARLIER, line) for line in (*change.remarks(draft.trend), *change.lines(draft.trend))]
     sentences += [(codes.PROVENANCE, line) for line in in_words(draft)]
     container = sr.ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence(

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from dicomnode import protocol
 from dicomnode.analyse import why_no_number
 from dicomnode.measure import iron
-from dicomnode.report import wording
+from dicomnode.report import change, wording
 
 if TYPE_CHECKING:
     from dicomnode.model import Group, Output, Result, Roi, RoiMeasurement
+    from dicomnode.trend.rules import Trend
 
 
-def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
-    """What ``summary.json`` says of a series that was processed."""
+def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, Any]:
+    """What ``summary.json`` says of a series that was processed; ``trend`` sets it beside earlier ones."""
     stack, record = result.stack, result.maps.record
     slices, rows, columns, _ = stack.shape
     why = why_no_number(result.measurements)
@@ -44,6 +45,8 @@ def of(result: Result, outputs: tuple[Output, ...]) -> dict[str, Any]:
         "software_version": result.identity.software_version,
         "settings": dict(result.settings),
         "finder": dict(result.finder),
+        "conditions": None if trend.now.conditions is None else dataclasses.asdict(trend.now.conditions),
+        "trend": change.as_json(trend) if trend.entries or trend.unasked else None,
         "advice": protocol.advice(stack) or None,
         "rois": [
             {**_roi_summary(one), "words": _words(roi, one)}

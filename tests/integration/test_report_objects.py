@@ -36,9 +36,10 @@ from dicomnode.model import (
     SliceValue,
     Statistics,
 )
-from dicomnode.report import references, regions, rejection_note
+from dicomnode.report import point, references, regions, rejection_note, source
 from dicomnode.report.identity import result_key
 from dicomnode.simulate import DIALECTS, ORIENTATIONS, SeriesPlan
+from dicomnode.trend.values import Bound, Origin, Point, Priors, Reference, Silence, Unasked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -220,6 +221,27 @@ def test_the_report_of_every_dialect_keeps_to_its_template(tmp_path, sr_messages
 def test_the_report_of_every_real_series_keeps_to_its_template(shared_data, tmp_path, sr_messages):
     stacks = {name: real(shared_data / "dicom" / name)[0] for name in REAL}
     assert _departures(stacks, tmp_path, sr_messages) == {}
+
+
+@pytest.mark.peer
+@pytest.mark.timeout(600)
+def test_a_report_beside_earlier_results_is_valid_and_keeps_to_its_template(tmp_path, errors, sr_messages):
+    stack = simulated(tmp_path / "in")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    result, settings = result_of(stack), ReportSettings(products=("structured_report", "pdf"))
+    now = point.of(result, source.read(stack))
+    earlier = replace(
+        now, date="20250704", key="e" * 40, lic_mg_per_g=5.5, report=Reference("2.25.7", "2.25.8", "2.25.9")
+    )
+    above = replace(earlier, date="20240102", key="a" * 40, bound=Bound.ABOVE, lic_mg_per_g=20.0)
+    table = Point("20230614", Origin.TABLE, r2star_per_s=210.0, method="elsewhere")
+    priors = Priors((table, above, earlier), (Unasked("pacs", Silence.NO_ANSWER),))
+    outputs = report.write(result, folder, created=CREATED, settings=settings, priors=priors)
+    assert errors(outputs) == []
+    said = sr_messages(outputs[0].path)
+    assert [line for line in said.splitlines() if line.startswith("Error")] == []
+    assert "IOD validation complete" in said
 
 
 def _departures(stacks: dict[str, EchoStack], folder: Path, sr_messages: Callable[[Path], str]) -> dict[str, list[str]]:

@@ -41,6 +41,17 @@ from dicomnode.model import (
 from dicomnode.report import source
 from dicomnode.report.identity import result_key
 from dicomnode.report.instance import Draft
+from dicomnode.trend.values import (
+    NONE_KNOWN,
+    Conditions,
+    Origin,
+    Point,
+    Priors,
+    Reference,
+    Scanner,
+    Silence,
+    Unasked,
+)
 
 ROWS, COLUMNS = 24, 32
 ECHOES = (2.5, 5.0, 7.5, 10.0)
@@ -240,6 +251,40 @@ MEASURED = (
 FINDER = {"name": "liver-finder", "version": 2, "sha256": "ab12"}
 
 
+def make_priors(now: Point) -> Priors:
+    """Earlier results of whoever has the result ``now``: the first two on another scanner, one from a table."""
+    assert now.conditions is not None
+    here = now.conditions
+    there = replace(here, scanner=Scanner("GE MEDICAL SYSTEMS", "Optima MR450w", "MR-OLD", "77"))
+    twin = Point("", Origin.NODE, conditions=here, r2star_per_s=1.0)
+
+    def measured(date: str, lic: float, conditions: Conditions, number: int) -> Point:
+        rate = (lic + 0.16) / 0.02603
+        return replace(
+            twin,
+            date=date,
+            lic_mg_per_g=lic,
+            lic_ci95=(0.93 * lic, 1.07 * lic),
+            r2star_per_s=rate,
+            r2star_ci95=(0.97 * rate, 1.03 * rate),
+            conditions=conditions,
+            key=f"{number:040d}",
+            report=Reference(f"2.25.{number}0", f"2.25.{number}1", f"2.25.{number}2"),
+        )
+
+    table = Point("20230614", Origin.TABLE, lic_mg_per_g=9.8, scanner_label="Avanto", field_t=1.5, method="FerriScan")
+    return Priors(
+        (
+            table,
+            measured("20240110", 8.1, there, 1),
+            measured("20240722", 6.9, there, 2),
+            measured("20250205", 4.7, here, 3),
+            measured("20250918", 3.3, here, 4),
+        ),
+        (Unasked("pacs", Silence.TOO_LATE),),
+    )
+
+
 NUMBERS = ("mr_maps", "parametric_maps", "segmentation", "structured_report")  # what takes no drawing
 
 
@@ -253,9 +298,13 @@ class Bench:
     def stack(scan: Scan) -> EchoStack:
         return make_stack(scan)
 
-    def draft(self, result: Result | None = None) -> Draft:
+    def draft(self, result: Result | None = None, priors: Priors = NONE_KNOWN) -> Draft:
         result = result or self.result()
-        return Draft(result, source.read(result.stack), ReportSettings(), CREATED)
+        return Draft(result, source.read(result.stack), ReportSettings(), CREATED, priors)
+
+    def priors(self, result: Result | None = None) -> Priors:
+        """Five earlier results on two scanners, one of them by another method, and an archive that was silent."""
+        return make_priors(self.draft(result).trend.now)
 
     def result(self, scan: Scan | None = None, **changes: Any) -> Result:
         scan = scan or Scan(self.folder)
@@ -279,11 +328,16 @@ class Bench:
     def write(self, result: Result | None = None, products: tuple[str, ...] = NUMBERS) -> dict[str, list[Dataset]]:
         return self.read(self.outputs(result, products))
 
-    def outputs(self, result: Result | None = None, products: tuple[str, ...] = PRODUCTS) -> tuple[Output, ...]:
+    def outputs(
+        self,
+        result: Result | None = None,
+        products: tuple[str, ...] = PRODUCTS,
+        priors: Priors = NONE_KNOWN,
+    ) -> tuple[Output, ...]:
         folder = self.folder / "results"
         folder.mkdir(exist_ok=True)
         settings = ReportSettings(products=products)
-        return report.write(result or self.result(), folder, created=CREATED, settings=settings)
+        return report.write(result or self.result(), folder, created=CREATED, settings=settings, priors=priors)
 
     @staticmethod
     def read(outputs: tuple[Output, ...]) -> dict[str, list[Dataset]]:

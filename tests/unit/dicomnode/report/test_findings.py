@@ -8,15 +8,19 @@ import pytest
 
 from dicomnode.errors import StepError
 from dicomnode.model import Drawn, Estimate, Flag, Grade, Identity, Limit
-from dicomnode.report import findings, source, wording
+from dicomnode.report import findings, point, source, wording
 from dicomnode.report.instance import NOT_FOR_DIAGNOSIS
+from dicomnode.trend import rules
+from dicomnode.trend.values import NONE_KNOWN
 from tests.unit.dicomnode.report.conftest import CREATED, DOUBT, STOP, Scan
 
 NONE = {"r2star_per_s": None, "t2star_ms": None, "lic_mg_per_g": None, "lic": None, "r2star": None}
 
 
-def of(result, first_key="first", replaced=None):
-    return findings.of(result, source.read(result.stack), first_key, CREATED, replaced)
+def of(result, first_key="first", replaced=None, priors=NONE_KNOWN):
+    known = source.read(result.stack)
+    trend = rules.trend(point.of(result, known), priors)
+    return findings.of(result, known, first_key, CREATED, trend=trend, replaced=replaced)
 
 
 def told(bench, **numbers):

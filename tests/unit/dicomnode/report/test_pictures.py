@@ -225,7 +225,7 @@ def test_an_outline_lies_around_its_voxels_on_the_panel(bench):
 
 @pytest.mark.parametrize("last", [0.013, 1.0, 5.2, 5.75, 9.99, 57.5, 99.9, 2117.9])
 def test_an_axis_of_any_length_has_a_few_round_numbers(last):
-    ticks = figures._ticks(last)
+    ticks = figures.ticks(last)
     assert 3 <= len(ticks) <= 6
     assert ticks[0] == 0
     assert ticks[-1] <= last

@@ -11,12 +11,12 @@ from tests.unit.dicomnode.report.conftest import STOP
 
 def test_the_answer_is_the_reports(bench):
     result = bench.result()
-    assert summary.of(result, ())["answer"] == str(wording.headline(result))
+    assert summary.of(result, (), bench.draft(result).trend)["answer"] == str(wording.headline(result))
 
 
 def test_every_region_is_said_as_in_the_tables_of_the_report(bench):
     result = bench.result()
-    regions = summary.of(result, ())["rois"]
+    regions = summary.of(result, (), bench.draft(result).trend)["rois"]
     assert len(regions) == len(result.measurements) > 0
     for region, numbers in zip(regions, result.measurements, strict=True):
         said = region["words"]
@@ -34,7 +34,8 @@ def test_a_bound_is_said_as_one_and_doubt_as_doubt(bench):
         flags=(STOP,),
         at_least=Limit(900.0, 22.0),
     )
-    (region, *_) = summary.of(replace(result, measurements=(bound, *result.measurements[1:])), ())["rois"]
+    bounded = replace(result, measurements=(bound, *result.measurements[1:]))
+    (region, *_) = summary.of(bounded, (), bench.draft(bounded).trend)["rois"]
     said = region["words"]
     assert (said["r2star_per_s"], said["lic_mg_per_g"], said["lic_ci95"]) == ("> 900", "> 22.0", "")
     assert said["doubt"] == "not measurable"
