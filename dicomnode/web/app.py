@@ -27,7 +27,7 @@ from dicomnode.config import FIT_METHODS, PUBLISHED_CALIBRATIONS
 from dicomnode.errors import InputError, NodeError
 from dicomnode.jobs import comparison
 from dicomnode.operate import removal, requests, status
-from dicomnode.web import alarms, passwords, picture, story, words
+from dicomnode.web import alarms, passwords, picture, story, timeline, words
 from dicomnode.web.guard import SafeHeaders
 from dicomnode.web.process import certificates
 from dicomnode.web.search import Search
@@ -132,7 +132,7 @@ class _Pages:
             loader=PackageLoader("dicomnode.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
         self._changeable = _changeable(site.settings)
-        self._templates.globals.update(compared=comparison, changeable=self._changeable)
+        self._templates.globals.update(compared=comparison, timeline=timeline, changeable=self._changeable)
         self._templates.globals.update(words=words, name_of=name_of, uid_of=uid_of, version=dicomnode.__version__)
 
     # ---- who may ask
