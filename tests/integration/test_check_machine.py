@@ -20,6 +20,7 @@ from dicomnode.config import (
     Settings,
     StorageSettings,
     TlsSettings,
+    TrendSettings,
 )
 from dicomnode.operate import selftest
 from dicomnode.operate.demo import StandInPacs
@@ -44,6 +45,22 @@ def look(tmp_path):
 def test_a_machine_that_is_well_has_no_error_and_nothing_is_left_on_it(look, tmp_path):
     assert {grade for grade, _ in look()} <= {"ok", "warning"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lines_of_a_table_of_earlier_results_that_cannot_be_used_are_named(look, tmp_path):
+    path = tmp_path / "priors.csv"
+    trend = TrendSettings(table=path)
+    ((grade, said),) = look("earlier results", trend=trend)
+    assert (grade, str(path) in said) == ("error", True)
+    path.write_text("patient_id,date,lic_mg_per_g\nP1,2024-01-02,3.5\nP2,yesterday,3.5\n")
+    path.chmod(0o640)
+    (first, second) = look("earlier results", trend=trend)
+    assert first[0] == "warning"
+    assert "line 3: date" in first[1]
+    assert "P2" not in first[1]
+    assert second == ("ok", f"[trend] table {path}: 1 earlier results")
+    path.chmod(0o644)
+    assert any(f"chmod o-rwx {path}" in said for _, said in look("earlier results", trend=trend))
 
 
 def test_a_storage_folder_behind_a_file_is_an_error(look, tmp_path):

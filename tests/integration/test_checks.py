@@ -5,7 +5,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from dicomnode.commitment import PUSH_MODEL
-from dicomnode.config import DestinationSettings, Settings
+from dicomnode.config import DestinationSettings, Settings, TrendSettings
+from dicomnode.delivery.archive import GET
 from dicomnode.delivery.find import FIND
 from dicomnode.operate.checks import check_destinations
 from dicomnode.report.instance import KINDS
@@ -20,7 +21,7 @@ PARAMETRIC_MAP = KINDS["parametric_map_r2star"].sop_class_uid
 def check():
     servers = []
 
-    def ask(taken, *, echo=True, **settings):
+    def ask(taken, *, echo=True, trend=None, **settings):
         entity = AE("PACS")
         for sop_class in [*sorted(taken), *([Verification] if echo else [])]:
             entity.add_supported_context(sop_class)
@@ -29,7 +30,7 @@ def check():
         port = servers[-1].socket.getsockname()[1]
         settings = {"ae_title": "PACS", "host": "127.0.0.1", "timeout_seconds": 5.0, **settings}
         pacs = DestinationSettings(name="pacs", port=port, **settings)
-        (finding,) = check_destinations(Settings(destination=(pacs,)))
+        (finding,) = check_destinations(Settings(destination=(pacs,), trend=trend or TrendSettings()))
         return finding
 
     yield ask
@@ -62,6 +63,15 @@ def test_a_service_that_is_configured_and_not_offered_is_named_with_its_key(chec
     assert 'storage_commitment = "separate"' in finding["verdict"]
     assert "read_back" in finding["verdict"]
     assert "Key Object Selection Document Storage, which rejection_notes = true needs" in finding["verdict"]
+
+
+def test_an_archive_that_is_to_be_asked_for_earlier_reports_is_asked_whether_it_gives_any(check):
+    finding = check(ALL | {FIND}, trend=TrendSettings(ask=("pacs",)))
+    assert not finding["ok"]
+    (lack,) = finding["lacks"]
+    assert "GET" in lack
+    assert '[trend] ask = ["pacs"]' in lack
+    assert check(ALL | {FIND, GET}, trend=TrendSettings(ask=("pacs",)))["ok"]
 
 
 def test_a_service_that_is_configured_and_offered_is_well(check):

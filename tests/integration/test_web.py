@@ -192,6 +192,36 @@ COMPARED = {
 }
 
 
+def test_earlier_results_are_shown_with_the_verdict_on_each(spool, opened):
+    job = study(spool, state="done")
+    row = ["2025-05-01", "8.1", "7.5 to 8.7", "317", "1.50", "Aera MR1", "this node", "less iron"]
+    then = {"date": row[0], "lic_mg_per_g": 8.1, "lic_ci95": [7.5, 8.7], "bound": "", "scanner": "Aera MR1"}
+    now = {
+        **then,
+        "date": "2026-01-05",
+        "lic_mg_per_g": 5.1,
+        "words": ["2026-01-05", "5.1", *[""] * 4, "this report", ""],
+    }
+    silent = "Earlier results were not asked for (pacs): it did not answer in time."
+    trend = {
+        "outcome": "less",
+        "sentence": "Since 2025-05-01 less iron: 8.1 then, 5.1 mg/g now.",
+        "repeatability_mg_per_g": 0.8,
+        "points": [{**then, "outcome": "less", "words": row}],
+        "now": now,
+        "unasked": [{"where": "pacs", "code": "too-late", "sentence": silent}],
+    }
+    job.write("summary.json", {"status": "done", "rois": [], "trend": trend})
+    job.write("outputs.json", [])
+    browser, said, _ = opened()
+    text = browser.get(page_of(browser)).text
+    assert trend["sentence"] in text
+    assert silent in text
+    assert all(cell in text for cell in row)
+    assert text.count("<circle") == 3  # two values and the key
+    assert not [event for event in said if isinstance(event, events.PageBroke)]
+
+
 def test_a_result_that_was_made_again_is_shown_beside_the_one_before_and_can_be_sent(spool, opened):
     job = study(spool, state="kept")
     job.write("outputs.json", [])

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
 from dicomnode import simulate
-from dicomnode.config import Settings
+from dicomnode.config import Settings, TrendSettings
 from dicomnode.operate import offline
 from tests.acceptance.conftest import Orthanc, free_port, wait_for
 from tests.acceptance.viewers.origin import serving
@@ -127,22 +127,29 @@ def grey_of(image: pydicom.Dataset, value: float) -> float:
     return float(np.clip((value - (centre - width / 2)) / width, 0, 1) * 255)
 
 
-def process(source: Path, folder: Path, shown: int, truth: simulate.Truth | None = None) -> Study:
-    summary = offline.process([source], folder, Settings(), created=NOW, progress=lambda _: None)
+def process(
+    source: Path, folder: Path, shown: int, truth: simulate.Truth | None = None, earlier: Path | None = None
+) -> Study:
+    settings = Settings(trend=TrendSettings(table=earlier))
+    summary = offline.process([source], folder, settings, created=NOW, progress=lambda _: None)
     (series,) = [one for one in summary["series"] if one["status"] == "done"]
     return Study(source, folder, series, shown, truth)
 
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory) -> Study:
-    """A tilted slab of the simulated abdomen with a lesion."""
+    """A tilted slab of the simulated abdomen with a lesion, of somebody who was measured twice before."""
     folder = tmp_path_factory.mktemp("simulated")
     plan = simulate.SeriesPlan(
         rows=96, columns=128, spacing_mm=(3.125, 3.125, 8.0), lesion_diameter_mm=30.0, orientation="oblique"
     )
     scan = simulate.make(plan, NOW)
     simulate.write(scan, folder / "source")
-    return process(folder / "source", folder / "results", 1, scan.truth)
+    earlier = folder / "priors.csv"
+    earlier.write_text(
+        f"patient_id,date,lic_mg_per_g\n{plan.patient_id},2019-02-01,9.5\n{plan.patient_id},2019-08-01,7\n"
+    )
+    return process(folder / "source", folder / "results", 1, scan.truth, earlier)
 
 
 @pytest.fixture(scope="session")
