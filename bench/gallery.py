@@ -23,9 +23,9 @@ from dicomnode.config import Settings
 from dicomnode.measure import rois
 from dicomnode.model import Drawn, Identity, Result
 from dicomnode.operate import offline
-from dicomnode.report import identity, point, source, summary
+from dicomnode.report import change, identity, point, reading, source, summary
 from dicomnode.trend import rules
-from dicomnode.trend.values import NONE_KNOWN
+from dicomnode.trend.values import NONE_KNOWN, Origin, Point, Priors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,7 @@ class Shown:
     words: tuple[str, ...]
     pages: tuple[Path, ...]
     document: Path
+    sheet: int = 1  # of the document that is shown
 
 
 def _plan(**options: Any) -> simulate.SeriesPlan:
@@ -88,6 +89,7 @@ def _all(scratch: Path) -> Iterator[Shown]:
         results = scratch / f"{name}-results"
         yield _shown(name, title, results, _processed(folder, results))
     yield _drawn(scratch)
+    yield _trend(scratch)
 
 
 def _processed(folder: Path, results: Path) -> dict[str, Any]:
@@ -129,13 +131,10 @@ def _mirrored(scan: simulate.Simulated) -> simulate.Simulated:
 
 def _drawn(scratch: Path) -> Shown:
     """Draw a region on the maps of a result as a reader would, and measure it as the node does."""
-    folder, results = scratch / DRAWN_ON, scratch / f"{DRAWN_ON}-results"
+    results = scratch / f"{DRAWN_ON}-results"
     maps, drawing = _maps(results), _drawing(results, scratch / "drawing.dcm")
-    images = [image for path in sorted(folder.iterdir()) for image in header.read(path).images]
     settings = Settings()
-    (candidate,) = group.assemble(images, settings.grouping)
-    stack = offline.stack_of(candidate, settings.grouping)
-    assert stack is not None  # noqa: S101  it was processed before
+    stack = _stack(scratch / DRAWN_ON, settings)
     canvas = rois.Canvas.of(stack.planes, [one for kind in maps.values() for one in kind], stack.sop_instance_uids)
     target = scratch / "drawn-results"
     target.mkdir()
@@ -145,11 +144,71 @@ def _drawn(scratch: Path) -> Shown:
     local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
     trend = rules.trend(point.of(result, source.read(result.stack)), NONE_KNOWN)
     title = "Drawn: a region that a reader drew on the maps of the moderate one"
-    return _shown(
-        "drawn",
-        title,
-        target,
-        summary.of(result, local, trend),
+    return _shown("drawn", title, target, summary.of(result, local, trend))
+
+
+EARLIER = (  # date, scanner's dialect and station, T2* in ms
+    (datetime(2024, 1, 10, tzinfo=UTC), "ge", "MR-OLD", 2.6),
+    (datetime(2024, 7, 22, tzinfo=UTC), "ge", "MR-OLD", 3.0),
+    (datetime(2025, 2, 5, tzinfo=UTC), "siemens-ve", "MR-NEW", 3.4),
+    (datetime(2025, 9, 18, tzinfo=UTC), "siemens-ve", "MR-NEW", 4.6),
+)
+TODAY = (WRITTEN, "siemens-ve", "MR-NEW", 4.8)
+
+
+def _trend(scratch: Path) -> Shown:
+    """Set a result beside four that were read back from their reports, of two scanners, and one of a table."""
+    reports = [_reported(scratch / f"earlier-{number}", *exam) for number, exam in enumerate(EARLIER)]
+    by_hand = Point("20230614", Origin.TABLE, lic_mg_per_g=9.8, scanner_label="Avanto", field_t=1.5, method="biopsy")
+    settings, target = Settings(), scratch / "trend-results"
+    result = _found(_stack(_exam(scratch / "trend", *TODAY), settings), settings)
+    target.mkdir()
+    priors = Priors((by_hand, *map(reading.point, reports)))
+    outputs = report.write(result, target, created=WRITTEN, settings=settings.report, priors=priors)
+    local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
+    trend = rules.trend(point.of(result, source.read(result.stack)), priors)
+    title = "Trend: five earlier results, of two scanners and of another method"
+    shown = _shown("trend", title, target, summary.of(result, local, trend))
+    return replace(shown, words=(*change.remarks(trend), *change.lines(trend)), sheet=2)
+
+
+def _exam(folder: Path, when: datetime, dialect: str, station: str, t2star_ms: float) -> Path:
+    scan = simulate.make(_plan(dialect=dialect, liver_t2star_ms=t2star_ms), when)
+    for one in scan.instances:
+        one.StationName = one.DeviceSerialNumber = station
+    simulate.write(scan, folder)
+    return folder
+
+
+def _reported(folder: Path, *exam: Any) -> pydicom.Dataset:
+    _processed(_exam(folder / "images", *exam), folder / "results")
+    (path,) = (folder / "results").glob("*/structured_report-*.dcm")
+    return pydicom.dcmread(path)
+
+
+def _stack(folder: Path, settings: Settings) -> EchoStack:
+    images = [image for path in sorted(folder.iterdir()) for image in header.read(path).images]
+    (candidate,) = group.assemble(images, settings.grouping)
+    stack = offline.stack_of(candidate, settings.grouping)
+    assert stack is not None  # noqa: S101  a simulated one is whole
+    return stack
+
+
+def _found(stack: EchoStack, settings: Settings) -> Result:
+    signal, maps = analyse.fit_stack(stack, settings.fit)
+    found = analyse.find_regions(stack, signal, maps)
+    regions, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, settings.measure)
+    parameters, version = settings.result_parameters(), dicomnode.__version__
+    return Result(
+        stack=stack,
+        maps=analyse.with_what_is_beyond(maps, regions, measurements),
+        rois=regions,
+        measurements=measurements,
+        decays=decays,
+        identity=Identity(identity.result_key(stack.sop_instance_uids, parameters, version), version),
+        settings=parameters,
+        anatomy=signal[..., 0],
+        finder=found.finder,
     )
 
 
@@ -188,12 +247,12 @@ def _measured(stack: EchoStack, drawing: rois.Drawing, settings: Settings) -> Re
 
 
 def _pictures(shown: Shown, output: Path) -> Iterator[tuple[str, str]]:
-    """The page of the middle slice, and the first page of the report."""
+    """The page of the middle slice, and a page of the report."""
     page = pydicom.dcmread(shown.pages[len(shown.pages) // 2]).pixel_array
     yield "page", _save(Image.fromarray(np.asarray(page)), output, f"{shown.name}-page.png")
     if shutil.which("pdftoppm"):
         document = pydicom.dcmread(shown.document).EncapsulatedDocument
-        command = ["pdftoppm", "-png", "-r", "120", "-f", "1", "-l", "1", "-"]
+        command = ["pdftoppm", "-png", "-r", "120", "-f", str(shown.sheet), "-l", str(shown.sheet), "-"]
         drawn = subprocess.run(command, input=document, capture_output=True, check=True).stdout  # noqa: S603
         yield "report", _save(Image.open(io.BytesIO(drawn)), output, f"{shown.name}-report.png")
 

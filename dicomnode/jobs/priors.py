@@ -92,7 +92,7 @@ def own(spool: Spool, whose_: Whose) -> Iterator[Point]:
     replaced: set[str] = set()
     needle = json.dumps(whose_.patient.id, ensure_ascii=False).encode()
     for path in sorted(spool.jobs.glob(f"[!.]*/{_findings_of(spool)}")):
-        if not _holds(path, needle):  # to parse every file of ten thousand takes seconds
+        if not _holds(path, needle):  # of others, as most are: not parsed
             continue
         job = spool.job(path.parent.name)
         try:
