@@ -90,7 +90,8 @@ class Node:
         self.engine = self._made_engine(run_step)
         self._retention = Retention(self.spool, settings.retention, say=say)
         self.recovery = self._made_recovery()
-        self._certificates = Certificates(settings.tls, say)
+        shown = settings.web.certificate if settings.web.enabled else None
+        self._certificates = Certificates(settings.tls, say, also=() if shown is None else (shown,))
         self._receiver = self._made_receiver()
         self._watcher: Watcher | None = None  # of the one process that decides
         self._connected = False

@@ -12,7 +12,7 @@ from dicomnode import events, logs
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from dicomnode.config import TlsSettings
@@ -27,8 +27,9 @@ _VERSION, _UTC_TIME = 0xA0, 0x17
 class Certificates:
     """Contexts of both sides, made anew when a file they were made from has changed."""
 
-    def __init__(self, tls: TlsSettings, say: events.Sink = logs.write) -> None:
+    def __init__(self, tls: TlsSettings, say: events.Sink = logs.write, *, also: Iterable[Path] = ()) -> None:
         self._tls = tls
+        self._also = tuple(also)  # of whose end is told, too
         self._say = say
         self._lock = threading.Lock()
         self._made: dict[str, tuple[tuple[object, ...], ssl.SSLContext]] = {}
@@ -59,7 +60,7 @@ class Certificates:
         if now < self._next_reminder:
             return
         self._next_reminder = now + _DAY_SECONDS
-        for path in (self._tls.certificate, self._tls.authority):
+        for path in (self._tls.certificate, self._tls.authority, *self._also):
             days = None if path is None else days_left(path)
             if path is not None and days is not None and days <= WARN_DAYS:
                 self._say(events.CertificateEnds(str(path), days))

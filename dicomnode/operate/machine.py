@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import ssl
@@ -59,8 +60,10 @@ def check_machine(settings: Settings) -> list[Finding]:
         *_storage(settings),
         *_clock(settings),
         _port(settings, running=running),
+        *_page_port(settings, running=running),
         *_queue(settings),
         *_certificates(settings),
+        *_page_certificate(settings),
         *_secrets(settings),
         *_table(settings),
         *_scanners(settings),
@@ -69,6 +72,9 @@ def check_machine(settings: Settings) -> list[Finding]:
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
+    if os.geteuid() == 0 and (owner := _owner(settings)) not in {None, "root"}:
+        whose = f"user {owner} may not: ask again by runuser -u {owner} -- dicomnode check"
+        yield Finding("user", "warning", f"root may read and write everything, {whose}")
     folder = settings.storage_folder()
     place = f"[storage] folder {folder}"
     existing = next(one for one in (folder, *folder.parents) if one.exists())
@@ -112,20 +118,30 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _port(settings: Settings, *, running: bool) -> Finding:
-    host, port = settings.node.host, settings.node.port
-    place = f"[node] host {host}, port {port}"
+    place = ("node", settings.node.host, settings.node.port)
+    return _listening("port", place, running=running)
+
+
+def _page_port(settings: Settings, *, running: bool) -> Iterator[Finding]:
+    if settings.web.enabled:
+        yield _listening("web", ("web", settings.web.host, settings.web.port), running=running)
+
+
+def _listening(name: str, at: tuple[str, str, int], *, running: bool) -> Finding:
+    section, host, port = at
+    place = f"[{section}] host {host}, port {port}"
     if running:
-        return Finding("port", "ok", f"{place}: a node that uses this storage folder is running")
+        return Finding(name, "ok", f"{place}: a node that uses this storage folder is running")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except PermissionError:
-        return Finding("port", "error", f"{place}: user {_user()} may not listen below 1024; choose another port")
+        return Finding(name, "error", f"{place}: user {_user()} may not listen below 1024; choose another port")
     except OSError as fault:
-        return Finding("port", "error", f"{place}: cannot be listened on: {fault.strerror or fault}")
-    return Finding("port", "ok", f"{place} is free")
+        return Finding(name, "error", f"{place}: cannot be listened on: {fault.strerror or fault}")
+    return Finding(name, "ok", f"{place} is free")
 
 
 def is_running(settings: Settings) -> bool:
@@ -156,45 +172,57 @@ def _queue(settings: Settings) -> Iterator[Finding]:
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
     tls = settings.tls
-    for key, path in (("certificate", tls.certificate), ("authority", tls.authority)):
-        if path is not None:
-            yield _certificate(key, path)
-    if tls.certificate is None or tls.key is None:
+    if tls.authority is not None:
+        yield _certificate("tls", "authority", tls.authority)
+    yield from _own(("tls", tls.certificate, tls.key))
+
+
+def _page_certificate(settings: Settings) -> Iterator[Finding]:
+    if settings.web.enabled:
+        yield from _own(("web", settings.web.certificate, settings.web.key))
+
+
+def _own(of: tuple[str, Path | None, Path | None]) -> Iterator[Finding]:
+    """A certificate and its key, of a section."""
+    section, certificate, key = of
+    if certificate is not None:
+        yield _certificate(section, "certificate", certificate)
+    if certificate is None or key is None:
         return
-    if not tls.key.is_file():
-        yield Finding("tls", "error", f"[tls] key: {tls.key} is not there")
-    elif not os.access(tls.key, os.R_OK):
-        yield Finding("tls", "error", f"[tls] key: user {_user()} may not read {tls.key}")
+    if not key.is_file():
+        yield Finding(section, "error", f"[{section}] key: {key} is not there")
+    elif not os.access(key, os.R_OK):
+        yield Finding(section, "error", f"[{section}] key: user {_user()} may not read {key}")
     else:
-        if tls.key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            yield Finding("tls", "warning", f"[tls] key: every user may read {tls.key}: chmod o-rwx {tls.key}")
-        if tls.certificate.is_file():
-            yield _pair(tls.certificate, tls.key)
+        if key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            yield Finding(section, "warning", f"[{section}] key: every user may read {key}: chmod o-rwx {key}")
+        if certificate.is_file():
+            yield _pair(section, certificate, key)
 
 
-def _certificate(key: str, path: Path) -> Finding:
-    place = f"[tls] {key}: {path}"
+def _certificate(section: str, key: str, path: Path) -> Finding:
+    place = f"[{section}] {key}: {path}"
     try:
         path.read_bytes()
     except OSError as fault:
-        return Finding("tls", "error", f"{place} cannot be read: {fault.strerror}")
+        return Finding(section, "error", f"{place} cannot be read: {fault.strerror}")
     days = days_left(path)
     if days is None:
-        return Finding("tls", "error", f"{place} holds no certificate in PEM")
+        return Finding(section, "error", f"{place} holds no certificate in PEM")
     if days < 0:
-        return Finding("tls", "error", f"{place} ended {-days} days ago; put the new one there, no restart is needed")
-    said = f"{place} ends in {days} days"
-    return Finding("tls", "warning" if days <= WARN_DAYS else "ok", said)
+        said = f"{place} ended {-days} days ago; put the new one there, no restart is needed"
+        return Finding(section, "error", said)
+    return Finding(section, "warning" if days <= WARN_DAYS else "ok", f"{place} ends in {days} days")
 
 
-def _pair(certificate: Path, key: Path) -> Finding:
+def _pair(section: str, certificate: Path, key: Path) -> Finding:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ValueError) as fault:
         why = "is not the key of the certificate" if "MISMATCH" in str(fault) else f"cannot be used: {fault}"
-        return Finding("tls", "error", f"[tls] key: {key} {why} ({certificate})")
-    return Finding("tls", "ok", "[tls] certificate and key belong together")
+        return Finding(section, "error", f"[{section}] key: {key} {why} ({certificate})")
+    return Finding(section, "ok", f"[{section}] certificate and key belong together")
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
@@ -254,6 +282,14 @@ def _processors(settings: Settings) -> Iterator[Finding]:
     if wanted > memory:
         said = f"[fit] {workers + 1} steps at once may take {wanted / 1e3:.0f} GB of {memory / 1e3:.0f} GB; "
         yield Finding("memory", "warning", said + "lower workers or step_memory_mb")
+
+
+def _owner(settings: Settings) -> str | None:
+    """Whose the data folder is; None where there is none, or nobody of that number."""
+    try:
+        return pwd.getpwuid(settings.storage_folder().stat().st_uid).pw_name
+    except (OSError, KeyError):
+        return None
 
 
 def _user() -> str:

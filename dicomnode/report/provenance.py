@@ -11,7 +11,7 @@ from dicomnode.report import point
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dicomnode.model import Result
+    from dicomnode.model import Result, RoiMeasurement
     from dicomnode.report.instance import Draft
 
 ALGORITHM = "Liver Iron Node R2* fit"
@@ -77,6 +77,15 @@ def derivation(draft: Draft, what: str, more: str = "") -> str:
     return " ".join(sentences)[:1024]
 
 
+def _how_well(numbers: RoiMeasurement) -> str:
+    """What an interval of the concentration knows of its calibration, and what it does not."""
+    if numbers.lic is None or not numbers.lic.value:
+        return ""
+    own = 100 * numbers.lic.parts.get("calibration", 0.0) / numbers.lic.value
+    known = f"its slope is known to {own:.1f} % (standard error), which the interval holds"
+    return f"; {known}; how far single patients lie beside the line it does not"
+
+
 def in_words(draft: Draft) -> tuple[str, ...]:
     """Return in sentences how the numbers came about, for people; ``parameters`` has every value."""
     result = draft.result
@@ -89,7 +98,9 @@ def in_words(draft: Draft) -> tuple[str, ...]:
     coils = f", {n_coils:.3g} coil{'' if n_coils == 1 else 's'} ({origin})" if n_coils and origin else ""
     spread = " to ".join(dict.fromkeys((f"{min(sigma):.3g}", f"{max(sigma):.3g}"))) if sigma else ""
     noise = f"σ {spread} in units of the signal{coils}" if sigma else "not known"
-    calibrations = dict.fromkeys(one.calibration for one in result.measurements if one.calibration)
+    calibrations = dict.fromkeys(
+        f"{one.calibration}{_how_well(one)}" for one in result.measurements if one.calibration is not None
+    )
     found = [
         f"Scan: {slices} slices of {rows} × {columns}, field {field}, echoes used: {echoes} ms.",
         *([f"Missing of the scan: {stack.incomplete}."] if stack.incomplete else []),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import socket
 import subprocess
 import time
@@ -21,12 +22,14 @@ from dicomnode.config import (
     StorageSettings,
     TlsSettings,
     TrendSettings,
+    WebSettings,
 )
 from dicomnode.operate import selftest
 from dicomnode.operate.demo import StandInPacs
 from dicomnode.operate.machine import check_machine
 from dicomnode.store.spool import Spool
 from tests.integration.mllp import Receiver
+from tests.integration.test_service import free_port
 
 
 @pytest.fixture
@@ -103,6 +106,24 @@ def test_a_port_that_is_taken_is_an_error_and_one_that_the_node_itself_has_is_no
     assert (grade, "is running" in said) == ("ok", True)
 
 
+def test_a_port_of_the_page_that_is_taken_is_an_error(look):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ((grade, said),) = look("web", web=WebSettings(port=taken.getsockname()[1]))
+    assert (grade, "[web]" in said) == ("error", True)
+    assert look("web", web=WebSettings(enabled=False)) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may do everything")
+def test_root_is_told_that_it_is_not_the_node(look, tmp_path):
+    (tmp_path / "store").mkdir()
+    assert look("user") == []
+    os.chown(tmp_path / "store", pwd.getpwnam("nobody").pw_uid, -1)
+    ((grade, said),) = look("user")
+    assert (grade, "runuser -u nobody" in said) == ("warning", True)
+
+
 def test_files_from_the_future_mean_a_wrong_clock(look, tmp_path):
     Spool(tmp_path / "store").create()
     assert look("clock")[0][0] == "ok"
@@ -159,6 +180,7 @@ def test_a_good_pair_is_well_and_one_that_ends_soon_is_a_warning(look, pairs):
     assert any("ends in 8 days" in said or "ends in 9 days" in said for _, said in found)
 
 
+@pytest.mark.parametrize("section", ["tls", "web"])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -168,11 +190,12 @@ def test_a_good_pair_is_well_and_one_that_ends_soon_is_a_warning(look, pairs):
         ({"certificate": "key"}, "holds no certificate"),
     ],
 )
-def test_what_serve_would_fail_on_is_an_error(look, pairs, change, words):
+def test_what_serve_would_fail_on_is_an_error(look, pairs, change, words, section):
     good, other = pairs["good"], pairs["other"]
     known = {"other": other.key, "key": good.key}
     tls = good.model_copy(update={name: known.get(value, value) for name, value in change.items()})
-    found = look("tls", tls=tls)
+    web = WebSettings(certificate=tls.certificate, key=tls.key, port=free_port())
+    found = look(section, **({"tls": tls} if section == "tls" else {"web": web}))
     assert worst(found) == "error"
     assert any(words in said for grade, said in found if grade == "error"), found
 

@@ -179,13 +179,15 @@ def test_a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not
     assert "certificate_not_taken" in said
 
 
+@pytest.mark.parametrize("of", ["the node", "the page"])
 @pytest.mark.parametrize(("days", "events"), [(40, 0), (20, 1)])
-def test_a_certificate_that_ends_within_a_month_is_said_once_a_day(peer, tmp_path, days, events):
+def test_a_certificate_that_ends_within_a_month_is_said_once_a_day(peer, tmp_path, days, events, of):
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=node"]
     files = ["-keyout", str(tmp_path / "own.key"), "-out", str(tmp_path / "own.pem"), "-days", str(days)]
     subprocess.run([peer("openssl"), "req", "-x509", *new, *files], check=True, capture_output=True)
     said = []
-    certificates = Certificates(TlsSettings(certificate=tmp_path / "own.pem", key=tmp_path / "own.key"), said.append)
+    own = TlsSettings(certificate=tmp_path / "own.pem", key=tmp_path / "own.key") if of == "the node" else TlsSettings()
+    certificates = Certificates(own, said.append, also=[tmp_path / "own.pem"] if of == "the page" else [])
     for hour in range(20):
         certificates.remind(hour * 3600.0)
     assert [one.days for one in said] == [days - 1] * events or [one.days for one in said] == [days] * events

@@ -155,6 +155,8 @@ def _configuration(place: Place, tables: dict[str, Any]) -> Any:
 def _log(place: Place, wanted: Wanted, now: datetime) -> str:
     lines = log.journal(wanted.days) if wanted.log is None else log.file(wanted.log)
     found = log.told(lines, now - timedelta(days=wanted.days), place.anonymous)
+    if wanted.log is not None and found.unknown and not found.lines:
+        raise NodeError(f"no line of {wanted.log} is one that serve --log-json writes: let it write its log so")
     head = {"lines": len(found.lines), "older_lines_left_out": found.left_out, "other_lines_left_out": found.unknown}
     return "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in (head, *found.lines))
 

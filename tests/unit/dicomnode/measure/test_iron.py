@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,17 @@ def test_other_published_lines_of_the_field_are_told():
 
 def test_the_configuration_knows_every_published_name():
     assert config.PUBLISHED_CALIBRATIONS == iron.NAMES
+
+
+def test_the_documents_show_every_calibration():
+    document = (Path(__file__).parents[4] / "docs" / "validation.md").read_text(encoding="utf-8")
+    table = document.partition("<!-- calibrations:")[2].partition("<!-- /calibrations")[0]
+    rows = [line for line in table.splitlines() if "`LIC =" in line]
+    said = (
+        (one.name, "{:g} to {:g} T".format(*one.field_t), one.formula, f"{one.most_mg_per_g:g} mg/g", one)
+        for one in iron.CALIBRATIONS
+    )
+    assert rows == [
+        f"| {name} | `{field}` | `{formula}` | `{most}` | `{100 * one.relative_sd:.1f} %` | {one.source} |"
+        for name, field, formula, most, one in said
+    ]
