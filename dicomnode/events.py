@@ -393,6 +393,7 @@ class ResultMade(Event):
 class PriorsRead(Event):
     """Earlier results of a patient were looked for, before the report is made."""
 
+    usual_level = "debug"
     study: str
     key: str
     found: int
