@@ -324,7 +324,7 @@ class Pacs:
             yield Sent("1.4.1", Outcome.DELIVERED)
 
 
-@pytest.mark.parametrize("at", range(43))
+@pytest.mark.parametrize("at", range(47))
 def test_what_is_purged_while_it_is_delivered_is_all_gone_and_is_delivered_again_when_it_comes_again(
     spool, days, monkeypatch, at
 ):
@@ -337,11 +337,11 @@ def test_what_is_purged_while_it_is_delivered_is_all_gone_and_is_delivered_again
     def purge():
         days.keeper().purge(study, "it may go", True)
 
-    if at == 42:
+    if at == 46:
         pacs.meanwhile = purge
     moments.interrupt(at, purge)
     assert deliveries.attempt(job.key, "pacs", 0) is None
-    assert moments.count <= 42, "there are more moments than were looked at"
+    assert moments.count <= 46, "there are more moments than were looked at"
     moments.end()
     if spool.changed_ns(study):  # the attempt was over before
         purge()
