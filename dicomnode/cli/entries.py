@@ -54,6 +54,10 @@ def print_entries(entries: list[dict[str, Any]], settings: Settings, *, as_json:
 def _lines(entry: dict[str, Any], nouns: dict[str, str], *, in_full: bool) -> Iterator[str]:
     name = entry["series_instance_uids"][0] if entry["series_instance_uids"] else entry["study_instance_uid"]
     yield f"{name or '-'}  {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else "")
+    if entry.get("accession_number"):
+        yield f"  accession number {entry['accession_number']}"
+    if entry.get("result") is not None:
+        yield from _result(entry["result"])
     for destination, delivery in entry["deliveries"].items():
         reason = f": {delivery['reason']}" if delivery["reason"] else ""
         sent = counted(len(delivery["delivered"]), nouns.get(destination, "object"))
@@ -67,10 +71,22 @@ def _lines(entry: dict[str, Any], nouns: dict[str, str], *, in_full: bool) -> It
         yield from _all_else(entry)
 
 
+def _result(result: dict[str, Any]) -> Iterator[str]:
+    """The answer, and of each region what there is."""
+    if result["answer"]:
+        yield f"  {result['answer']}"
+    for region in result["regions"]:
+        values = (("R2*", "r2star_per_s"), ("T2*", "t2star_ms"), ("LIC", "lic_mg_per_g"), ("", "range"), ("", "doubt"))
+        said = [f"{symbol} {region[name]}".strip() for symbol, name in values if region.get(name)]
+        yield f"    {region['name']}: {', '.join(said) if said else 'no number'}"
+
+
 def _all_else(entry: dict[str, Any]) -> Iterator[str]:
     """What only who asks for one study wants to know."""
     size = f"{counted(entry['images'], 'image')}, {counted(entry['slices'], 'slice')}"
     yield f"  study {entry['study_instance_uid']}, {size}"
+    if entry.get("key"):
+        yield f"  result {entry['key']}"
     yield f"  echo times (ms) {', '.join(f'{t:g}' for t in entry['echo_times_ms'])}"
     if entry.get("supersedes"):
         yield f"  replaces result {entry['supersedes']}"

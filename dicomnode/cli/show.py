@@ -8,7 +8,7 @@ import click
 
 from dicomnode.cli.entries import found, print_entries, spool
 from dicomnode.cli.options import config_option, json_option, node_settings
-from dicomnode.operate.status import with_comparison
+from dicomnode.operate.status import in_full
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,5 +22,5 @@ def command(identifier: str, config_path: Path | None, as_json: bool) -> None:
     """Say all about a study, series, accession number or result."""
     settings = node_settings(config_path)
     held = spool(settings)
-    entries = [with_comparison(held, entry) for entry in found(held, identifier)]
+    entries = [in_full(held, entry) for entry in found(held, identifier)]
     print_entries(entries, settings, as_json=as_json, in_full=True)

@@ -287,10 +287,28 @@ def _without_number(entry: dict[str, Any], job: Job) -> dict[str, Any]:
     return {**entry, "status": "no_number", "code": summary.get("code"), "reason": "; ".join(reasons) or None}
 
 
-def with_comparison(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
-    """The same with how a result that was made again differs from the one before; raises StorageError."""
-    said = spool.job(entry["key"]).read(comparison.FILE) if entry["key"] else None
-    return entry if said is None else {**entry, "comparison": said}
+def in_full(spool: Spool, entry: dict[str, Any]) -> dict[str, Any]:
+    """The same with what a result says, and how one that was made again differs from the one before.
+
+    Raises StorageError.
+    """
+    if not entry["key"]:
+        return entry
+    job = spool.job(entry["key"])
+    said = {
+        "comparison": job.read(comparison.FILE),
+        "result": _result(job.read("summary.json"), job.read(job.FINDINGS)),
+    }
+    return {**entry, **{name: what for name, what in said.items() if what is not None}}
+
+
+def _result(summary: dict[str, Any] | None, findings: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a report says first, and the numbers of each region as it words them."""
+    if summary is None:
+        return None
+    answer = "" if findings is None else findings.get("answer", "")
+    regions = [{"name": roi["name"], **roi.get("words", {})} for roi in summary.get("rois", ())]
+    return {"answer": answer, "regions": regions}
 
 
 def request_purge(spool: Spool, entries: list[dict[str, Any]], reason: str, *, undelivered: bool, by: str) -> list[str]:

@@ -110,6 +110,12 @@ def test_a_scan_is_in_the_pacs_with_the_numbers_of_the_summary(orthanc, serve, s
     # The same input, settings and version give the same objects, whichever way they came.
     uids = {one["sop_instance_uid"] for one in processed[1]["series"][0]["outputs"]}
     assert {tags["SOPInstanceUID"] for tags in orthanc.instances()} == uids
+    # Whoever asks at a terminal is told the same, in the words of the report.
+    (entry,) = all_done(node)
+    shown = node.command("show", entry["key"])
+    assert f"result {entry['key']}" in shown
+    for roi in rois:
+        assert f"{roi['name']}: R2* {roi['words']['r2star_per_s']}" in shown
 
     before = orthanc.get("/statistics")["CountInstances"]
     storescu(node, ge_series)

@@ -130,7 +130,7 @@ def test_a_folder_without_a_node_is_named(config, command):
 
 def test_status_says_what_and_why(store):
     text = said(run("status", "--config", store), 0)
-    assert text.splitlines()[0] == "1.2.3.4  refused: 2 echoes, minimum is 3"
+    assert text.splitlines()[:2] == ["1.2.3.4  refused: 2 echoes, minimum is 3", "  accession number A1"]
     (entry,) = json.loads(said(run("status", "--json", "--config", store), 0))
     assert entry["code"] == "too-few-echoes"
 
