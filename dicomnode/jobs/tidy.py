@@ -6,6 +6,7 @@ kept here packed.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,12 @@ def tidy(spool: Spool, job: Job) -> None:
     What a drawing was measured on stays for the next drawing; it is tidied at a start.
     """
     for path in _objects(job):
-        if path.exists():
-            write_durably(_packed(path), gzip.compress(path.read_bytes(), 6, mtime=0))
-            path.unlink()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # it is packed, perhaps by another at this moment
+            continue
+        write_durably(_packed(path), gzip.compress(content, 6, mtime=0))
+        path.unlink(missing_ok=True)
     sources = manifests.read(job).instances.values()
     if sources and all((spool.folder / path).exists() for path in sources):
         for name in MADE_AGAIN:
@@ -47,10 +51,10 @@ def unpack(job: Job) -> None:
 
 def content_of(path: Path) -> bytes | None:
     """The bytes of an object's file, packed or not; None where neither is there."""
-    if path.exists():
-        return path.read_bytes()
-    packed = _packed(path)
-    return gzip.decompress(packed.read_bytes()) if packed.exists() else None
+    for one, read in ((path, bytes), (_packed(path), gzip.decompress), (path, bytes)):
+        with contextlib.suppress(FileNotFoundError):  # packed or unpacked by another at this moment
+            return read(one.read_bytes())
+    return None
 
 
 def is_untidy(job: Job) -> bool:

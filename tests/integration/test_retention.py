@@ -422,3 +422,26 @@ def test_rules_in_the_wrong_order_are_a_fault_that_says_the_order(tmp_path):
     path.write_text("[retention]\noriginals_days = 30\nobjects_days = 10\n")
     with pytest.raises(ConfigError, match="originals_days <= objects_days"):
         config.load(path)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_result_that_two_tidy_at_once_is_tidy(spool, monkeypatch, before):
+    _, job = put(spool)
+    write, begun = tidy.write_durably, []
+
+    def meanwhile():
+        if not begun:
+            begun.append(True)
+            tidy.tidy(spool, job)
+
+    def written(path, content):
+        if before:
+            meanwhile()
+        write(path, content)
+        if not before:
+            meanwhile()
+
+    monkeypatch.setattr(tidy, "write_durably", written)
+    tidy.tidy(spool, job)
+    assert [path.name for path in (job.folder / "outputs").iterdir()] == ["one.dcm.gz"]
+    assert tidy.content_of(job.folder / "outputs" / "one.dcm") == b"object"
