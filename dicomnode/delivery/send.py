@@ -220,7 +220,11 @@ class Sender:
                 contexts=proposals,
                 ae_title=destination.ae_title,
                 max_pdu=0,
-                evt_handlers=[*handlers, (evt.EVT_PDU_RECV, rejection.hear)],
+                evt_handlers=[
+                    *handlers,
+                    (evt.EVT_CONN_OPEN, rejection.connect),
+                    (evt.EVT_PDU_RECV, rejection.hear),
+                ],
                 ext_neg=list(roles),
                 tls_args=(self._tls(), destination.host) if destination.tls else None,
             )
@@ -330,6 +334,11 @@ class _Rejection:
     """
 
     reason = ""
+    connected = False  # whether there was anybody to say something
+
+    def connect(self, _event: evt.Event) -> None:
+        """Somebody listens."""
+        self.connected = True
 
     def hear(self, event: evt.Event) -> None:
         """Keep the reason of a rejection, of all that the peer sends."""
@@ -341,8 +350,10 @@ def _why_not(association: Association, rejection: _Rejection, destination: Peer)
     peer = _peer(destination)
     if rejection.reason:
         return f"{peer} rejected the association: {rejection.reason}"
-    if association.is_aborted:
-        return f"{peer} aborted the association or cannot be reached"
+    if association.is_aborted:  # by pynetdicom also where there was never a connection
+        return (
+            f"{peer} {'aborted the association' if rejection.connected else 'cannot be reached: nobody answers there'}"
+        )
     return f"{peer} accepts none of the presentation contexts, or cannot be reached"
 
 
