@@ -125,6 +125,8 @@ class Recovery:
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
         earlier = None if manifest.drawing else manifest.supersedes
+        if earlier == manifest.key:  # only something has come that gives no value, a phase for instance
+            earlier, manifest = None, replace(manifest, supersedes=None)
         if earlier is not None:
             known = again.of_study(self._spool, manifest.study_instance_uid)
             return self._start(manifest, stack, self._spool.job(again.newest(known, earlier)))

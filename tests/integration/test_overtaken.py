@@ -261,3 +261,17 @@ def test_a_result_that_was_overtaken_is_not_brought_back(world, what):
     refused = [one for one in world.said if isinstance(one, events.RequestRefused)]
     asked = [one for one in world.said if isinstance(one, events.Asked)]
     assert (len(refused), len(asked)) == ((0, 1) if what == "release" else (1, 0))
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_a_result_never_takes_its_own_place(world, done):
+    """As where a phase comes after its magnitudes have gone: another set of images, the same values."""
+    way = world.way_of(FIRST.key)
+    for _ in itertools.islice(way, done):
+        pass
+    assert world.recovery.start(replace(FIRST, supersedes=FIRST.key), None) == FIRST.key
+    for _ in way:
+        pass
+    first = world.spool.job(FIRST.key)
+    assert (lifecycle.state(first).status, manifests.read(first).supersedes) == (JobStatus.DONE, None)
+    assert world.peers.got == [FIRST.key]
