@@ -327,6 +327,9 @@ class Flag:
         return self.sentence if self.grade is Grade.INFO else f"{self.grade.value}: {self.sentence}"
 
 
+HALF_95 = 1.96  # standard deviations: 95 % of a normal deviate lie within so many on both sides
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A value and the interval that holds the truth in 95 of 100 cases; ``parts`` are standard deviations by cause."""

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dicomnode.model import Estimate, Limit
+from dicomnode.model import HALF_95, Estimate, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SMALLEST_MG_PER_G = 0.5  # under this a report says "< 0.5"
 UMOL_PER_MG = 17.9  # of iron: 1 mg/g is 17.9 µmol/g
-_QUANTILE = 1.96  # of a normal deviate: 95 % lie within
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def estimate(rate: Estimate, line: Calibration) -> Estimate:
     own = line.relative_sd * value
     low, high = (line.lic_mg_per_g(bound) for bound in rate.ci95)
     slope = (high - low) / max(rate.ci95[1] - rate.ci95[0], 1e-9)
-    below, above = (math.hypot(value - low, _QUANTILE * own), math.hypot(high - value, _QUANTILE * own))
+    below, above = (math.hypot(value - low, HALF_95 * own), math.hypot(high - value, HALF_95 * own))
     parts = {name: slope * sd for name, sd in rate.parts.items()} | {"calibration": own}
     return Estimate(value, (max(value - below, 0.0), value + above), parts)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicomnode.model import Estimate, Flag, Grade
+from dicomnode.model import HALF_95, Estimate, Flag, Grade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,6 @@ SPECTRUM = 0.03  # of the fraction: how far it moves with another spectrum of fa
 WIDEST_FRACTION = 0.05  # half of its 95 % interval: wider is not told
 LIKELY_T = 1.5  # where the field is not told
 WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
-_QUANTILE = 1.96
 _MEDIAN = 1.2533  # standard error of a median over that of a mean, sqrt(pi / 2)
 _IQR = 1.349  # of a normal distribution, in its standard deviations
 
@@ -353,7 +352,7 @@ def estimate(
         "slices": correction * _of_mean(slices),
     }
     sd = math.sqrt(sum(part**2 for part in parts.values()))
-    return Estimate(value, (max(value - _QUANTILE * sd, 0.0), value + _QUANTILE * sd), parts)
+    return Estimate(value, (max(value - HALF_95 * sd, 0.0), value + HALF_95 * sd), parts)
 
 
 def fat_fraction(e: Evidence) -> Estimate | None:
@@ -367,7 +366,7 @@ def fat_fraction(e: Evidence) -> Estimate | None:
         "fit": e.fat_fraction_sd,
         "model": math.hypot(e.fat_fraction_by_echoes, LEAST_FRACTION, SPECTRUM * e.fat_fraction),
     }
-    half = _QUANTILE * math.hypot(*parts.values())
+    half = HALF_95 * math.hypot(*parts.values())
     low, high = max(e.fat_fraction - half, 0.0), min(e.fat_fraction + half, 1.0)
     return Estimate(max(e.fat_fraction, 0.0), (low, high), parts) if half <= WIDEST_FRACTION else None
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     Written = Mapping[str, tuple[Reference, ...]]  # kind -> the instances of the kinds before
     Builder = Callable[[Draft, Written], tuple[Dataset, ...]]
-    Promise = Callable[[Draft], tuple[Reference, ...]]
 
 
 def _mr_map(quantity: Quantity) -> Builder:
@@ -38,34 +37,20 @@ def _parametric_map(quantity: Quantity) -> Builder:
     return lambda draft, written: parametric_map.build(draft, quantity, written.get(quantity.mr_kind, ()))
 
 
-def _promised_mr_map(quantity: Quantity) -> Promise:
-    return lambda draft: mr_maps.promised(draft, quantity)
-
-
-def _promised_parametric_map(quantity: Quantity) -> Promise:
-    return lambda draft: parametric_map.promised(draft, quantity)
-
-
-# In this order: later kinds point at earlier ones. The parts take about as long as each other.
+# In this order: within a part later kinds point at earlier ones.
 _BUILDERS: dict[str, dict[str, Builder]] = {
-    "images": {
+    "objects": {
         **{quantity.mr_kind: _mr_map(quantity) for quantity in WRITTEN},
         **{quantity.float_kind: _parametric_map(quantity) for quantity in WRITTEN},
         "segmentation": segmentation.build,
-    },
-    "documents": {
         "structured_report": structured_report.build,
+    },
+    "pages": {
         "picture": pictures.build,
         "pdf": pdf.build,
     },
 }
 PARTS = tuple(_BUILDERS)
-# What another part points at, which may not be there yet: its UIDs follow from the draft.
-_PROMISES: dict[str, Promise] = {
-    **{quantity.mr_kind: _promised_mr_map(quantity) for quantity in WRITTEN},
-    **{quantity.float_kind: _promised_parametric_map(quantity) for quantity in WRITTEN},
-    "segmentation": segmentation.promised,
-}
 
 
 def write(
@@ -92,14 +77,10 @@ def write(
     draft = Draft(result, source.read(result.stack, header_of), settings, created, priors)
     made: dict[str, tuple[Dataset, ...]] = {}
     written = {kind: tuple(map(to, images)) for kind, images in (shown_on or {}).items()}
-    for part, kind in ((one, kind) for one, kinds in _BUILDERS.items() for kind in kinds):
-        if KINDS[kind].product not in settings.products:
-            continue
-        if part in parts:
-            made[kind] = _BUILDERS[part][kind](draft, written)
+    for kind, build in ((kind, build) for part in parts for kind, build in _BUILDERS[part].items()):
+        if KINDS[kind].product in settings.products:
+            made[kind] = build(draft, written)
             written[kind] = tuple(map(to, made[kind]))
-        elif kind in _PROMISES:
-            written[kind] = _PROMISES[kind](draft)
     return tuple(
         _save(instance, kind, number, folder)
         for kind, instances in made.items()

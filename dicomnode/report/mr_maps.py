@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
     from dicomnode.report.instance import Draft
     from dicomnode.report.quantities import Quantity, Storage
-    from dicomnode.report.references import Reference
     from dicomnode.report.source import Slice
-
-
-def promised(draft: Draft, quantity: Quantity) -> tuple[Reference, ...]:
-    """What ``build`` will make."""
-    made = quantity.storage is not None and quantity.is_in(draft.result.maps)
-    numbers = range(1, len(draft.source.slices) + 1) if made else ()
-    return tuple(draft.reference(quantity.mr_kind, number) for number in numbers)
 
 
 def build(draft: Draft, quantity: Quantity) -> tuple[Dataset, ...]:

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from dicomnode.report.references import Reference
 
 
-def promised(draft: Draft, quantity: Quantity) -> tuple[Reference, ...]:
-    """What ``build`` will make."""
-    return (draft.reference(quantity.float_kind),) if quantity.is_in(draft.result.maps) else ()
-
-
 def build(draft: Draft, quantity: Quantity, shown_on: Sequence[Reference]) -> tuple[Dataset, ...]:
     """Return the map, or nothing where it was not looked for; ``shown_on`` is its MR map series, empty if not written.
 

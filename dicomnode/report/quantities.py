@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomnode.measure.quality import WIDEST_FRACTION
+from dicomnode.model import HALF_95
 from dicomnode.report import codes
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ FAT_FRACTION = Quantity(
     scale=100.0,
     least=0.1,
     spread="fat_fraction_sd",
-    widest=WIDEST_FRACTION / 1.96,
+    widest=WIDEST_FRACTION / HALF_95,
     method=codes.FAT_FIT,
     flavour="MULTIECHO",
 )

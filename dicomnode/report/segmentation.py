@@ -32,11 +32,6 @@ KIND = "segmentation"
 COLOURS = ((213, 94, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115))
 
 
-def promised(draft: Draft) -> tuple[Reference, ...]:
-    """What ``build`` will make."""
-    return (draft.reference(KIND),) if any(roi.mask.any() for roi in draft.result.rois) else ()
-
-
 def build(draft: Draft, written: Mapping[str, tuple[Reference, ...]]) -> tuple[Dataset, ...]:
     """Return one Segmentation with a segment per region that has voxels, or nothing where none has."""
     if not any(roi.mask.any() for roi in draft.result.rois):

@@ -21,7 +21,7 @@ class Job:
         headers.npz          the headers that a report needs    } needs no received file
         maps.npz             the fit           } each written whole, so its presence
         measurement.npz      the regions       } means the step is done
-        images.json, documents.json   which parts of a report are made, until all are
+        objects.json, pages.json   which parts of a report are made, until all are
         priors.json          earlier results of the patient, read once before the report is made
         outputs/*.dcm, summary.json, findings.json, outputs.json   } the last one vouches for the others
         comparison.json      how it differs from the result that a person had made again

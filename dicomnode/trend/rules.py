@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from dicomnode.measure.iron import SMALLEST_MG_PER_G
+from dicomnode.model import HALF_95
 from dicomnode.trend.values import Bound
 
 if TYPE_CHECKING:
@@ -19,9 +21,7 @@ if TYPE_CHECKING:
 
     from dicomnode.trend.values import Conditions, Point, Priors, Scanner, Unasked
 
-LEAST_MG_PER_G = 0.5
 SHARE = 0.15  # of the mean of two values
-_QUANTILE = 1.96
 FIELD_SHARE = 0.01  # as stacks are told apart
 ECHO_SHARE, ECHO_MS = 0.02, 0.05  # the larger: scanners round, and choose by the body before them
 VOXEL_SHARE = 0.10  # a field of view that is fitted to the patient
@@ -106,8 +106,8 @@ def limit(now: Point, then: Point) -> float:
     mean = ((now.lic_mg_per_g or 0.0) + (then.lic_mg_per_g or 0.0)) / 2
     own, earlier = now.lic_sd_mg_per_g, then.lic_sd_mg_per_g
     first, second = own if own is not None else earlier, earlier if earlier is not None else own
-    noise = 0.0 if first is None or second is None else _QUANTILE * math.hypot(first, second)
-    return max(SHARE * mean, noise, LEAST_MG_PER_G)
+    noise = 0.0 if first is None or second is None else HALF_95 * math.hypot(first, second)
+    return max(SHARE * mean, noise, SMALLEST_MG_PER_G)
 
 
 def _obstacles(now: Point, then: Point) -> Iterator[Obstacle]:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from dicomnode.errors import StepError
+from dicomnode.model import HALF_95
 
 _Value = TypeVar("_Value")
 MOST = 20  # earlier results of a patient that a report shows, the newest
-_HALF_95 = 1.96  # half of a 95 % interval, in standard deviations
 
 
 class Origin(StrEnum):
@@ -124,7 +124,7 @@ class Point:
         rate, ends, iron = self.r2star_per_s, self.r2star_ci95, self.lic_mg_per_g
         if rate is None or ends is None or iron is None or rate <= 0:
             return None
-        return iron * (ends[1] - ends[0]) / (2 * _HALF_95 * rate)
+        return iron * (ends[1] - ends[0]) / (2 * HALF_95 * rate)
 
 
 @dataclass(frozen=True, slots=True)

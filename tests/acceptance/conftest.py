@@ -21,6 +21,9 @@ import pytest
 
 from dicomnode.operate.status import overview
 from dicomnode.store.spool import Spool
+from tests.conftest import absent
+
+_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def free_port() -> int:
@@ -104,6 +107,13 @@ def running_orthanc(program: str, folder: Path, authorization: str = "", **more:
         finally:
             process.terminate()
             process.wait(20)
+
+
+def dicomweb() -> dict[str, Any]:
+    """The settings by which Orthanc speaks DICOMweb too; skips where it cannot."""
+    if not _DICOMWEB.exists():
+        absent(f"{_DICOMWEB} is missing (Debian: orthanc-dicomweb)")
+    return {"Plugins": [str(_DICOMWEB)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}}
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import io
 import ssl
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pydicom
 import pytest
@@ -13,13 +12,11 @@ from dicomnode import config, simulate
 from dicomnode.delivery.carrier import Outcome
 from dicomnode.delivery.stow import Stow
 from dicomnode.delivery.web import Web
-from tests.acceptance.conftest import running_orthanc, wait_for
-from tests.conftest import absent
+from tests.acceptance.conftest import dicomweb, running_orthanc, wait_for
 from tests.integration.front import Front
 from tests.integration.keys import make
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(600)]
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ANY = '[grouping]\nanatomy = "any"\nquiet_seconds = 1.0\n'
 PASSWORD = "a secret of the archive"
 
@@ -33,16 +30,9 @@ def keys(peer, tmp_path):
 @pytest.fixture
 def archive(peer, tmp_path):
     """Orthanc that asks for a password."""
-    if not PLUGIN.exists():
-        absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
-    settings = {
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        "AuthenticationEnabled": True,
-        "RegisteredUsers": {"node": PASSWORD},
-    }
+    locked = {"AuthenticationEnabled": True, "RegisteredUsers": {"node": PASSWORD}}
     authorization = "Basic " + base64.b64encode(f"node:{PASSWORD}".encode()).decode()
-    with running_orthanc(peer("Orthanc"), tmp_path, authorization, **settings) as server:
+    with running_orthanc(peer("Orthanc"), tmp_path, authorization, **dicomweb(), **locked) as server:
         yield server
 
 

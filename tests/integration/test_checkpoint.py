@@ -134,11 +134,11 @@ def test_a_report_that_two_machines_make_is_whole_at_any_moment(spool, begin, mo
     for step in (*pipeline.STEPS[:-1], *pipeline.PARTS):
         pipeline.run_step(str(spool.folder), job.key, step)
     parts = {part: job.read(f"{part}.json") for part in pipeline.PARTS}
-    one = job.folder / parts["images"][0]["path"]
+    one = job.folder / parts["objects"][0]["path"]
     whole = one.read_bytes()
     with one.open("rb") as sent:
-        (job.folder / "images.json").unlink()
-        pipeline.run_step(str(spool.folder), job.key, "images")
+        (job.folder / "objects.json").unlink()
+        pipeline.run_step(str(spool.folder), job.key, "objects")
         assert (sent.read(), one.read_bytes()) == (whole, whole)
         assert os.fstat(sent.fileno()).st_nlink == 0
     moments = Moments(monkeypatch)

@@ -23,14 +23,13 @@ from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from dicomnode import simulate
 from dicomnode.config import Settings, TrendSettings
 from dicomnode.operate import offline
-from tests.acceptance.conftest import Orthanc, free_port, wait_for
+from tests.acceptance.conftest import Orthanc, dicomweb, running_orthanc
 from tests.acceptance.viewers.origin import serving
 from tests.conftest import REPOSITORY, absent
 
 HERE = Path(__file__).parent
 BUILD = REPOSITORY / "build" / "viewers"
 SHOTS = REPOSITORY / "build" / "screenshots"
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Voxel = tuple[int, int, int]  # slice, row, column
 EVEN = 0.2  # of a value: how much its neighbours differ at the most
@@ -162,29 +161,8 @@ def real(shared_data, tmp_path_factory) -> Study:
 @pytest.fixture(scope="session")
 def archive(peer, tmp_path_factory) -> Iterator[Orthanc]:
     """Orthanc with DICOMweb."""
-    if not PLUGIN.exists():
-        absent(f"{PLUGIN} is missing (Debian: orthanc-dicomweb)")
-    folder = tmp_path_factory.mktemp("archive")
-    server = Orthanc(free_port(), free_port())
-    settings = {
-        "StorageDirectory": str(folder),
-        "IndexDirectory": str(folder),
-        "DicomPort": server.dicom_port,
-        "HttpPort": server.http_port,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([peer("Orthanc"), str(folder / "orthanc.json")], stdout=log, stderr=log)
-        try:
-            wait_for(server.alive, 30, "Orthanc's start")
-            yield server
-        finally:
-            process.terminate()
-            process.wait(20)
+    with running_orthanc(peer("Orthanc"), tmp_path_factory.mktemp("archive"), **dicomweb()) as server:
+        yield server
 
 
 @dataclass

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dicomnode.trend.rules import LEAST_MG_PER_G, SHARE, Obstacle, Outcome, compare, is_same_scanner, limit, trend
+from dicomnode.measure.iron import SMALLEST_MG_PER_G
+from dicomnode.trend.rules import SHARE, Obstacle, Outcome, compare, is_same_scanner, limit, trend
 from dicomnode.trend.values import Bound, Conditions, Origin, Point, Priors, Scanner
 
 HERE = Conditions(
@@ -41,13 +42,13 @@ def under(**changes):
 def test_the_limit_is_the_largest_of_three(one, other, first, second):
     now, then = point(one, first), point(other, second)
     noise = 1.96 * math.hypot(one * first, other * second)
-    assert limit(now, then) == pytest.approx(max(SHARE * (one + other) / 2, noise, LEAST_MG_PER_G))
+    assert limit(now, then) == pytest.approx(max(SHARE * (one + other) / 2, noise, SMALLEST_MG_PER_G))
 
 
 @given(irons, errors)
 def test_of_two_equally_sure_values_the_error_counts_as_the_root_of_two(lic, error):
     noise = 1.96 * math.sqrt(2) * lic * error
-    assert limit(point(lic, error), point(lic, error)) == pytest.approx(max(noise, SHARE * lic, LEAST_MG_PER_G))
+    assert limit(point(lic, error), point(lic, error)) == pytest.approx(max(noise, SHARE * lic, SMALLEST_MG_PER_G))
     known, unknown = point(lic, error), point(lic, r2star_ci95=None)
     assert limit(known, unknown) == limit(unknown, known) == limit(known, known)
 
