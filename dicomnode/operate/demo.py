@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
+from pydicom.uid import EncapsulatedPDFStorage
 from pynetdicom import AE, evt
 
 from dicomnode import simulate
@@ -118,6 +119,7 @@ def run(
         "series": summaries or entries,
         "regions": _beside_truth(truth, pacs.folder) if truth else [],
         "pacs": str(pacs.folder),
+        "reports": [str(path) for path in _reports(pacs.folder)],
         "objects": len(list(pacs.folder.glob("*.dcm"))),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -159,7 +161,19 @@ def table(outcome: dict[str, Any]) -> str:
             )
     lines += [line for series in outcome["series"] if "rois" in series for line in offline.lines(series)]
     lines.append(f"{outcome['objects']} objects in the PACS after {outcome['seconds']} s: {outcome['pacs']}")
+    lines += [f"open {path}" for path in outcome["reports"]]
     return "\n".join(lines)
+
+
+def _reports(folder: Path) -> list[Path]:
+    """Take the PDFs out of what the PACS was sent, for people without a DICOM viewer."""
+    found: list[Path] = []
+    for path in sorted(folder.glob("*.dcm")):
+        if pydicom.dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID == EncapsulatedPDFStorage:
+            report = folder / f"report-{len(found) + 1}.pdf"
+            report.write_bytes(pydicom.dcmread(path).EncapsulatedDocument)
+            found.append(report)
+    return found
 
 
 def _series(folder: Path | None, output: Path, say: Callable[[str], None]) -> tuple[simulate.Truth | None, list[Path]]:

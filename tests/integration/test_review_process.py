@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from dicomnode.simulate import SeriesPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pydicom import Dataset
 
@@ -98,6 +98,17 @@ def test_an_unforeseen_fault_fails_one_series_and_keeps_the_other(
     series = json.loads((tmp_path / "out" / "summary.json").read_text())["series"]
     assert sorted(one["status"] for one in series) == ["done", "failed"]
     assert done.exit_code == 1
+
+
+def test_the_demo_measures_what_is_true_and_leaves_a_report_to_open(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["demo", "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    outcome = json.loads((tmp_path / "demo.json").read_text())
+    (liver,) = (one for one in outcome["regions"] if one["region"] == "liver")
+    assert liver["r2star_per_s"] == pytest.approx(liver["true_r2star_per_s"], rel=0.01)
+    (report,) = outcome["reports"]
+    assert f"open {report}" in done.output
+    assert Path(report).read_bytes().startswith(b"%PDF-")
 
 
 def test_the_demo_of_a_series_with_a_hole_ends_soon_and_names_it(tmp_path: Path) -> None:
