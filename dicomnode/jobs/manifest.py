@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping  # noqa: TC003  pydantic reads the annotations of this module
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from dicomnode.errors import Newer, NodeError, StepError
 from dicomnode.store.durable import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
@@ -83,6 +84,9 @@ class Manifest:
         )
 
 
+_ADAPTER = TypeAdapter(Manifest)
+
+
 def study_of(job: Job) -> str:
     """The study a job is of; nothing where its manifest cannot be read."""
     try:
@@ -110,17 +114,11 @@ def read(job: Job) -> Manifest:
             f"{job.folder / _FILE} is of version {version}, this software knows {known}: it was written by a newer one",
             version,
         )
-    names = {one.name for one in fields(Manifest)}
     try:
-        found = Manifest(
-            **{name: _frozen(value) for name, value in said.items() if name in names} | {"version": version}
-        )
-    except TypeError as fault:
-        raise StepError(f"{job.folder / _FILE} is damaged: {fault}") from fault
-    unlike = [name for name, kind in _KINDS.items() if not isinstance(getattr(found, name), kind)]
-    if unlike:
-        raise StepError(f"{job.folder / _FILE} is damaged: {', '.join(unlike)}")
-    return found
+        return _ADAPTER.validate_python({**said, "version": version})
+    except ValidationError as fault:
+        unlike = ", ".join(dict.fromkeys(str(one["loc"][0]) for one in fault.errors()))
+        raise StepError(f"{job.folder / _FILE} is damaged: {unlike}") from None
 
 
 def write(job: Job, manifest: Manifest) -> None:
@@ -138,17 +136,3 @@ def first_key(spool: Spool, manifest: Manifest) -> str:
             break
         manifest = read(spool.job(key))
     return key
-
-
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("sources", "series_instance_uids", "identified_by"), tuple),
-    **dict.fromkeys(("parameters", "instances", "grouping", "report"), dict),
-    **dict.fromkeys(("software_version", "group_id", "study_instance_uid", "created", "sender"), str),
-    **dict.fromkeys(("supersedes", "drawing", "measured_on", "beside"), (str, type(None))),
-    "partial": bool,
-    "samples": int,
-}
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
