@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dicomnode.model import Component
 from dicomnode.simulate.plan import ORIENTATIONS, Region, Truth
+from solver import heart
 from solver.phantom import Abdomen, Phantom, abdomen, complex_signal
 
 if TYPE_CHECKING:
@@ -52,12 +53,11 @@ class Frame:
 
 
 def acquire(plan: SeriesPlan, dialect: Dialect) -> tuple[tuple[Frame, ...], Truth]:
-    """Draw the abdomen, take its images, and quantise them; the truth is in the units of the rescaled images."""
+    """Draw the object, take its images, and quantise them; the truth is in the units of the rescaled images."""
     rng = np.random.default_rng(plan.seed)
-    phantom = abdomen(_anatomy(plan), rng)
+    phantom, clean = _drawn(plan, rng)
     full_scale = FULL_SCALE * (dialect.magnitude.rescale.slope if dialect.magnitude.rescale else 1.0)
-    noise = float(np.median(phantom.s0[phantom.regions["liver"]])) / plan.snr
-    clean = complex_signal(phantom, plan.echo_times_ms)
+    noise = float(np.median(phantom.s0[phantom.regions["liver" if plan.heart is None else "septum"]])) / plan.snr
     gain = full_scale / (float(np.abs(clean).max()) + HEADROOM_SIGMA * noise)
     white = rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape)
     seen = gain * (clean + noise * white)
@@ -65,6 +65,24 @@ def acquire(plan: SeriesPlan, dialect: Dialect) -> tuple[tuple[Frame, ...], Trut
         seen[phantom.regions["air"]] = 0.0
     truth = _truth(plan, phantom, gain, gain * noise)
     return tuple(_frames(plan, dialect, seen, phantom)), truth
+
+
+def _drawn(plan: SeriesPlan, rng: np.random.Generator) -> tuple[Phantom, NDArray[np.complex128]]:
+    """The object and its complex signal without noise."""
+    if plan.heart is None:
+        phantom = abdomen(_anatomy(plan), rng)
+        return phantom, complex_signal(phantom, plan.echo_times_ms)
+    anatomy = heart.Heart(
+        shape=(plan.rows, plan.columns),
+        slices=plan.slices,
+        spacing_mm=plan.spacing_mm[:2],
+        liver_t2star_ms=plan.liver_t2star_ms,
+        texture=plan.texture,
+        field_strength_t=plan.field_strength_t,
+        **asdict(plan.heart),
+    )
+    phantom = heart.heart(anatomy, rng)
+    return phantom, heart.complex_signal(anatomy, phantom, plan.echo_times_ms)
 
 
 def _anatomy(plan: SeriesPlan) -> Abdomen:

@@ -28,6 +28,16 @@ FLIP_ANGLE_DEG = 20.0
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """Words that stand for themselves where what holds them is written out."""
+
+    words: str
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True, slots=True)
 class Exam:
     """One synthetic examination: what was planned, whose scanner it is, and when it is said to have happened."""
 
@@ -37,8 +47,15 @@ class Exam:
 
     def uid(self, *role: object) -> str:
         """Return a UID that the plan and the role alone decide (PS3.5 B.2: 2.25 and a UUID)."""
-        text = repr((self.plan, *role))
+        text = repr((_Said(self.plan.identity), *role))
         return f"2.25.{uuid.uuid5(NAMESPACE, text).int}"
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """Series Description, Body Part Examined and Study Description."""
+        if self.plan.heart is not None:
+            return f"T2* heart {self.plan.heart.blood} blood", "HEART", "SIMULATED HEART"
+        return self.dialect.series_description, "ABDOMEN", "SIMULATED ABDOMEN"
 
     def series_number(self, frame: Frame) -> int:
         """Siemens XA numbers the series of later echoes on from that of the first."""
@@ -98,7 +115,7 @@ def _study(dataset: Dataset, exam: Exam) -> None:
     dataset.StudyID = "1"
     dataset.AccessionNumber = f"SIM{exam.plan.seed:06d}"
     dataset.ReferringPhysicianName = ""
-    dataset.StudyDescription = "SIMULATED ABDOMEN"
+    dataset.StudyDescription = exam.words[2]
 
 
 def _series(dataset: Dataset, exam: Exam, frame: Frame) -> None:
@@ -106,10 +123,10 @@ def _series(dataset: Dataset, exam: Exam, frame: Frame) -> None:
     dataset.Modality = "MR"
     dataset.SeriesInstanceUID = exam.uid("series", number)
     dataset.SeriesNumber = number
-    dataset.SeriesDescription = exam.dialect.series_description + frame.kind.series_description
-    dataset.ProtocolName = exam.dialect.series_description
+    dataset.SeriesDescription = exam.words[0] + frame.kind.series_description
+    dataset.ProtocolName = exam.words[0]
     dataset.SeriesDate, dataset.SeriesTime = _date(exam.created), _time(exam.created)
-    dataset.BodyPartExamined = "ABDOMEN"
+    dataset.BodyPartExamined = exam.words[1]
     dataset.PatientPosition = "HFS"
     dataset.FrameOfReferenceUID = exam.uid("frame of reference")
     dataset.PositionReferenceIndicator = ""
