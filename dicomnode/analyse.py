@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomnode import fit as fitting
-from dicomnode import pixels, plausible, region
-from dicomnode.measure.organs import LIVER
+from dicomnode import pixels, plausible, plugins, region
+from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.model import DecayCurve, EchoStack, Flag, Grade, Maps, Roi, RoiMeasurement
 
 if TYPE_CHECKING:
@@ -41,10 +41,16 @@ def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps, orga
 
 
 def measure_regions(
-    rois: tuple[Roi, ...], stack: EchoStack, signal: NDArray[np.float32], maps: Maps, settings: MeasureSettings
+    rois: tuple[Roi, ...],
+    stack: EchoStack,
+    signal: NDArray[np.float32],
+    maps: Maps,
+    settings: MeasureSettings,
+    *,
+    organ: Organ = LIVER,
 ) -> Measurement:
-    """Measure regions on maps that exist."""
-    images = region.Images.of(stack, signal, maps)
+    """Measure regions on maps that exist; ``organ`` is what the series is of."""
+    images = region.Images.of(stack, signal, maps, organ)
     measured = [region.measure(roi, images, settings) for roi in rois]
     return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
 
@@ -62,6 +68,13 @@ def with_what_is_beyond(maps: Maps, rois: tuple[Roi, ...], measurements: tuple[R
     ]
     beyond = np.logical_or.reduce([nothing if maps.beyond is None else maps.beyond, *too_fast])
     return dataclasses.replace(maps, beyond=beyond & ~maps.valid)
+
+
+def extensions() -> tuple[plugins.Plugin, ...]:
+    """The organs and methods of other packages, loaded; raises ConfigError with the name of one that cannot be used."""
+    list(ORGANS)
+    fitting.methods()
+    return tuple(one for group in plugins.GROUPS for one in plugins.offered(group))
 
 
 def why_no_number(measurements: tuple[RoiMeasurement, ...]) -> Flag | None:

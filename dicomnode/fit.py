@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import dicomnode
+from dicomnode import plugins
+from dicomnode.config import FIT_METHODS
+from dicomnode.errors import StepError
 from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.decay import Decay, Magnitudes, Model, fit_decay
@@ -19,8 +25,6 @@ from solver.noise import mean_of_noise, tabled_magnitude
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from dicomnode.config import FitSettings
 
@@ -42,6 +46,8 @@ def fit(
     The published methods know one exponential, whatever the model of ``settings``. ``hyperparameters`` are theirs, as
     ``solver.fit_t2star`` takes them.
     """
+    if settings.method not in FIT_METHODS:
+        return _by_package(signal, echo_times_ms, pixel_spacing_mm, settings, field_strength_t)
     started = time.perf_counter()
     model = "mono-exponential" if settings.method.endswith("-published") else settings.model
     result = fit_t2star(
@@ -77,6 +83,80 @@ def fit(
         beyond=np.asarray(result.beyond, bool),
         sigma_map=None if result.sigma_map is None else np.asarray(result.sigma_map, np.float32),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a method of another package makes of a stack, (slices, K, L) each.
+
+    ``s0`` in signal units, ``r2star_per_s`` and its standard deviation in 1/s, and where all three are believed.
+    """
+
+    s0: NDArray[np.float32]
+    r2star_per_s: NDArray[np.float32]
+    r2star_sd_per_s: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    regularised: bool = False  # neighbours share their noise
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what it was made with
+
+
+# (signal (slices, K, L, M), echo times in ms, voxelwise maps with what is known of the noise) -> rates
+Method = Callable[[NDArray[np.float32], tuple[float, ...], Maps], Rates]
+
+
+@functools.cache
+def methods() -> Mapping[str, Method]:
+    """The methods of installed packages by name; raises ConfigError with the name of one that cannot be used."""
+    found: dict[str, Method] = {}
+    for plugin in plugins.offered(plugins.METHODS):
+        method = plugin.load()
+        if plugin.name in FIT_METHODS:
+            raise plugins.broken(plugin, "this node has a method of that name")
+        if not callable(method):
+            raise plugins.broken(plugin, f"it is a {type(method).__name__}, no function")
+        found[plugin.name] = method
+    return found
+
+
+def _by_package(
+    signal: NDArray[np.float32],
+    echo_times_ms: tuple[float, ...],
+    pixel_spacing_mm: tuple[float, float],
+    settings: FitSettings,
+    field_strength_t: float | None,
+) -> Maps:
+    """Fit voxel by voxel for what is known of the noise, and let the method of another package make the rates."""
+    started = time.perf_counter()
+    plain = settings.model_copy(update={"method": "nls", "model": "mono-exponential", "weights": "auto"})
+    start = fit(signal, echo_times_ms, pixel_spacing_mm, plain, field_strength_t)
+    given = methods()[settings.method](signal, echo_times_ms, start)
+    if not isinstance(given, Rates) or any(one.shape != start.valid.shape for one in _arrays(given)):
+        raise StepError(
+            f"method {settings.method!r} did not give rates of the shape of its images, {start.valid.shape}"
+        )
+    known = np.logical_and.reduce([np.isfinite(one) for one in _arrays(given)])
+    valid = given.valid & known & (given.r2star_per_s > 0) & (given.s0 > 0)
+    rate = np.where(valid, given.r2star_per_s, 1.0)
+    quantities = (1000.0 / rate, rate, given.s0, given.r2star_sd_per_s)
+    origin = plugins.origin(plugins.METHODS, settings.method)
+    return replace(
+        start,
+        values={name: _map(one, valid) for name, one in zip(QUANTITIES, quantities, strict=True)},
+        valid=valid,
+        beyond=None if start.beyond is None else start.beyond & ~valid,
+        record=replace(
+            start.record,
+            method=settings.method,
+            seconds=time.perf_counter() - started,
+            verdict=f"by {origin}",
+            parameters={**start.record.parameters, **given.parameters, "package": origin},
+            regularised=given.regularised,
+        ),
+    )
+
+
+def _arrays(given: Rates) -> tuple[NDArray[Any], ...]:
+    return given.s0, given.r2star_per_s, given.r2star_sd_per_s, given.valid
 
 
 SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known

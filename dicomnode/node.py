@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import dicomnode
-from dicomnode import events, logs
+from dicomnode import analyse, events, logs
 from dicomnode.audit import Trail
 from dicomnode.audit.subject import Subjects
 from dicomnode.config import changed
@@ -71,6 +71,7 @@ class Node:
         sinks: tuple[events.Sink, ...] = (),
         beside: tuple[Callable[[Settings], None], ...] = (),
     ) -> None:
+        analyse.extensions()  # what cannot be used is refused before anything is received
         self._settings, self._receives, self._beside = settings, receives, beside
         self._running = contextlib.ExitStack()
         folder, shared = settings.storage_folder(), settings.is_shared()

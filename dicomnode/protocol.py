@@ -1,4 +1,4 @@
-"""Whether a series is an organ's and can measure its iron: what is not makes no objects, and says why in one sentence.
+"""Which organ a series is of, and whether it can measure its iron: what is of none makes no objects, and says why.
 
 Three witnesses: what the header names, what the finder sees, what the train of echoes can measure. The words of the
 series itself go before those it is filed under, of which Body Part Examined is one: scanners fill it in from whatever
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from dicomnode.errors import NotWanted
 from dicomnode.measure import quality
-from dicomnode.measure.organs import LIVER
-from dicomnode.model import Flag, Grade
+from dicomnode.measure.organs import LIVER, ORGANS, Answered
+from dicomnode.model import Flag, Grade, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from dicomnode.model import EchoStack, RoiMeasurement
 
 SURE = 0.9  # probability of a scene that is none of the organ's, from which on the images are taken for it
-USUAL_RATIO = 50.0  # S0 over sigma of a liver in an array of coils: a train is judged before its images are there
+USUAL_RATIO = 50.0  # S0 over sigma of an organ in an array of coils: a train is judged before its images are there
 HOW = 'anatomy = "any" in [grouping], or of its [[scanner]], processes it all the same'
 
-# Pieces of words, without accents; what stands between bars is a word, or begins or ends one, by itself.
+# What no organ of ours is. Pieces of words, without accents; what stands between bars is a word, or begins or ends
+# one, by itself.
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "a field map": ("field[\\W_]*map", "b0[\\W_]*map"),
     "a phantom": ("phantom", "fantom", "|qa|", "|acr|"),
     "the brain": ("brain", "|neuro", "cerebr", "|hirn", "crani", "enceph", "encef", "|head|", "|kopf|", "schadel"),
     "the neck": ("|neck|", "|hals|", "headneck", "cervical", "cspine"),
-    "the heart": ("heart", "cardiac", "cardio", "kardi", "|herz", "coeur", "cuore", "corazon", "coracao", "myocard"),
     "the spine": ("spine", "lumbar", "wirbel", "rachis", "colonna", "columna", "vertebr", "|lws|", "|hws|", "|bws|"),
     "the knee": ("knee", "|knie", "genou", "ginocchio", "rodilla", "joelho"),
     "a joint or limb": (
@@ -52,6 +52,8 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
 # images, of too few echoes or of another decay no order makes a number.
 OVERRULED: Mapping[str, str] = {
     "other-anatomy": "its header names another part of the body",
+    "other-plane": "its slices lie in another plane than the organ is measured in",
+    "organ-unclear": "its header fits several organs",
     "late-echoes": "its train of echoes cannot measure iron",
     "other-scene": "its images look like something else",
     "no-organ": "nothing in its images looks like the organ for sure",
@@ -88,25 +90,96 @@ class Anatomy:
 
 def anatomy(stack: EchoStack, organ: Organ = LIVER) -> Anatomy:
     """What the header of a stack names."""
-    image = stack.images[0][0]
-    own = _of_texts({name: getattr(image, name) for name in ("series_description", "protocol_name")}, organ)
-    filed = _of_texts({name: getattr(image, name) for name in ("body_part", "study_description")}, organ)
+    own, filed = (_of_texts(texts, organ) for texts in _witnesses(stack))
     return filed if own.named is Named.NOTHING else own
 
 
-def check_header(stack: EchoStack, organ: Organ = LIVER) -> None:
-    """Raise NotWanted where the header names something else, or where iron is beyond what the train can measure."""
+def _witnesses(stack: EchoStack) -> tuple[dict[str, str], dict[str, str]]:
+    """The words of the series itself, and those it is filed under."""
+    image = stack.images[0][0]
+    own, filed = ("series_description", "protocol_name"), ("body_part", "study_description")
+    return {name: getattr(image, name) for name in own}, {name: getattr(image, name) for name in filed}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The organ that a series is taken for, and what speaks against it."""
+
+    organ: Organ
+    against: Reason | None = None
+
+
+def choose(stack: EchoStack, among: Sequence[str] = (LIVER.name,)) -> Choice:
+    """The organ that a series is of; ``among`` names those that are measured, the likeliest first.
+
+    The header has to name it, or nothing at all, and its slices have to lie as that organ is scanned. Where words and
+    plane leave several, or contradict each other, the series is of none.
+    """
+    asked = [ORGANS[name] for name in among]
+    named = _organs_named(stack)
+    normal = stack.planes[0].normal
+    lying = [organ for organ in named or asked if organ.lies_in(normal)]
+    likely = next(organ for organ in (*lying, *named, *asked) if organ in asked)
+    if not named and (reason := _other(stack, asked)):
+        return Choice(likely, reason)
+    if named and not any(organ in asked for organ in named):
+        return Choice(likely, _not_asked(stack, named[0], asked))
+    if not lying:
+        return Choice(likely, _other_plane(named or asked))
+    if len(lying) > 1:
+        called = " and ".join(f"the {organ.name}" for organ in lying)
+        what = "its header names" if named else "nothing in its header tells"
+        return Choice(likely, Reason("organ-unclear", f"{what} {called}, and its plane fits both; {HOW}"))
+    if lying[0] not in asked:
+        return Choice(likely, _not_asked(stack, lying[0], asked))
+    return Choice(lying[0])
+
+
+def _organs_named(stack: EchoStack) -> list[Organ]:
+    """The organs that the words of a series name, or else those it is filed under; none where those name another."""
+    for texts in _witnesses(stack):
+        named = [organ for organ in ORGANS.values() if _of_texts(texts, organ).named is Named.ORGAN]
+        if named or _of_texts(texts, LIVER).named is Named.OTHER:
+            return named
+    return []
+
+
+def _other(stack: EchoStack, asked: Sequence[Organ]) -> Reason | None:
+    """Why a series that names none of our organs is none of theirs; None where it names nothing."""
+    found = anatomy(stack, asked[0])
+    if found.named is not Named.OTHER:
+        return None
+    where = f"{found.where} names {found.what}, and nothing the {' or the '.join(one.region for one in asked)}"
+    return Reason("other-anatomy", f"not of the {_or(asked)}: {where}; {HOW}")
+
+
+def _not_asked(stack: EchoStack, organ: Organ, asked: Sequence[Organ]) -> Reason:
     found = anatomy(stack, organ)
-    if found.named is Named.OTHER:
+    how = f'organs = ["{organ.name}"] in [grouping], or of its [[scanner]], has it measured'
+    where = f"{found.where} names the {organ.region}"
+    return Reason("other-anatomy", f"not of the {_or(asked)}: {where}, which is not measured here; {how}; {HOW}")
+
+
+def _other_plane(organs: Sequence[Organ]) -> Reason:
+    usual = " or ".join(f"{organ.planes} for the {organ.name}" for organ in organs)
+    sentence = f"not of the {_or(organs)}: its slices are not cut as usual, which is {usual}; {HOW}"
+    return Reason("other-plane", sentence)
+
+
+def _or(organs: Sequence[Organ]) -> str:
+    return " or the ".join(organ.name for organ in organs)
+
+
+def check_header(stack: EchoStack, organ: Organ = LIVER, among: Sequence[str] = (LIVER.name,)) -> None:
+    """Raise NotWanted where the header names something else, or where iron is beyond what the train can measure."""
+    against = choose(stack, among).against
+    if against is not None:
+        raise NotWanted(against.sentence, against.code)
+    most = measurable_up_to(stack, organ)
+    if most.on_scale is not None and organ.ranges is not None and most.on_scale < organ.ranges.least:
         raise NotWanted(
-            f"not of the {organ.name}: {found.where} names {found.what}, and nothing the {organ.region}; {HOW}",
-            "other-anatomy",
-        )
-    most, least = measurable_up_to(stack, organ), organ.ranges.least if organ.ranges else 0.0
-    if most.mg_per_g is not None and most.mg_per_g < least:
-        raise NotWanted(
-            f"this train cannot measure iron: with {most.echoes} R2* above about {most.per_s:.0f}/s "
-            f"({most.mg_per_g:.1f} mg/g) is lost in noise; {HOW}",
+            f"this train cannot measure iron: with {most.echoes} R2* above about {most.in_words} is lost in "
+            f"noise; {HOW}",
             "late-echoes",
         )
 
@@ -136,7 +209,13 @@ def check_images(stack: EchoStack, found: Found, measurements: Sequence[RoiMeasu
 
 
 def on_order(
-    code: str, stack: EchoStack, found: Found | None, measurements: Sequence[RoiMeasurement], organ: Organ = LIVER
+    code: str,
+    stack: EchoStack,
+    found: Found | None,
+    measurements: Sequence[RoiMeasurement],
+    *,
+    organ: Organ = LIVER,
+    among: Sequence[str] = (LIVER.name,),
 ) -> Flag:
     """The flag of what a person wants processed: all that speaks against it, not only what was refused first.
 
@@ -144,7 +223,7 @@ def on_order(
     """
     codes = [code]
     with _noted(codes):
-        check_header(stack, organ)
+        check_header(stack, organ, among)
     if found is not None:
         with _noted(codes):
             check_images(stack, found, measurements, organ)
@@ -166,11 +245,17 @@ _SCENES = {"head": "a head", "limbs": "legs", "phantom": "a phantom"}
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Up to where a train measures, in a liver of the usual brightness."""
+    """Up to where a train measures, in an organ of the usual brightness."""
 
     per_s: float
     mg_per_g: float | None  # None where no calibration is for the field
     echoes: str  # in words
+    on_scale: float | None  # in the unit of the organ's ranges; None where they say nothing
+
+    @property
+    def in_words(self) -> str:
+        """The rate, and what it is on the organ's scale."""
+        return f"{self.per_s:.0f}/s" + ("" if self.mg_per_g is None else f" ({self.mg_per_g:.1f} mg/g)")
 
 
 def measurable_up_to(stack: EchoStack, organ: Organ = LIVER) -> Reach:
@@ -179,20 +264,20 @@ def measurable_up_to(stack: EchoStack, organ: Organ = LIVER) -> Reach:
     per_s = quality.reach_per_s(USUAL_RATIO, 1.0, 1.0, times[1]) or 0.0
     line = organ.usual_calibration(field_t)
     at = "" if field_t is None else f" at {field_t:.2g} T"
-    return Reach(
-        per_s, None if line is None else line.lic_mg_per_g(per_s), f"echoes at {times[0]:.3g} and {times[1]:.3g} ms{at}"
-    )
+    iron = None if line is None or organ.answers is not Answered.IRON else line.lic_mg_per_g(per_s)
+    of_rate = organ.ranges is not None and organ.ranges.of_rate and organ.ranges.hold_at(field_t)
+    return Reach(per_s, iron, f"echoes at {times[0]:.3g} and {times[1]:.3g} ms{at}", per_s if of_rate else iron)
 
 
 def advice(stack: EchoStack, organ: Organ = LIVER) -> str:
     """What to change at the scanner while the patient is there; nothing where the train reaches severe iron."""
     most = measurable_up_to(stack, organ)
-    enough = organ.ranges is None or most.mg_per_g is None or most.mg_per_g >= organ.ranges.severe
+    enough = organ.ranges is None or most.on_scale is None or most.on_scale >= organ.ranges.severe
     steps = [] if enough else quality.shorter(stack.echo_times_ms, stack.field_strength_t)
     if not steps or anatomy(stack, organ).named is Named.OTHER:
         return ""
     return (
-        f"With {most.echoes} R2* above about {most.per_s:.0f}/s ({most.mg_per_g:.1f} mg/g) cannot be measured. "
+        f"With {most.echoes} R2* above about {most.in_words} cannot be measured. "
         f"Where more iron is expected use {', or '.join(steps)}."
     )
 
@@ -204,7 +289,8 @@ def _of_texts(texts: Mapping[str, str], organ: Organ) -> Anatomy:
         if _names(text, organ.words):
             return Anatomy(Named.ORGAN, organ.name, _PLACES[name])
     for name, text in plain.items():
-        for what, words in OTHERS.items():
+        others = {f"the {one.region}": one.words for one in ORGANS.values() if one is not organ}
+        for what, words in (*OTHERS.items(), *others.items()):
             if _names(text, words):
                 return Anatomy(Named.OTHER, what, _PLACES[name])
     return Anatomy(Named.NOTHING)

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from dicomnode import fit as fitting
 from dicomnode.measure import iron, quality
-from dicomnode.measure.organs import ORGANS
+from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.model import (
     DecayCurve,
     EchoStack,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from dicomnode.config import MeasureSettings
     from dicomnode.fit import Noise
+    from dicomnode.measure.organ import Organ
 
     Mask = NDArray[np.bool_]
 
@@ -68,16 +69,17 @@ class Images:
     signal: NDArray[np.float32]
     maps: Maps
     clipped: Mask
+    organ: Organ = LIVER  # that the series is of
 
     @classmethod
-    def of(cls, stack: EchoStack, signal: NDArray[np.float32], maps: Maps) -> Images:
+    def of(cls, stack: EchoStack, signal: NDArray[np.float32], maps: Maps, organ: Organ = LIVER) -> Images:
         """Find the voxels that reach the largest value of the stack, where so many do that it is full scale."""
         top = signal.max(initial=0.0)
         clipped = np.zeros(signal.shape[:-1], bool)
         if top > 0 and sum(int(np.count_nonzero(slice_ == top)) for slice_ in signal) > FULL_SCALE_SHARED:
             for slice_, at_top in zip(signal, clipped, strict=True):
                 np.any(slice_ == top, axis=-1, out=at_top)
-        return cls(stack, signal, maps, clipped)
+        return cls(stack, signal, maps, clipped, organ)
 
     @property
     def step_mm(self) -> tuple[float, float]:
@@ -150,7 +152,7 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
         return _empty(roi, images), None
     region = _Region.of(roi, images)
     field_t = images.stack.field_strength_t
-    line, no_line = _calibration(roi, field_t, settings)
+    line, no_line = _calibration(roi, images, settings)
     evidence = _evidence(region)
     rate = _rate(region, evidence)
     flags = roi.doubts + _incomplete(images.stack) + quality.judge(evidence) + (quality.too_wide(rate) if rate else ())
@@ -159,7 +161,7 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
         bound = _bound(region, flags)
         at_least = None if bound is None else iron.limit(bound, line)
         return replace(withheld, at_least=at_least, advice=_advice(region, withheld)), _without_curve(evidence.decay)
-    withheld = replace(withheld, flags=withheld.flags + no_line)
+    withheld = replace(withheld, flags=withheld.flags + no_line + _no_ranges(roi, field_t))
     measured = _measured(region, withheld, rate, evidence.correction, line)
     decay = fitting.freed(evidence.decay, region.noise, field_t, region.fat)
     measured = replace(
@@ -370,43 +372,60 @@ def _advice(region: _Region, withheld: RoiMeasurement) -> str:
 
 
 def _calibration(
-    roi: Roi, field_t: float | None, settings: MeasureSettings
+    roi: Roi, images: Images, settings: MeasureSettings
 ) -> tuple[iron.Calibration | None, tuple[Flag, ...]]:
     """The line of a region, or why it has none."""
     if settings.calibration == "none":
         return None, ()
-    organ = ORGANS.get(roi.finding)
+    organ, field_t = ORGANS.get(roi.finding), images.stack.field_strength_t
     if organ is not None and roi.name in organ.without_iron:
-        return None, (Flag("no-calibration", Grade.INFO, "LIC not given: the circle holds more than parenchyma"),)
+        return None, (_not_given(organ, "the region holds more than that tissue"),)
     line = None if organ is None else organ.calibration(settings.calibration, field_t, _own_lines(settings))
-    return (line, ()) if line is not None else (None, (_no_calibration(roi.finding, field_t, settings.calibration),))
+    return (line, ()) if line is not None else (None, (_no_calibration(roi, images, settings.calibration),))
+
+
+def _no_ranges(roi: Roi, field_t: float | None) -> tuple[Flag, ...]:
+    """That the published ranges of an organ were made for another field."""
+    organ = ORGANS.get(roi.finding)
+    if organ is None or organ.ranges is None or organ.ranges.hold_at(field_t):
+        return ()
+    low, high = organ.ranges.fields_t
+    at = "an unknown field" if field_t is None else f"{field_t:.2f} T"
+    sentence = f"no range is named: {organ.ranges.scheme} has them from {low:g} to {high:g} T, and none at {at}"
+    return (Flag(quality.NO_RANGES, Grade.INFO, sentence),)
 
 
 def _own_lines(settings: MeasureSettings) -> Iterator[iron.Calibration]:
     """The site's calibrations."""
     for own in settings.calibrations:
-        line = own.model_dump() | {"organs": (own.organ,), "source": f"this site's own: {own.source}"}
+        symbol = ORGANS[own.organ].symbol
+        line = own.model_dump() | {"organs": (own.organ,), "source": f"this site's own: {own.source}", "symbol": symbol}
         yield iron.Calibration(**{name: value for name, value in line.items() if name != "organ"})
 
 
-def _no_calibration(organ: str, field_t: float | None, name: str) -> Flag:
-    if organ == "tissue":
-        why = "the region is not said to be liver; name it 'liver' where it is drawn"
-    elif organ not in ORGANS:
-        why = f"{name} is not for the {organ}"
+def _no_calibration(roi: Roi, images: Images, name: str) -> Flag:
+    expected, field_t = images.organ, images.stack.field_strength_t
+    if roi.finding == "tissue":
+        why = f"the region is not said to be {expected.to_draw}; name it '{expected.to_draw}' where it is drawn"
+    elif roi.finding != expected.name:
+        why = f"{name} is not for the {roi.finding}"
     else:
         why = f"{name} has no calibration at {'an unknown field' if field_t is None else f'{field_t:.2f} T'}"
-    return Flag("no-calibration", Grade.INFO, f"LIC not given: {why}")
+    return _not_given(expected, why)
+
+
+def _not_given(organ: Organ, why: str) -> Flag:
+    return Flag("no-calibration", Grade.INFO, f"{organ.symbol} not given: {why}")
 
 
 def _printed(line: iron.Calibration, lic: Estimate) -> tuple[tuple[Flag, ...], float | None]:
     """The concentration that is printed, or what is said in its place."""
     if lic.value > line.most_mg_per_g:
-        sentence = f"LIC > {line.most_mg_per_g:g} mg/g: {line.name} was made for no more"
+        sentence = f"{line.symbol} > {line.most_mg_per_g:g} mg/g: {line.name} was made for no more"
         return (Flag("over-range", Grade.INFO, sentence),), None
     printed = iron.printed(lic.value)
     if printed is None:
-        return (Flag("under-range", Grade.INFO, f"LIC < {iron.SMALLEST_MG_PER_G} mg/g"),), None
+        return (Flag("under-range", Grade.INFO, f"{line.symbol} < {iron.SMALLEST_MG_PER_G} mg/g"),), None
     return (), printed
 
 

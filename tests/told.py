@@ -7,7 +7,7 @@ from dicomnode.report.findings import Bound, Concept, Finding, Findings, Issuer,
 
 LIC, R2STAR, T2STAR = map(Concept.of, (codes.LIC, codes.R2STAR, codes.T2STAR))
 MG, PER_SECOND, MS = map(Concept.of, (codes.MILLIGRAM_PER_GRAM, codes.PER_SECOND, codes.MILLISECOND))
-ENDS = (Bound(Concept.of(codes.LIC_LOW), "10.9"), Bound(Concept.of(codes.LIC_HIGH), "12.5"))
+ENDS = (Bound(Concept.of(codes.IRONS["LIC"].low), "10.9"), Bound(Concept.of(codes.IRONS["LIC"].high), "12.5"))
 CALIBRATION = Concept("HERNANDO-2023", codes.SCHEME, "hernando-2023: LIC = -0.16 + 0.02603 · R2* at 1.5 T")
 LIVER = Concept.of(codes.finding("liver"))
 WHY = "1 of 4 echoes above the noise: the decay is too fast"

@@ -22,7 +22,7 @@ _BOUNDS = {
     "maxLength": "at most {} characters",
     "pattern": "matches `{}`",
 }
-_KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text"}
+_KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text", "object": "table"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dicomnode import config
+from dicomnode import config, plugins
 from dicomnode.cli.options import EXISTING, FOLDER, config_option, json_option, print_json, say
 from dicomnode.operate import offline
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, required=True, type=EXISTING)
 @click.option("--output", required=True, type=FOLDER, help="Where results go.")
 @config_option
-@click.option("--method", type=click.Choice(["admm", "admm-published", "lm-published", "nls"]), help="How to fit.")
-@click.option("--any-anatomy", is_flag=True, help="Make the maps of what is not of the liver, too.")
+@click.option("--method", type=click.Choice((*config.FIT_METHODS, *plugins.names(plugins.METHODS))), help="How to fit.")
+@click.option("--any-anatomy", is_flag=True, help="Make the maps of what is of no organ that is measured, too.")
 @json_option
 def command(
     inputs: tuple[Path, ...],

@@ -13,6 +13,7 @@ from dicomnode.config.loading import load
 from dicomnode.config.measuring import (
     FIT_METHODS,
     PRODUCTS,
+    PUBLISHED,
     PUBLISHED_CALIBRATIONS,
     CalibrationSettings,
     FitSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "NAMED_BY",
     "OBJECT_KINDS",
     "PRODUCTS",
+    "PUBLISHED",
     "PUBLISHED_CALIBRATIONS",
     "SYSTEM_FILE",
     "Anatomy",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dicomnode.config.values import AeTitle, Pattern, Port, Seconds, Section, matching
+from dicomnode.config.values import AeTitle, Organs, Pattern, Port, Seconds, Section, matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,8 +43,9 @@ class ScannerSettings(Section):
     ae_title: AeTitle
     address: str | None = None  # IP address or host name; None: any address with that AE title
     anatomy: Anatomy | None = None  # None: as in [grouping]
+    organs: Organs | None = None  # what is measured of what it sends; None: as in [grouping]
     ignore_series: tuple[Pattern, ...] = ()  # what matches one of these is left out, first of all
-    accept_series: tuple[Pattern, ...] = ()  # what matches one is the liver's, whatever [grouping] and its words say
+    accept_series: tuple[Pattern, ...] = ()  # what matches one is the organ's, whatever [grouping] and its words say
     only_series: tuple[Pattern, ...] = ()  # where there are any: what matches none, and none to accept, is left out
     keeps_association: bool = False  # it sends many series on one association that it leaves open for hours
     port: Port | None = None  # where it hears storage commitment; None: on the association on which it asked
@@ -61,7 +62,7 @@ class ScannerSettings(Section):
         return bool(self.ignore_series or self.accept_series or self.only_series)
 
     def accepts(self, names: Iterable[str]) -> bool:
-        """Whether a series of those names is the liver's by the site's own word."""
+        """Whether a series of those names is the organ's by the site's own word."""
         names = tuple(names)
         return matching(self.ignore_series, names) is None and matching(self.accept_series, names) is not None
 
@@ -81,4 +82,5 @@ class GroupingSettings(Section):
     series_description: Pattern = ""
     station_name: Pattern = ""
     exclude_series_description: Pattern = ""
-    anatomy: Anatomy = "judged"  # "any": what is not a liver's gets its maps too
+    anatomy: Anatomy = "judged"  # "any": what is not an organ's gets its maps too
+    organs: Organs = ("liver",)  # that are measured: each series is of one of them, or refused

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping  # noqa: TC003  pydantic reads annotations
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from dicomnode.config.values import Section
+from dicomnode import plugins
+from dicomnode.config.values import OrganName, Section
 
 PRODUCTS = (
     "mr_maps",
@@ -16,13 +18,26 @@ PRODUCTS = (
     "pictures",
     "pdf",
 )
-# measure.iron holds their lines.
-PUBLISHED_CALIBRATIONS = ("hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014")
+# measure.iron holds their lines, by organ; measure.organs the organs.
+PUBLISHED: Mapping[str, tuple[str, ...]] = {
+    "liver": ("hernando-2023", "wood-2005", "hankins-2009", "garbowski-2014"),
+    "heart": ("carpenter-2011",),
+}
+PUBLISHED_CALIBRATIONS = tuple(name for names in PUBLISHED.values() for name in names)
 Product = Literal["mr_maps", "parametric_maps", "segmentation", "structured_report", "pictures", "pdf"]
 
 
-FitMethod = Literal["admm", "admm-published", "lm-published", "nls"]
-FIT_METHODS: tuple[str, ...] = get_args(FitMethod)
+FIT_METHODS = ("admm", "admm-published", "lm-published", "nls")
+
+
+def _known_method(name: str) -> str:
+    known = (*FIT_METHODS, *plugins.names(plugins.METHODS))
+    if name not in known:
+        raise ValueError(f"should be {' or '.join(known)}")
+    return name
+
+
+FitMethod = Annotated[str, AfterValidator(_known_method)]
 
 
 class FitSettings(Section):
@@ -42,10 +57,10 @@ Share = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class CalibrationSettings(Section):
-    """A site's own line from R2* to liver iron: LIC = intercept + slope · R2*^exponent, mg/g dry weight."""
+    """A site's own line from R2* to an organ's iron: intercept + slope · R2*^exponent, mg/g dry weight."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,30}$")]
-    organ: Literal["liver"] = "liver"
+    organ: OrganName = "liver"
     field_t: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     intercept: float
     slope: Annotated[float, Field(gt=0)]
@@ -64,9 +79,10 @@ class CalibrationSettings(Section):
 
 
 class MeasureSettings(Section):
-    """From R2* to liver iron concentration."""
+    """From R2* to an iron concentration."""
 
     calibration: str = "hernando-2023"
+    organ_calibrations: dict[OrganName, str] = {}  # noqa: RUF012  of organs but the liver; pydantic copies it
     calibrations: tuple[CalibrationSettings, ...] = ()  # a site's own, beside the published ones
 
     @model_validator(mode="after")
@@ -76,11 +92,19 @@ class MeasureSettings(Section):
             raise ValueError(f"calibration '{self.calibration}' is none of {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _each_of_its_organ(self) -> MeasureSettings:
+        for organ, name in self.organ_calibrations.items():
+            names = (*PUBLISHED.get(organ, ()), *(one.name for one in self.calibrations if one.organ == organ), "none")
+            if organ in PUBLISHED and name not in names:
+                raise ValueError(f"calibration '{name}' of the {organ} is none of {', '.join(dict.fromkeys(names))}")
+        return self
+
 
 class ReportSettings(Section):
     """What the result objects say of themselves."""
 
-    manufacturer: str = "Liver Iron Node"
+    manufacturer: str = ""  # nothing: the name of the node
     device_serial_number: str = "1"
     series_number_offset: Annotated[int, Field(ge=0, le=100000)] = 900
     drawing_replaces_result: bool = False

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its
-# identity: how long is waited for images, whether what is no liver is processed, and how many processes fit.
+# identity: how long is waited for images, which organs there may be (that of a result is), whether what is none of
+# them is processed, and how many processes fit.
 _CHANGES_NO_NUMBER = {
-    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds", "anatomy"),
+    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds", "anatomy", "organs"),
     "fit": ("workers", "deaths_allowed", "step_seconds", "step_memory_mb"),
     "measure": (),
 }
@@ -72,12 +73,13 @@ class Settings(Section):
 
         ``names`` are those of a series, by which the site may know it for the liver's.
         """
-        said = (one.anatomy for one in self.scanner if one.ae_title == sender)
-        own = next((anatomy for anatomy in said if anatomy is not None), None)
+        tables = [one for one in self.scanner if one.ae_title == sender]
+        said = {key: [getattr(one, key) for one in tables] for key in ("anatomy", "organs")}
+        own = {key: next(one for one in found if one is not None) for key, found in said.items() if any(found)}
         chooser = self.choosing_scanners().get(sender)
         if chooser is not None and chooser.accepts(names):
-            own = "any"
-        return self.grouping if own is None else self.grouping.model_copy(update={"anatomy": own})
+            own["anatomy"] = "any"
+        return self.grouping.model_copy(update=own) if own else self.grouping
 
     def choosing_scanners(self) -> dict[str, ScannerSettings]:
         """By AE title, the scanners of which not every series is treated alike."""

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dicomnode import plugins
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -53,12 +55,22 @@ def _url(text: str) -> str:
     return text
 
 
+def _organ(name: str) -> str:
+    known = (*ORGANS, *plugins.names(plugins.ORGANS))
+    if name not in known:
+        raise ValueError(f"should be {' or '.join(known)}")
+    return name
+
+
+ORGANS = ("liver", "heart")  # ours: measure.organs knows what is to know of them
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Days = Annotated[int, Field(ge=0, le=36500)]
 Url = Annotated[str, AfterValidator(_url)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+OrganName = Annotated[str, AfterValidator(_organ)]
+Organs = Annotated[tuple[OrganName, ...], Field(min_length=1)]
 
 
 class Section(BaseModel):

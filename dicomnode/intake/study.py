@@ -16,7 +16,7 @@ from dicomnode.jobs import manifest as manifests
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from dicomnode.header import Header
@@ -151,8 +151,12 @@ def known_of(candidate: Group, groups: dict[str, Any]) -> dict[str, Any]:
     return next((one for one in groups.values() if one.get("started") == images), {})
 
 
-def entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[str, Any]:
-    """What the study's record says of a group; ``key`` names the job that was started from the images ``started``."""
+def entry(candidate: Group, decision: Decision, before: dict[str, Any], among: Sequence[str]) -> dict[str, Any]:
+    """What the study's record says of a group; ``key`` names the job that was started from the images ``started``.
+
+    ``among`` names the organs that are measured of what its scanner sends.
+    """
+    stack = candidate.stack
     return {
         "series_instance_uids": list(candidate.series_instance_uids),
         "status": str(decision.verdict),
@@ -167,7 +171,7 @@ def entry(candidate: Group, decision: Decision, before: dict[str, Any]) -> dict[
         "sources": sources(candidate),
         "started": before.get("started"),
         "key": before.get("key"),
-        "advice": protocol.advice(candidate.stack) if candidate.stack is not None else "",
+        "advice": "" if stack is None else protocol.advice(stack, protocol.choose(stack, among).organ),
     }
 
 

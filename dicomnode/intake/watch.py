@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from dicomnode import events, group, header, logs
+from dicomnode import events, group, header, logs, protocol
 from dicomnode.errors import NodeError, StorageError
 from dicomnode.intake import study as studies
 from dicomnode.intake.complete import Arrival, Decision, Verdict, decide
 from dicomnode.intake.drop import DropFolder
 from dicomnode.jobs import again, drawings, orders, retention
 from dicomnode.jobs.manifest import Manifest
+from dicomnode.measure import organs
 from dicomnode.measure.rois import READERS
 from dicomnode.model import Group, Reason
 from dicomnode.store.durable import read_json, write_json
@@ -314,7 +315,8 @@ class Watcher:
         self, candidate: Group, decision: Decision, before: dict[str, Any], begun: studies.Begun
     ) -> dict[str, Any]:
         """Start the job of a group that is ready; return what is to be remembered of the group."""
-        entry = studies.entry(candidate, decision, before)
+        first = candidate.images[0]
+        entry = studies.entry(candidate, decision, before, self._rules_of(first.sender, first.names).organs)
         if decision.verdict is Verdict.READY and entry["started"] != entry["sources"]:
             stack = _stack(candidate, decision)
             manifest = self._manifest(candidate, stack, decision, before.get("key"))
@@ -365,16 +367,17 @@ class Watcher:
 
     def _manifest(self, candidate: Group, stack: EchoStack, decision: Decision, earlier_key: str | None) -> Manifest:
         folder, first = self._spool.folder, candidate.images[0]
+        rules = self._rules_of(first.sender, first.names)
         return Manifest(
             sources=stack.sop_instance_uids,
-            parameters=self._parameters,
+            parameters=organs.made_from(self._parameters, protocol.choose(stack, rules.organs).organ),
             software_version=self._version,
             group_id=candidate.group_id,
             study_instance_uid=candidate.study_instance_uid,
             series_instance_uids=candidate.series_instance_uids,
             instances={image.sop_instance_uid: str(image.path.relative_to(folder)) for image in candidate.images},
             partial=decision.partial,
-            grouping=self._rules_of(first.sender, first.names).model_dump(mode="json"),
+            grouping=rules.model_dump(mode="json"),
             sender=first.sender,
             samples=math.prod(stack.shape),
             supersedes=earlier_key,

@@ -23,6 +23,7 @@ from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
 from dicomnode.jobs import checkpoint, comparison, drawings, lifecycle, orders, priors, tidy
 from dicomnode.jobs import manifest as manifests
+from dicomnode.measure import organs
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
 from dicomnode.report import findings, point, source, summary
 from dicomnode.report.instance import KINDS
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from dicomnode.jobs.checkpoint import Checkpoint
     from dicomnode.jobs.manifest import Manifest
+    from dicomnode.measure.organ import Organ
     from dicomnode.measure.regions import Found
     from dicomnode.model import EchoStack
     from dicomnode.store.job import Job
@@ -112,8 +114,18 @@ class _Work:
 
     @property
     def judged(self) -> bool:
-        """Whether what is no liver is refused: unless the rules or a person say otherwise."""
+        """Whether what is no organ of ours is refused: unless the rules or a person say otherwise."""
         return self.manifest.judges and not lifecycle.state(self.job).anyway and self.order is None
+
+    @property
+    def organ(self) -> Organ:
+        """Of which the series was taken when the job began."""
+        return organs.of_result(self.manifest.parameters)
+
+    @property
+    def among(self) -> tuple[str, ...]:
+        """The organs that are measured of what its scanner sends, by the rules of then."""
+        return tuple(self.manifest.grouping.get("organs", (self.organ.name,)))
 
     @property
     def order(self) -> orders.Order | None:
@@ -133,7 +145,7 @@ def _fit(work: _Work) -> None:
     settings = _settings(FitSettings, work.manifest.fit)
     taken = work.checkpoint()
     if work.judged:
-        protocol.check_header(taken.stack)
+        protocol.check_header(taken.stack, work.organ, work.among)
     maps = analyse.fit_signal(taken.stack, taken.signal, settings)
     beside = {name: getattr(maps, name) for name in _BESIDE}
     arrays = {**maps.values, **{name: values for name, values in beside.items() if values is not None}}
@@ -153,13 +165,13 @@ def _measure(work: _Work) -> None:
     if work.manifest.drawing:
         rois, drawn = drawings.read(work.spool, work.manifest.drawing, work.origin, stack)
     else:
-        found = analyse.find_regions(stack, signal, maps)
+        found = analyse.find_regions(stack, signal, maps, work.organ)
         rois = found.rois
-    rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings)
+    rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings, organ=work.organ)
     if found is not None and work.judged:
-        protocol.check_images(stack, found, measurements)
+        protocol.check_images(stack, found, measurements, work.organ)
     if work.order is not None:
-        flag = protocol.on_order(work.order.code, stack, found, measurements)
+        flag = protocol.on_order(work.order.code, stack, found, measurements, organ=work.organ, among=work.among)
         measurements = tuple(dataclasses.replace(one, flags=(*one.flags, flag)) for one in measurements)
     _save(
         work.job.folder / _MEASUREMENT,

@@ -6,11 +6,12 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dicomnode import group, header
+from dicomnode import group, header, protocol
 from dicomnode.errors import InputError
 from dicomnode.jobs import lifecycle, orders, retention
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
+from dicomnode.measure import organs
 
 if TYPE_CHECKING:
     from dicomnode.config import Settings
@@ -43,13 +44,14 @@ def manifest(spool: Spool, key: str, settings: Settings, software_version: str) 
         raise InputError(f"it is {status}: wait until that has ended")
     candidate, stack = _stack(spool, made_from, settings)
     first = stack.images[0][0]
+    rules = settings.grouping_of(first.sender, first.names)
     fresh = replace(
         made_from,
         sources=stack.sop_instance_uids,
-        parameters=settings.result_parameters(),
+        parameters=organs.made_from(settings.result_parameters(), protocol.choose(stack, rules.organs).organ),
         software_version=software_version,
         series_instance_uids=candidate.series_instance_uids,
-        grouping=settings.grouping_of(first.sender, first.names).model_dump(mode="json"),
+        grouping=rules.model_dump(mode="json"),
         samples=math.prod(stack.shape),
         supersedes=None,
         beside=key,

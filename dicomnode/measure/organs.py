@@ -1,70 +1,21 @@
-"""What is known of each organ that can be measured: a table to which an organ is added."""
+"""The organs that can be measured: a table, to which other packages may add theirs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from dicomnode.measure import iron, regions
+from dicomnode import plugins
+from dicomnode.measure import heart, iron, regions
+from dicomnode.measure.organ import Answered, Organ, Ranges, Site
+from dicomnode.measure.planes import about_body_axes, about_short_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterator
 
-    from dicomnode.measure.iron import Calibration
-    from dicomnode.measure.regions import Found
-
-
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    """Published ranges of a concentration in mg/g, ascending: (from, up to, the scheme's own word)."""
-
-    scheme: str
-    limits: tuple[tuple[float, float, str], ...]
-    top: float  # where a scale of them ends
-
-    @property
-    def severe(self) -> float:
-        """Where the last range begins."""
-        return self.limits[-1][0]
-
-    @property
-    def least(self) -> float:
-        """Where the second range begins: a bound below says nothing."""
-        return self.limits[0][1]
-
-    def of(self, mg_per_g: float) -> tuple[float, float, str]:
-        """The range that a concentration lies in."""
-        return next(entry for entry in self.limits if mg_per_g < entry[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Organ:
-    """One organ: how it is named and found, and what its decay says of its iron."""
-
-    name: str  # as regions, drawings and calibrations call it
-    code: str  # SNOMED CT
-    retired_codes: tuple[str, ...]  # that viewers still write
-    body_part: str  # Body Part Examined (PS3.16 annex L)
-    subject: str  # what a report is about
-    ranges: Ranges | None
-    find: Callable[..., Found]  # (signal, echo times in ms, maps, planes, number of coils) -> its regions
-    calibrations: tuple[Calibration, ...]  # published, each for some field
-    smallest_mg_per_g: float  # under which no concentration is given
-    without_iron: frozenset[str]  # regions of it that show something else, and get no concentration
-    region: str  # of the body it lies in, in words
-    words: tuple[str, ...]  # that name it or what lies about it in a header: see ``protocol``
-    scenes: tuple[str, ...]  # of the finder's, that show it
-
-    def calibration(self, name: str, field_t: float | None, own: Iterable[Calibration] = ()) -> Calibration | None:
-        """The calibration of that name at that field, published or a site's own; None where none was made for it."""
-        return iron.calibration(name, self.name, field_t, own)
-
-    def usual_calibration(self, field_t: float | None) -> Calibration | None:
-        """The first published calibration for that field."""
-        names = dict.fromkeys(one.name for one in self.calibrations)
-        found = (self.calibration(name, field_t) for name in names)
-        return next((one for one in found if one is not None), None)
-
+__all__ = ["HEART", "LIVER", "ORGANS", "Answered", "Organ", "Ranges", "Site", "made_from", "of_result"]
 
 LIVER = Organ(
     name="liver",
@@ -84,7 +35,7 @@ LIVER = Organ(
         top=43.0,
     ),
     find=regions.find,
-    calibrations=iron.CALIBRATIONS,
+    calibrations=iron.of("liver"),
     smallest_mg_per_g=iron.SMALLEST_MG_PER_G,
     without_iron=regions.WITHOUT_IRON,
     region="abdomen",
@@ -94,5 +45,115 @@ LIVER = Organ(
         *("spleen", "milz", "kidney", "renal", "pancrea", "mrcp"),
     ),
     scenes=("trunk",),
+    lies_in=about_body_axes,
+    planes="axial, coronal or sagittal",
+    device="Liver Iron Node",
+    concentration="liver iron concentration",
+    symbol="LIC",
 )
-ORGANS: Mapping[str, Organ] = {organ.name: organ for organ in (LIVER,)}
+HEART = Organ(
+    name="heart",
+    code="80891009",
+    retired_codes=("T-32000",),
+    body_part="HEART",
+    subject="Cardiac T2*",
+    ranges=Ranges(
+        "Anderson 2001, Kirk 2009",  # Eur Heart J 22:2171, Circulation 120:1961: T2* of 20 and 10 ms at 1.5 T
+        (
+            (float("-inf"), 50.0, "normal"),
+            (50.0, 100.0, "mild to moderate"),
+            (100.0, float("inf"), "severe"),
+        ),
+        top=250.0,
+        of_rate=True,
+        fields_t=(1.4, 1.6),
+    ),
+    find=heart.find,
+    calibrations=iron.of("heart"),
+    smallest_mg_per_g=iron.SMALLEST_MG_PER_G,
+    without_iron=frozenset({heart.RING}),
+    region="heart",
+    words=(
+        *("heart", "cardiac", "cardio", "kardi", "|herz", "coeur", "cuore", "corazon", "coracao", "myocard", "miocard"),
+        *("|sax|", "short axis", "shortaxis", "kurzachse"),
+    ),
+    scenes=("heart",),
+    lies_in=about_short_axis,
+    planes="the short axis of the left ventricle",
+    device="Cardiac Iron Node",
+    concentration="myocardial iron concentration",
+    symbol="MIC",
+    answers=Answered.T2STAR,
+    drawn_as="septum",
+    sites={
+        heart.SEPTUM: Site("589001", "Interventricular septum", ("T-32410",)),
+        heart.RING: Site("49848007", "Myocardium of left ventricle"),
+        "myocardium": Site("74281007", "Myocardium"),
+    },
+)
+
+
+class _Organs(Mapping[str, Organ]):
+    """Organs by name: ours, then those of other packages, whose code is loaded when the table is first looked at."""
+
+    @functools.cached_property
+    def _known(self) -> dict[str, Organ]:
+        known = {organ.name: organ for organ in (LIVER, HEART)}
+        for plugin in plugins.offered(plugins.ORGANS):
+            known[plugin.name] = _added(plugin, known)
+        return known
+
+    def __getitem__(self, name: str) -> Organ:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def _added(plugin: plugins.Plugin, known: Mapping[str, Organ]) -> Organ:
+    organ = plugin.load()
+    if not isinstance(organ, Organ):
+        raise plugins.broken(plugin, f"it is a {type(organ).__name__}, no dicomnode.measure.organ.Organ")
+    if organ.name != plugin.name:
+        raise plugins.broken(plugin, f"its record is of {organ.name!r}, its entry point of {plugin.name!r}")
+    if organ.name in known:
+        raise plugins.broken(plugin, "this node has an organ of that name")
+    if any(organ.name not in line.organs for line in organ.calibrations):
+        raise plugins.broken(plugin, "one of its calibrations does not name it")
+    return replace(organ, origin=plugin.origin)
+
+
+ORGANS: Mapping[str, Organ] = _Organs()
+
+
+def made_from(parameters: Mapping[str, Any], organ: Organ) -> dict[str, Any]:
+    """What can change a number of a result of that organ: of the settings, with what another organ has left out.
+
+    Beside them stand the organ, and the packages that it or the method of fitting come from, with their versions.
+    """
+    measure = dict(parameters["measure"])
+    own = [one for one in measure["calibrations"] if one["organ"] == organ.name]
+    name = measure.pop("organ_calibrations", {}).get(organ.name, measure["calibration"])
+    known = {line.name for line in organ.calibrations} | {one["name"] for one in own}
+    measure |= {"calibration": name if name in known else "none", "calibrations": own}
+    method = plugins.origin(plugins.METHODS, parameters["fit"]["method"])
+    packages = {"organ": organ.origin, "method": method}
+    return {
+        **parameters,
+        "measure": measure,
+        "organ": {"name": organ.name},
+        "packages": {what: origin for what, origin in packages.items() if origin},
+    }
+
+
+def measuring(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``made_from`` differs from the settings of [measure]."""
+    return {"calibration": parameters["measure"]["calibration"]}
+
+
+def of_result(parameters: Mapping[str, Any]) -> Organ:
+    """The organ of a result that was made from these parameters; what names none is older than a second organ."""
+    return ORGANS[parameters.get("organ", {}).get("name", LIVER.name)]

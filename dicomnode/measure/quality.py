@@ -194,7 +194,9 @@ _ALLOWED_FOR = {
 
 def _richer(e: Evidence) -> Iterator[Flag]:
     if e.mostly_fat > LIKELY_FAT:
-        yield _no("fat-tissue", "the region decays as fat tissue does, in which fat outweighs water: it is no liver")
+        yield _no(
+            "fat-tissue", "the region decays as fat tissue does, in which fat outweighs water: it is no parenchyma"
+        )
         return
     seen, feared = e.seen, e.feared_fat
     plain = "" if e.decay.r2star_per_s is None else f"; one exponential gives {e.decay.r2star_per_s:.0f}/s"
@@ -378,6 +380,7 @@ def _of_mean(values: Sequence[float]) -> float:
     return float(_MEDIAN * 1.4826 * np.median(np.abs(np.array(values) - np.median(values))) / math.sqrt(len(values)))
 
 
+NO_RANGES = "no-ranges"  # the flag of a number whose field no published range is for
 TELLING = 0.3  # of what the protocol could measure: a lower bound beyond the range is not worth a word
 LEAST_CLEAR = 3.0  # sigma that must be left at the second echo
 

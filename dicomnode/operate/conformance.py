@@ -165,7 +165,7 @@ def _destination(destination: DestinationSettings) -> Iterator[str]:
     yield ""
     kinds = [kind for kind in KINDS.values() if kind.product in destination.products]
     rows = [
-        (kind.title, _named(kind.sop_class_uid), kind.sop_class_uid, _offered(kind.sop_class_uid, destination))
+        (kind.title(), _named(kind.sop_class_uid), kind.sop_class_uid, _offered(kind.sop_class_uid, destination))
         for kind in kinds
     ]
     if destination.rejection_notes:
@@ -193,7 +193,7 @@ def _other(destination: DestinationSettings) -> Iterator[str]:
         yield f"Requests of about {destination.request_mb} MB, in Explicit VR Little Endian; answers in DICOM JSON."
         yield ""
         yield from _table(
-            ("object", "SOP class", "UID"), ((k.title, _named(k.sop_class_uid), k.sop_class_uid) for k in wanted)
+            ("object", "SOP class", "UID"), ((k.title(), _named(k.sop_class_uid), k.sop_class_uid) for k in wanted)
         )
     yield ""
 

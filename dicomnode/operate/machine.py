@@ -14,7 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicomnode.errors import InputError, NodeError
+from dicomnode import analyse
+from dicomnode.errors import ConfigError, InputError, NodeError
 from dicomnode.jobs.members import QueueAway, Several
 from dicomnode.store.spool import Spool
 from dicomnode.tls import WARN_DAYS, days_left
@@ -68,7 +69,17 @@ def check_machine(settings: Settings) -> list[Finding]:
         *_table(settings),
         *_scanners(settings),
         *_processors(settings),
+        *_extensions(),
     ]
+
+
+def _extensions() -> Iterator[Finding]:
+    """The organs and methods that other packages add."""
+    try:
+        for one in analyse.extensions():
+            yield Finding("extensions", "ok", f"the {one.title} is there")
+    except ConfigError as fault:
+        yield Finding("extensions", "error", str(fault))
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:

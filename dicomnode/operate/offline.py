@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dicomnode
 from dicomnode import analyse, events, group, header, logs, protocol, report
 from dicomnode.errors import InputError, NodeError, Refused, StorageError
+from dicomnode.measure import organs
 from dicomnode.model import GroupStatus, Identity, Result
 from dicomnode.report import findings, identity, point, source, summary
 from dicomnode.store.durable import write_json
@@ -43,8 +44,9 @@ def process(
     The summary of an earlier run that lies there is kept under a name that says when that was. ``configuration`` is the
     file that the settings are from, for the summary. Returns the summary. A series that fails
     does not hold back the others. Raises InputError where there is no DICOM object at all, StorageError where the
-    output folder cannot be made.
+    output folder cannot be made, ConfigError where an organ or a method of another package cannot be used.
     """
+    analyse.extensions()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
@@ -164,6 +166,8 @@ def _differ(one: Path, other: Path) -> bool:
 def _series(
     candidate: Group, output: Path, settings: Settings, created: datetime, progress: Callable[[str], None]
 ) -> dict[str, Any]:
+    first = candidate.images[0]
+    among = settings.grouping_of(first.sender, first.names).organs
     name = f"series {candidate.images[0].series_number or candidate.series_instance_uids[0]}"
     stack = stack_of(candidate, settings.grouping)
     if stack is None:
@@ -171,19 +175,19 @@ def _series(
         progress(f"{name}: {status}: {candidate.reason}")
         reason = candidate.reason
         return summary.without_result(
-            candidate, status, reason.sentence if reason else None, reason.code if reason else None
+            candidate, status, reason.sentence if reason else None, reason.code if reason else None, among
         )
     try:
         return _result(stack, output, settings, created, lambda what: progress(f"{name}: {what}"))
     except Refused as fault:
         progress(f"{name}: refused: {fault}")
-        return summary.without_result(candidate, "refused", str(fault), fault.code)
+        return summary.without_result(candidate, "refused", str(fault), fault.code, among)
     except Exception as fault:  # noqa: BLE001  the edge of a series: the others must not be lost with it
         if not isinstance(fault, NodeError):
             logs.write(events.SeriesFailed(candidate.series_instance_uids, fault))
         why = str(fault) if isinstance(fault, NodeError) else f"{type(fault).__name__}: {fault}"
         progress(f"{name}: failed: {why}")
-        return summary.without_result(candidate, "failed", why, type(fault).__name__)
+        return summary.without_result(candidate, "failed", why, type(fault).__name__, among)
 
 
 def _result(
@@ -191,17 +195,20 @@ def _result(
 ) -> dict[str, Any]:
     slices, rows, columns, echoes = stack.shape
     first = stack.images[0][0]
-    judged = settings.grouping_of(first.sender, first.names).anatomy != "any"
+    wanted = settings.grouping_of(first.sender, first.names)
+    judged, among = wanted.anatomy != "any", wanted.organs
+    organ = protocol.choose(stack, among).organ
     if judged:
-        protocol.check_header(stack)
+        protocol.check_header(stack, organ, among)
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
     signal, maps = analyse.fit_stack(stack, settings.fit)
     progress(f"measuring ({maps.record.verdict})")
-    found = analyse.find_regions(stack, signal, maps)
-    rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, settings.measure)
+    parameters = organs.made_from(settings.result_parameters(), organ)
+    measure = settings.measure.model_copy(update=organs.measuring(parameters))
+    found = analyse.find_regions(stack, signal, maps, organ)
+    rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, measure, organ=organ)
     if judged:
-        protocol.check_images(stack, found, measurements)
-    parameters = settings.result_parameters()
+        protocol.check_images(stack, found, measurements, organ)
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
     result = Result(
         stack=stack,
@@ -244,7 +251,7 @@ def lines(series: dict[str, Any]) -> Iterator[str]:
     yield f"{series['series_instance_uid']}  {series['status']}" + (f": {series['reason']}" if series["reason"] else "")
     for roi in series["rois"]:
         said = "; ".join(_flag(flag) for flag in roi["flags"])
-        yield f"  {roi['name']}: {_values(roi)}" + (f" [{said}]" if said else "")
+        yield f"  {roi['name']}: {_values(roi, series.get('concentration', 'LIC'))}" + (f" [{said}]" if said else "")
         if roi["advice"]:
             yield f"  {roi['advice']}"
     if series["advice"]:
@@ -255,17 +262,17 @@ def _flag(flag: dict[str, str]) -> str:
     return flag["sentence"] if flag["grade"] == "info" else f"{flag['grade']}: {flag['sentence']}"
 
 
-def _values(roi: dict[str, Any]) -> str:
+def _values(roi: dict[str, Any], symbol: str) -> str:
     rate = roi["r2star_per_s"]
     if rate is None:
         bound = roi["at_least"]
         if bound is None:
             return "not measurable"
-        iron = "" if bound["lic_mg_per_g"] is None else f", LIC > {bound['lic_mg_per_g']:.1f} mg/g"
+        iron = "" if bound["lic_mg_per_g"] is None else f", {symbol} > {bound['lic_mg_per_g']:.1f} mg/g"
         return f"R2* > {bound['r2star_per_s']:.0f} /s{iron}"
     t2star = f"T2* {roi['t2star_ms']['median']:.2f} ms" if roi["t2star_ms"] else "T2* too long to tell"
     lic = ""
     if roi["lic_mg_per_g"] is not None:
         low, high = roi["lic_ci95"]
-        lic = f", LIC {roi['lic_mg_per_g']:.1f} mg/g (95 % interval {low:.1f} to {high:.1f})"
+        lic = f", {symbol} {roi['lic_mg_per_g']:.1f} mg/g (95 % interval {low:.1f} to {high:.1f})"
     return f"R2* {rate['median']:.1f} /s, {t2star} (medians, {roi['n_voxels']} voxels){lic}"

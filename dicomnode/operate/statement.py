@@ -207,7 +207,7 @@ def _annexes() -> Iterator[Part]:
             "for earlier results. Received objects are never changed, and no attribute is coerced.",
         ),
         ("object", "SOP class UID", "modality", "last digits of the series number"),
-        tuple((kind.title, kind.sop_class_uid, kind.modality, f"{kind.place:02d}") for kind in KINDS.values()),
+        tuple((kind.title(), kind.sop_class_uid, kind.modality, f"{kind.place:02d}") for kind in KINDS.values()),
     )
     yield Part(
         "Private codes (A.8)",
@@ -222,6 +222,7 @@ def _annexes() -> Iterator[Part]:
 
 def _private_codes() -> Iterator[Code]:
     yield from (one for one in vars(codes).values() if isinstance(one, Code) and one.scheme_designator == codes.SCHEME)
+    yield from (getattr(iron, name) for iron in codes.IRONS.values() for name in iron.__slots__)
     yield from (codes.grade(Flag("", grade, "")) for grade in Grade)
     yield from map(codes.outcome, Outcome)
     yield from map(codes.obstacle, Obstacle)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodeContentItem, CodedConcept
 from pydicom.sr.coding import Code
 
-from dicomnode.measure.organs import ORGANS
+from dicomnode.measure.organs import HEART, LIVER, ORGANS
 from dicomnode.model import Grade
 from dicomnode.report.change import OBSTACLES, OUTCOMES
 
@@ -37,20 +38,47 @@ FAT_SD = private("FAT-SD", "Fat fraction, standard deviation")
 FAT_LOW = private("FAT-CI95-LOW", "Signal fat fraction, 95 % interval from")
 FAT_HIGH = private("FAT-CI95-HIGH", "Signal fat fraction, 95 % interval to")
 S0 = private("S0", "Signal at echo time 0")
-LIC = private("LIC", "LIC (dry weight)")  # short: viewers print the meaning beside the number
-LIC_DOUBTED = private("LIC", "LIC, low confidence")  # the same concept: whoever reads codes reads the evaluations too
-LIC_UMOL = private("LIC-UMOL", "LIC (dry weight), amount of iron")
+
+
+@dataclass(frozen=True, slots=True)
+class Iron:
+    """The concepts of an organ's iron concentration, by its symbol."""
+
+    value: Code
+    doubted: Code
+    amount: Code
+    low: Code
+    high: Code
+    at_least: Code
+    of_slice: Code
+
+
+def iron(symbol: str) -> Iron:
+    """The concepts of the concentration with that symbol, as LIC of the liver."""
+    return Iron(
+        value=private(symbol, f"{symbol} (dry weight)"),  # short: viewers print the meaning beside the number
+        # The same concept: whoever reads codes reads the evaluations too.
+        doubted=private(symbol, f"{symbol}, low confidence"),
+        amount=private(f"{symbol}-UMOL", f"{symbol} (dry weight), amount of iron"),
+        low=private(f"{symbol}-CI95-LOW", f"{symbol}, 95 % interval from"),
+        high=private(f"{symbol}-CI95-HIGH", f"{symbol}, 95 % interval to"),
+        # A bound has a concept of its own, so that nothing can read it as the value.
+        at_least=private(f"{symbol}-MIN", f"{symbol} at least (beyond the range)"),
+        of_slice=private(f"{symbol}-SLICE", f"{symbol} of one slice"),
+    )
+
+
+IRONS: Mapping[str, Iron] = {organ.symbol: iron(organ.symbol) for organ in (LIVER, HEART)}
+LIC = IRONS[LIVER.symbol].value
 # The ends of the 95 % interval. The standard's own (CID 225) are distances without a meaning of 95 %, highdicom writes
 # them without a unit, and PixelMed's validator finds their relationship wrong.
 R2STAR_LOW = private("R2S-CI95-LOW", "R2*, 95 % interval from")
 R2STAR_HIGH = private("R2S-CI95-HIGH", "R2*, 95 % interval to")
-LIC_LOW = private("LIC-CI95-LOW", "LIC, 95 % interval from")
-LIC_HIGH = private("LIC-CI95-HIGH", "LIC, 95 % interval to")
 # A bound has a concept of its own, so that nothing can read it as the value.
 R2STAR_AT_LEAST = private("R2S-MIN", "R2* at least (beyond the range)")
-LIC_AT_LEAST = private("LIC-MIN", "LIC at least (beyond the range)")
+T2STAR_LOW = private("T2S-CI95-LOW", "T2*, 95 % interval from")
+T2STAR_HIGH = private("T2S-CI95-HIGH", "T2*, 95 % interval to")
 R2STAR_OF_SLICE = private("R2S-SLICE", "R2* of one slice")
-LIC_OF_SLICE = private("LIC-SLICE", "LIC of one slice")
 # So has what was measured earlier: nothing that collects values by code can take it for today's.
 LIC_PRIOR = private("LIC-PRIOR", "LIC (dry weight), earlier")
 LIC_PRIOR_BELOW = private("LIC-PRIOR-MAX", "LIC less than, earlier")
@@ -127,19 +155,21 @@ _GRADES: Mapping[Grade, Code] = {
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 TISSUE = Code("85756007", "SCT", "Body tissue structure")
 
-_FINDINGS: Mapping[str, Code] = {
-    **{organ.name: Code(organ.code, "SCT", organ.name.capitalize()) for organ in ORGANS.values()},
+_OTHERS: Mapping[str, Code] = {
     "spleen": Code("78961009", "SCT", "Spleen"),
     "kidney": Code("64033007", "SCT", "Kidney"),
-    "heart": Code("80891009", "SCT", "Heart"),
     "vessel": Code("59820001", "SCT", "Blood vessel"),
     "tissue": TISSUE,
 }
 
 
-def finding(key: str) -> Code:
-    """Return what a region is of; an unknown ``Roi.finding`` claims no more than tissue."""
-    return _FINDINGS.get(key, TISSUE)
+def finding(key: str, region: str = "") -> Code:
+    """Return what a region is of, and as which part of it; an unknown ``Roi.finding`` claims no more than tissue."""
+    organ = ORGANS.get(key)
+    if organ is None:
+        return _OTHERS.get(key, TISSUE)
+    site = organ.site(region)
+    return Code(site.code, "SCT", site.meaning)
 
 
 def grade(of: Flag) -> Code:
@@ -163,10 +193,10 @@ def obstacle(of: Obstacle) -> Code:
     return private(of.value.upper()[:16], OBSTACLES[of].capitalize()[:64])
 
 
-def calibration(name: str | None, formula: str | None) -> Code:
+def calibration(name: str | None, formula: str | None, symbol: str = "LIC") -> Code:
     """Return the calibration as a method."""
     if not name:
-        return private("LIC-R2S", "LIC from R2*")
+        return private(f"{symbol}-R2S", f"{symbol} from R2*")
     return private(name.upper()[:16], f"{name}: {formula}"[:64].rstrip())
 
 
@@ -180,11 +210,11 @@ def quantity(what: Code, method: Code) -> list[CodeContentItem]:
     return [CodeContentItem(name=QUANTITY, value=what), CodeContentItem(name=MEASUREMENT_METHOD, value=method)]
 
 
-def scheme_identification() -> CodingSchemeIdentificationItem:
+def scheme_identification(device: str) -> CodingSchemeIdentificationItem:
     """Declare the private scheme."""
     return CodingSchemeIdentificationItem(
         designator=SCHEME,
-        name="Liver Iron Node codes",
+        name=f"{device} codes",
         version=SCHEME_VERSION,
-        responsible_organization="Liver Iron Node",
+        responsible_organization=device,
     )

@@ -215,16 +215,16 @@ def legend(sheet: Sheet, x: float, y: float, size: float) -> None:
         x = sheet.write(box.right + 0.5 * size, y, words, size, sheet.palette.faint) + 1.2 * size
 
 
-# ---- the concentration on its scale
+# ---- the value on its scale
 
 
 def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: float) -> None:
-    """Draw the concentration with its interval over the published ranges; without one, the ranges alone.
+    """Draw the value with its interval over the published ranges; without one, the ranges alone.
 
     Each range is drawn equally wide, or the mild ones would be too narrow to read. ``box`` is the strip of the ranges;
     the value stands above it, the limits below.
     """
-    ranges = wording.ranges_of(roi)
+    ranges = wording.ranges_of(roi, numbers)
     if ranges is None:
         return
     step = box.width / len(ranges.limits)
@@ -234,33 +234,35 @@ def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: 
         middle = box.y + box.height / 2 + 0.36 * size
         sheet.write(part.x + step / 2, middle, word, size, sheet.palette.band_ink, align="middle")
         if high < 1e9:
-            sheet.write(part.right, box.bottom + 1.1 * size, f"{high:g}", size, sheet.palette.faint, align="middle")
-    sheet.write(box.x, box.bottom + 1.1 * size, "0", size, sheet.palette.faint)
-    sheet.write(box.right, box.bottom + 1.1 * size, "mg/g", size, sheet.palette.faint, align="right")
-    _mark(sheet, box, ranges, numbers, size)
+            sheet.write(
+                part.right, box.bottom + 1.1 * size, ranges.printed(high), size, sheet.palette.faint, align="middle"
+            )
+    if not ranges.of_rate:
+        sheet.write(box.x, box.bottom + 1.1 * size, "0", size, sheet.palette.faint)
+    sheet.write(box.right, box.bottom + 1.1 * size, ranges.unit, size, sheet.palette.faint, align="right")
+    _mark(sheet, box, ranges, (roi, numbers), size)
 
 
-def along(ranges: Ranges, mg_per_g: float) -> float:
-    """Return where a concentration lies on the scale, 0 to 1."""
+def along(ranges: Ranges, value: float) -> float:
+    """Return where a value in the unit of the limits lies on the scale, 0 to 1."""
     ends = (0.0, *(high for _, high, _ in ranges.limits[:-1]), ranges.top)
-    return float(np.interp(mg_per_g, ends, np.linspace(0, 1, len(ends))))
+    return float(np.interp(value, ends, np.linspace(0, 1, len(ends))))
 
 
-def _mark(sheet: Sheet, box: Box, ranges: Ranges, numbers: RoiMeasurement, size: float) -> None:
+def _mark(sheet: Sheet, box: Box, ranges: Ranges, region: tuple[Roi, RoiMeasurement], size: float) -> None:
     """Point at the value from above, with a bar for its interval; from a bound an arrow points towards more."""
     y = box.y - 0.4 * size
-    bound = None if numbers.at_least is None else numbers.at_least.lic_mg_per_g
-    if not numbers.measurable and bound is not None:
+    bound, placed = wording.bound_on_scale(*region), wording.on_scale(*region)
+    if placed is None and bound is not None:
         _bar(sheet, box, ranges, (bound, ranges.top), size)
         back = box.right - 0.7 * size
         sheet.fill(((back, y - 0.45 * size), (box.right, y), (back, y + 0.45 * size)), sheet.palette.ink)
-    value = 0.0 if wording.is_under_range(numbers) else numbers.lic_mg_per_g
-    if not numbers.measurable or value is None:
+    if placed is None:
         return
-    if numbers.lic is not None and not wording.is_under_range(numbers):
-        _bar(sheet, box, ranges, numbers.lic.ci95, size)
-    exact = value if numbers.lic is None or wording.is_under_range(numbers) else numbers.lic.value
-    x = box.x + along(ranges, exact) * box.width
+    value, ends = placed
+    if ends[0] < ends[1]:
+        _bar(sheet, box, ranges, ends, size)
+    x = box.x + along(ranges, value) * box.width
     top = y - 1.05 * size
     sheet.fill(((x - 0.45 * size, top), (x + 0.45 * size, top), (x, y - 0.15 * size)), sheet.palette.ink)
 

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicomnode.errors import StepError
 from dicomnode.measure import iron
-from dicomnode.measure.organs import LIVER
+from dicomnode.measure.organs import ORGANS, of_result
 from dicomnode.model import Grade
 from dicomnode.report import change, codes, wording
-from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS
+from dicomnode.report.instance import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
+    from dicomnode.measure.organ import Organ
     from dicomnode.model import Estimate, Result, Roi, RoiMeasurement
     from dicomnode.report.source import Source
     from dicomnode.trend.rules import Change, Trend
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 UNVERIFIED = "Made by software alone: no person has verified this result."  # as the report's flags say
 _NO_REGION = "no region was found or drawn"
-_LIC, _R2STAR, _T2STAR = "lic", "r2star", "t2star"
-# What is told of every region: concept and unit by name.
+_IRON, _R2STAR, _T2STAR = "lic", "r2star", "t2star"
+# What is told of every region: concept, for iron that of the liver, and unit by name.
 QUANTITIES: Mapping[str, tuple[Code, Code]] = {
-    _LIC: (codes.LIC, codes.MILLIGRAM_PER_GRAM),
+    _IRON: (codes.LIC, codes.MILLIGRAM_PER_GRAM),
     _R2STAR: (codes.R2STAR, codes.PER_SECOND),
     _T2STAR: (codes.T2STAR, codes.MILLISECOND),
 }
@@ -172,7 +173,7 @@ def of(
     """What a result says: of what was found by itself the region of the answer, of what a person drew every region."""
     pairs = list(zip(result.rois, result.measurements, strict=True))
     told = pairs if result.drawn is not None else pairs[:1]
-    first = wording.lead(result)
+    first, organ = wording.lead(result), of_result(result.settings)
     advice = first[1].advice if first else ""
     notes = (NOT_FOR_DIAGNOSIS, UNVERIFIED, advice, wording.history(result), *change.remarks(trend))
     return Findings(
@@ -180,12 +181,12 @@ def of(
         first_key=first_key,
         corrects=result.identity.supersedes is not None,
         created=created.isoformat(),
-        device=MODEL_NAME,
+        device=organ.device,
         software_version=result.identity.software_version,
         patient=patient(source.identity),
         study=study(source),
         answer=str(wording.headline(result)),
-        regions=tuple(_region(*pair) for pair in told) or (_no_region(),),
+        regions=tuple(_region(organ, *pair) for pair in told) or (_no_region(organ),),
         notes=tuple(note for note in notes if note),
         replaced_regions=0 if replaced is None else max(len(replaced.regions), replaced.replaced_regions),
         earlier=tuple(_earlier(*entry) for entry in trend.entries),
@@ -236,31 +237,32 @@ def _text(data_set: Dataset, keyword: str) -> str:
 # ---- what
 
 
-def _region(roi: Roi, numbers: RoiMeasurement) -> Region:
-    findings = (_lic(roi, numbers), _r2star(roi, numbers), _t2star(roi, numbers))
+def _region(organ: Organ, roi: Roi, numbers: RoiMeasurement) -> Region:
+    findings = (_iron(ORGANS.get(roi.finding, organ), roi, numbers), _r2star(roi, numbers), _t2star(roi, numbers))
     notes = (str(flag) for flag in wording.flags_by_grade(numbers.flags))
-    return Region(roi.name, Concept.of(codes.finding(roi.finding)), findings, tuple(notes))
+    return Region(roi.name, Concept.of(codes.finding(roi.finding, roi.name)), findings, tuple(notes))
 
 
-def _no_region() -> Region:
-    empty = (_finding(name, absent=_NO_REGION) for name in QUANTITIES)
-    return Region(LIVER.name, Concept.of(codes.finding(LIVER.name)), tuple(empty), (_NO_REGION,))
+def _no_region(organ: Organ) -> Region:
+    concepts = {_IRON: codes.iron(organ.symbol).value}
+    empty = (_finding(name, concept=concepts.get(name), absent=_NO_REGION) for name in QUANTITIES)
+    return Region(organ.name, Concept.of(codes.finding(organ.name)), tuple(empty), (_NO_REGION,))
 
 
-def _lic(roi: Roi, numbers: RoiMeasurement) -> Finding:
+def _iron(organ: Organ, roi: Roi, numbers: RoiMeasurement) -> Finding:
     """The concentration, a bound of it, or why there is neither: what the report says, no more."""
     bound = None if numbers.at_least is None else numbers.at_least.lic_mg_per_g
-    ranges = wording.ranges_of(roi)
-    method = codes.calibration(numbers.calibration_name, numbers.calibration_formula)
+    ranges, concepts = wording.ranges_of(roi, numbers), codes.iron(organ.symbol)
+    method = codes.calibration(numbers.calibration_name, numbers.calibration_formula, organ.symbol)
     if wording.is_under_range(numbers):
-        return _finding(_LIC, f"{iron.SMALLEST_MG_PER_G:g}", "<", method=method)
+        return _finding(_IRON, f"{iron.SMALLEST_MG_PER_G:g}", "<", concept=concepts.value, method=method)
     if numbers.measurable and numbers.lic_mg_per_g is not None:
-        doubted = codes.LIC_DOUBTED if wording.is_doubted(numbers) else codes.LIC
-        ends = _ends(codes.LIC_LOW, codes.LIC_HIGH, numbers.lic, lambda value: f"{value:.1f}")
-        return _finding(_LIC, f"{numbers.lic_mg_per_g:.1f}", concept=doubted, interval=ends, method=method)
-    if bound is not None and ranges is not None and bound >= ranges.least:
-        return _finding(_LIC, f"{bound:.1f}", ">", method=method)
-    return _finding(_LIC, absent=_why(roi, numbers, "no-calibration"))
+        doubted = concepts.doubted if wording.is_doubted(numbers) else concepts.value
+        ends = _ends(concepts.low, concepts.high, numbers.lic, lambda value: f"{value:.1f}")
+        return _finding(_IRON, f"{numbers.lic_mg_per_g:.1f}", concept=doubted, interval=ends, method=method)
+    if bound is not None and ranges is not None and (ranges.of_rate or bound >= ranges.least):
+        return _finding(_IRON, f"{bound:.1f}", ">", concept=concepts.value, method=method)
+    return _finding(_IRON, concept=concepts.value, absent=_why(roi, numbers, "no-calibration"))
 
 
 def _r2star(roi: Roi, numbers: RoiMeasurement) -> Finding:

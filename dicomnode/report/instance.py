@@ -18,8 +18,9 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from dicomnode.measure.organs import LIVER, ORGANS
-from dicomnode.report import point
+from dicomnode.measure import organs
+from dicomnode.measure.organs import LIVER
+from dicomnode.report import codes, point
 from dicomnode.report.codes import PROCESSING_EQUIPMENT, concept, scheme_identification
 from dicomnode.report.identity import uid
 from dicomnode.report.quantities import WRITTEN
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dicomnode.config import ReportSettings
-    from dicomnode.measure.organs import Organ
+    from dicomnode.measure.organ import Organ
     from dicomnode.model import Result
+    from dicomnode.report.codes import Iron
     from dicomnode.report.source import Source
     from dicomnode.trend.rules import Trend
     from dicomnode.trend.values import Priors
 
-MODEL_NAME = "Liver Iron Node"
+MODEL_NAME = LIVER.device  # of the software as such
 # Of the software that writes the files, not of a result (PS3.10 7.1).
 IMPLEMENTATION_CLASS_UID = uid("liver-iron-node", "implementation class")
 NOT_FOR_DIAGNOSIS = (
@@ -56,7 +58,11 @@ class Kind:
     sop_class_uid: str
     modality: str
     place: int  # 1 to 99: the last two digits of the series number
-    title: str
+    pattern: str  # of its title
+
+    def title(self, subject: str = LIVER.subject) -> str:
+        """What it is called in a report about that subject."""
+        return self.pattern.format(subject=subject)
 
 
 def _maps() -> Iterator[Kind]:
@@ -72,9 +78,9 @@ KINDS = {
     for kind in (
         *_maps(),
         Kind("segmentation", "segmentation", SegmentationStorage, "SEG", 50, "Measured regions"),
-        Kind("structured_report", "structured_report", ComprehensiveSRStorage, "SR", 60, "Liver iron report"),
-        Kind("picture", "pictures", SecondaryCaptureImageStorage, "OT", 70, "Liver iron pages [ms, 1/s, mg/g]"),
-        Kind("pdf", "pdf", EncapsulatedPDFStorage, "DOC", 80, "Liver iron report PDF"),
+        Kind("structured_report", "structured_report", ComprehensiveSRStorage, "SR", 60, "{subject} report"),
+        Kind("picture", "pictures", SecondaryCaptureImageStorage, "OT", 70, "{subject} pages [ms, 1/s, mg/g]"),
+        Kind("pdf", "pdf", EncapsulatedPDFStorage, "DOC", 80, "{subject} report PDF"),
     )
 }
 MAP_KINDS = tuple(kind.name for kind in KINDS.values() if kind.product in {"mr_maps", "parametric_maps"})
@@ -93,8 +99,26 @@ class Draft:
     @property
     def organ(self) -> Organ:
         """The organ whose iron is reported."""
-        measure = self.result.settings.get("measure", {})
-        return ORGANS[measure.get("organ", LIVER.name)] if isinstance(measure, dict) else LIVER
+        return organs.of_result(self.result.settings)
+
+    @property
+    def device(self) -> str:
+        """The name under which results of that organ are made."""
+        return self.organ.device
+
+    @property
+    def manufacturer(self) -> str:
+        """As the site says, or else the device's own name."""
+        return self.settings.manufacturer or self.device
+
+    @property
+    def iron(self) -> Iron:
+        """The concepts of the organ's iron concentration."""
+        return codes.iron(self.organ.symbol)
+
+    def title(self, kind: str) -> str:
+        """What a kind of result is called."""
+        return KINDS[kind].title(self.organ.subject)
 
     @property
     def key(self) -> str:
@@ -153,7 +177,7 @@ class Draft:
     def description(self, kind: str) -> str:
         """Return the Series Description: what, in which unit, by which version."""
         drawn = ", drawn" if self.result.drawn else ""
-        return f"{KINDS[kind].title}{drawn} | {MODEL_NAME} {self.software_version}"[:64]
+        return f"{self.title(kind)}{drawn} | {self.device} {self.software_version}"[:64]
 
 
 def _zone(offset: str) -> timezone | None:
@@ -170,7 +194,7 @@ def stamp(instance: Dataset, draft: Draft, kind: str, number: int = 1) -> None:
     _sop_common(instance, draft, kind, number)
     _series(instance, draft, kind)
     _equipment(instance, draft)
-    file_meta(instance)
+    file_meta(instance, draft.device)
 
 
 def _sop_common(instance: Dataset, draft: Draft, kind: str, number: int) -> None:
@@ -179,7 +203,7 @@ def _sop_common(instance: Dataset, draft: Draft, kind: str, number: int) -> None
     instance.SOPClassUID = KINDS[kind].sop_class_uid
     instance.SOPInstanceUID = draft.instance_uid(kind, number)
     instance.InstanceNumber = number
-    instance.CodingSchemeIdentificationSequence = [scheme_identification()]
+    instance.CodingSchemeIdentificationSequence = [scheme_identification(draft.device)]
     date, time = f"{draft.local_time:%Y%m%d}", f"{draft.local_time:%H%M%S}"
     instance.InstanceCreationDate = instance.ContentDate = date
     instance.InstanceCreationTime = instance.ContentTime = time
@@ -194,14 +218,14 @@ def _series(instance: Dataset, draft: Draft, kind: str) -> None:
 
 
 def _equipment(instance: Dataset, draft: Draft) -> None:
-    instance.Manufacturer = draft.settings.manufacturer
-    instance.ManufacturerModelName = MODEL_NAME
+    instance.Manufacturer = draft.manufacturer
+    instance.ManufacturerModelName = draft.device
     instance.DeviceSerialNumber = draft.settings.device_serial_number
     instance.SoftwareVersions = draft.software_version
     node = Dataset()
     node.PurposeOfReferenceCodeSequence = [concept(PROCESSING_EQUIPMENT)]
-    node.Manufacturer = draft.settings.manufacturer
-    node.ManufacturerModelName = MODEL_NAME
+    node.Manufacturer = draft.manufacturer
+    node.ManufacturerModelName = draft.device
     node.DeviceSerialNumber = draft.settings.device_serial_number
     node.SoftwareVersions = draft.software_version
     node.ContributionDateTime = f"{draft.created:%Y%m%d%H%M%S%z}"
@@ -209,7 +233,7 @@ def _equipment(instance: Dataset, draft: Draft) -> None:
     instance.ContributingEquipmentSequence = [draft.source.scanner, node]
 
 
-def file_meta(instance: Dataset) -> None:
+def file_meta(instance: Dataset, device: str = MODEL_NAME) -> None:
     """Write the File Meta Information of an instance (PS3.10 7.1)."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
@@ -217,5 +241,5 @@ def file_meta(instance: Dataset) -> None:
     meta.MediaStorageSOPInstanceUID = UID(instance.SOPInstanceUID)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = "LIVER_IRON_NODE"
+    meta.ImplementationVersionName = device.upper().replace(" ", "_")[:16]
     instance.file_meta = meta

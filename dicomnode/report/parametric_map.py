@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.report import codes
-from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
+from dicomnode.report.instance import KINDS, stamp
 from dicomnode.report.provenance import derivation
 from dicomnode.report.references import image_item, rewire, series_items
 from dicomnode.report.source import UTF8, stand_ins
@@ -61,8 +61,8 @@ def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArr
         series_number=KINDS[quantity.float_kind].place,
         sop_instance_uid=draft.instance_uid(quantity.float_kind),
         instance_number=1,
-        manufacturer=draft.settings.manufacturer,
-        manufacturer_model_name=MODEL_NAME,
+        manufacturer=draft.manufacturer,
+        manufacturer_model_name=draft.device,
         software_versions=draft.software_version,
         device_serial_number=draft.settings.device_serial_number,
         contains_recognizable_visual_features=False,
@@ -71,7 +71,7 @@ def _map(draft: Draft, quantity: Quantity, sources: list[Dataset], values: NDArr
         image_flavor=quantity.flavour,
         derived_pixel_contrast="QUANTITY",
         content_qualification="RESEARCH",
-        content_creator_name=draft.author or f"{MODEL_NAME}^",  # type 2 (PS3.3 10.9)
+        content_creator_name=draft.author or f"{draft.device}^",  # type 2 (PS3.3 10.9)
         content_label=quantity.content_label,
         content_description=quantity.explanation,
         derivation=quantity.method,

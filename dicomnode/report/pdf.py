@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.model import Grade
 from dicomnode.report import change, codes, figures, pdf_file, pictures, timeline, wording
-from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
+from dicomnode.report.instance import NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import in_words, parameters
 from dicomnode.report.references import image_item, merged
 from dicomnode.report.regions import beyond
@@ -20,6 +20,7 @@ from dicomnode.report.sheet import PAPER, Box, Sheet, leading, wrapped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dicomnode.measure.organ import Organ
     from dicomnode.model import Result, RoiMeasurement
     from dicomnode.report.instance import Draft
     from dicomnode.report.references import Reference
@@ -43,7 +44,12 @@ def build(draft: Draft, _written: Mapping[str, tuple[Reference, ...]]) -> tuple[
 def document(draft: Draft) -> bytes:
     """Return the PDF; the same draft gives the same bytes."""
     created = f"D:{draft.created:%Y%m%d%H%M%S}{_offset(draft)}"
-    facts = {"Title": "Liver iron report", "Creator": MODEL_NAME, "Producer": MODEL_NAME, "CreationDate": created}
+    facts = {
+        "Title": f"{draft.organ.subject} report",
+        "Creator": draft.device,
+        "Producer": draft.device,
+        "CreationDate": created,
+    }
     return pdf_file.document(sheets(draft), facts)
 
 
@@ -63,7 +69,9 @@ def sheets(draft: Draft) -> list[Sheet]:
 def _foot(page: Sheet, draft: Draft, number: str) -> None:
     page.line(((LEFT, 802), (RIGHT, 802)), 0.6, page.palette.rule)
     page.write(RIGHT, 813, number, FINE, page.palette.faint, align="right")
-    named = f"{MODEL_NAME} {draft.software_version}, result {draft.key[:12]}, written {draft.local_time:%Y-%m-%d %H:%M}"
+    named = (
+        f"{draft.device} {draft.software_version}, result {draft.key[:12]}, written {draft.local_time:%Y-%m-%d %H:%M}"
+    )
     page.write(LEFT, 813, named, FINE, page.palette.faint)
     page.paragraph((LEFT, 823), 0.75 * (RIGHT - LEFT), NOT_FOR_DIAGNOSIS, FINE, page.palette.faint)
 
@@ -76,7 +84,7 @@ def _answer(draft: Draft) -> Sheet:
     y = _identity(page, draft)
     y = _headline(page, draft.result, y + 26)
     y = _scale(page, draft.result, y + 6)
-    y = _numbers(page, draft.result, y + 16)
+    y = _numbers(page, draft, y + 16)
     y = _images(page, draft, y + 8)
     _support(page, draft, y + 16)
     return page
@@ -85,7 +93,7 @@ def _answer(draft: Draft) -> Sheet:
 def _identity(page: Sheet, draft: Draft) -> float:
     """Write whose report this is and return where the page goes on."""
     drawn = draft.result.drawn
-    title = "Liver iron report" if drawn is None else f"Liver iron report: region drawn by {wording.author(drawn)}"
+    title = f"{draft.organ.subject} report" + ("" if drawn is None else f": region drawn by {wording.author(drawn)}")
     page.paragraph((LEFT, TOP), RIGHT - LEFT, title, 14, bold=True)
     y = TOP + 18
     if pictures.shows_identity(draft):
@@ -134,12 +142,12 @@ def _scale(page: Sheet, result: Result, y: float) -> float:
     return y + 17 + 1.1 * SMALL
 
 
-def _numbers(page: Sheet, result: Result, y: float) -> float:
+def _numbers(page: Sheet, draft: Draft, y: float) -> float:
     """Write the values of the first region side by side, each with its name and its interval."""
-    first = wording.lead(result)
+    first = wording.lead(draft.result)
     if first is None or (first[1].r2star_per_s is None and first[1].at_least is None):
         return y
-    tiles = _tiles(first[1])
+    tiles = _tiles(draft.organ, first[1])
     step = (RIGHT - LEFT) / len(tiles)
     for place, (name, value, more) in enumerate(tiles):
         x = LEFT + place * step
@@ -150,7 +158,7 @@ def _numbers(page: Sheet, result: Result, y: float) -> float:
     return y + 32 + leading(SMALL)
 
 
-def _tiles(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+def _tiles(organ: Organ, numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """Return name, value and what qualifies it, of each."""
     rate, time, iron = wording.values(numbers)
     lic, reach = numbers.lic_mg_per_g, numbers.reach
@@ -159,10 +167,10 @@ def _tiles(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], .
     between = f"95 % {wording.interval(numbers.lic)}" if known and numbers.lic is not None else ""
     amount = f"{wording.micromoles(lic)} µmol/g" if known and lic is not None else ""
     limit = "" if numbers.at_least is None else "at the least"
-    most = "" if reach is None or reach.lic_mg_per_g is None else f"LIC {reach.lic_mg_per_g:.1f} mg/g"
+    most = "" if reach is None or reach.lic_mg_per_g is None else f"{organ.symbol} {reach.lic_mg_per_g:.1f} mg/g"
     plain = f"one exponential {wording.plain(numbers)}" if wording.plain(numbers) else ""
     return (
-        ("LIC, by median R2*", iron if iron == "–" else f"{iron} mg/g", (between or limit, amount)),
+        (f"{organ.symbol}, by median R2*", iron if iron == "–" else f"{iron} mg/g", (between or limit, amount)),
         ("Median R2*", rate if rate == "–" else f"{rate} /s", (f"95 % {spread}" if spread else limit, plain)),
         ("Median T2*", time if time == "–" else f"{time} ms", (f"95 % {times}" if times else "",)),
         ("Measurable up to R2*", "–" if reach is None else wording.rate(reach.r2star_per_s), (most,)),
@@ -232,15 +240,15 @@ def _support(page: Sheet, draft: Draft, y: float) -> None:
     lines = list(_slice_rows(result))
     shown = len(lines) > 0 and below + len(lines) * leading(SMALL) < BOTTOM
     if shown:
-        _slices(page, below, lines)
+        _slices(page, below, _slice_heads(draft.organ.symbol), lines)
     words = WORDS if curve is not None or shown else LEFT
     page.write(words, y, "Can it be trusted?", PLAIN, bold=True)
     _trust(page, draft, words, y + leading(PLAIN))
 
 
-def _slices(page: Sheet, y: float, lines: Sequence[Sequence[str]]) -> None:
+def _slices(page: Sheet, y: float, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """Write the values of each slice; their notes stand on the next page."""
-    for number, cells in enumerate((_SLICE_HEADS, *lines)):
+    for number, cells in enumerate((heads, *lines)):
         placed = [(x, align, text) for (x, align), text in zip(_SLICE_COLUMNS, cells, strict=True)]
         figures.row(page, y, placed[:-1], SMALL, page.palette.faint if number == 0 else None)
         y += leading(SMALL)
@@ -276,7 +284,7 @@ def _earlier(draft: Draft) -> list[Sheet]:
     trend = draft.trend
     if not trend.entries:
         return []
-    flow = _Flow("Liver iron report: earlier results", " · ".join(pictures.identity(draft)))
+    flow = _Flow(f"{draft.organ.subject} report: earlier results", " · ".join(pictures.identity(draft)))
     for line in change.remarks(trend):
         flow.words(line, PLAIN)
     if timeline.can_be_drawn(trend):
@@ -357,14 +365,14 @@ class _Flow:
 
 
 def _details(draft: Draft) -> list[Sheet]:
-    result = draft.result
-    flow = _Flow("Liver iron report: values and provenance", " · ".join(pictures.identity(draft)))
+    result, symbol = draft.result, draft.organ.symbol
+    flow = _Flow(f"{draft.organ.subject} report: values and provenance", " · ".join(pictures.identity(draft)))
     if result.rois:
-        flow.heading("Regions: medians; LIC is made from the median R2*")
-        flow.table(_REGION_COLUMNS, _REGION_HEADS, _region_rows(result))
+        flow.heading(f"Regions: medians; {symbol} is made from the median R2*")
+        flow.table(_REGION_COLUMNS, _region_heads(symbol), _region_rows(result))
     if result.rois and result.measurements[0].slices:
         flow.heading(f"Slices of {result.rois[0].name}: medians")
-        flow.table(_SLICE_COLUMNS, _SLICE_HEADS, _slice_rows(result))
+        flow.table(_SLICE_COLUMNS, _slice_heads(symbol), _slice_rows(result))
     flow.heading("Remarks")
     for remark in wording.remarks(result):
         flow.words(remark)
@@ -381,7 +389,10 @@ _REGION_COLUMNS = (
     *((LEFT, "left"), (218.0, "right"), (296.0, "right"), (346.0, "right")),
     *((396.0, "right"), (460.0, "right"), (506.0, "right"), (RIGHT, "right")),
 )
-_REGION_HEADS = ("Region", "R2* /s", "95 %", "T2* ms", "LIC mg/g", "95 %", "voxels", "cm²")
+
+
+def _region_heads(symbol: str) -> tuple[str, ...]:
+    return "Region", "R2* /s", "95 %", "T2* ms", f"{symbol} mg/g", "95 %", "voxels", "cm²"
 
 
 def _region_rows(result: Result) -> Iterable[tuple[str, ...]]:
@@ -399,7 +410,10 @@ _SLICE_COLUMNS = (
     *((LEFT, "left"), (150.0, "right"), (186.0, "right"), (228.0, "right")),
     *((284.0, "right"), (300.0, "left")),
 )
-_SLICE_HEADS = ("Slice", "R2* /s", "LIC", "voxels", "confidence", "")
+
+
+def _slice_heads(symbol: str) -> tuple[str, ...]:
+    return "Slice", "R2* /s", symbol, "voxels", "confidence", ""
 
 
 def _slice_rows(result: Result) -> Iterable[tuple[str, ...]]:
@@ -421,7 +435,7 @@ def _encapsulated(draft: Draft, content: bytes) -> Dataset:
     instance.ConversionType = "WSD"
     instance.BurnedInAnnotation = "YES" if pictures.shows_identity(draft) else "NO"
     instance.AcquisitionDateTime = None
-    instance.DocumentTitle = "Liver iron report"
+    instance.DocumentTitle = f"{draft.organ.subject} report"
     instance.ConceptNameCodeSequence = [codes.concept(codes.MEASUREMENT_REPORT)]
     instance.SourceInstanceSequence = [image_item(reference) for reference in merged(draft.source.references)]
     instance.MIMETypeOfEncapsulatedDocument = "application/pdf"

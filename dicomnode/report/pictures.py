@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from dicomnode.model import Grade
 from dicomnode.report import codes, figures, raster, wording
 from dicomnode.report.fonts import font
-from dicomnode.report.instance import MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
+from dicomnode.report.instance import NOT_FOR_DIAGNOSIS, stamp
 from dicomnode.report.provenance import derivation
 from dicomnode.report.references import image_item, merged
 from dicomnode.report.regions import beyond
@@ -87,7 +87,7 @@ def _head(made: Sheet, draft: Draft, k: int) -> None:
     place = f"Slice {k + 1} of {len(draft.source.slices)}"
     made.write(RIGHT, 32, place, PLAIN, made.palette.faint, align="right")
     room = RIGHT - LEFT - 180
-    named = " · ".join(identity(draft)) or "Liver iron"
+    named = " · ".join(identity(draft)) or draft.organ.subject
     made.write(LEFT, 32, wrapped(named, room, PLAIN)[0], PLAIN, made.palette.faint)
     made.line(((LEFT, 44), (RIGHT, 44)), 1, made.palette.rule)
     answer = wording.headline(draft.result)
@@ -181,7 +181,8 @@ def _iron(made: Sheet, draft: Draft, k: int, top: float) -> None:
     if not here:
         made.write(LEFT, y, "No region on this slice.", SMALL)
         return
-    cells = ((LEFT, "left", "Medians"), (330, "right", "R2* /s"), (440, "right", "T2* ms"), (570, "right", "LIC mg/g"))
+    heads = ("R2* /s", "T2* ms", f"{draft.organ.symbol} mg/g")
+    cells = ((LEFT, "left", "Medians"), *zip((330, 440, 570), ("right",) * 3, heads, strict=True))
     figures.row(made, y, cells, SMALL, made.palette.faint)
     lines = list(_lines(k, here))
     most = int((FOOT - 26 - y) / leading(SMALL))
@@ -248,7 +249,7 @@ def _foot(made: Sheet, draft: Draft) -> None:
     echoes = result.stack.echo_times_ms
     at = "field unknown" if field is None else f"{field:.2f} T"
     scan = f"{len(echoes)} echoes {echoes[0]:.4g} to {echoes[-1]:.4g} ms, {at}"
-    made_by = f"{scan}; {MODEL_NAME} {draft.software_version}, result {draft.key[:12]}"
+    made_by = f"{scan}; {draft.device} {draft.software_version}, result {draft.key[:12]}"
     more = wording.history(result)
     made_by += f"; {more}" if more else ""
     made.write(LEFT, FOOT + 4, made_by, SMALL, made.palette.faint)

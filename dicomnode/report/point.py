@@ -62,7 +62,7 @@ def _iron(roi: Roi, numbers: RoiMeasurement) -> tuple[float | None, Bound]:
         return iron.SMALLEST_MG_PER_G, Bound.BELOW
     if numbers.measurable and numbers.lic_mg_per_g is not None:
         return float(numbers.lic_mg_per_g), Bound.NONE
-    ranges, least = wording.ranges_of(roi), None if numbers.at_least is None else numbers.at_least.lic_mg_per_g
+    ranges, least = wording.ranges_of(roi, numbers), None if numbers.at_least is None else numbers.at_least.lic_mg_per_g
     if least is not None and ranges is not None and least >= ranges.least:
         return float(least), Bound.ABOVE
     return None, Bound.NONE

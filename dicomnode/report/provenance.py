@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from dicomnode.model import Result, RoiMeasurement
     from dicomnode.report.instance import Draft
 
-ALGORITHM = "Liver Iron Node R2* fit"
+
+def algorithm(draft: Draft) -> str:
+    """Return the name of what made the numbers."""
+    return f"{draft.device} R2* fit"
 
 
 def parameters(draft: Draft) -> tuple[str, ...]:
@@ -108,6 +111,7 @@ def in_words(draft: Draft) -> tuple[str, ...]:
         f"Fit: {record.method}, model {record.model}, noise {record.noise}: {record.verdict}.",
         f"Noise: {noise}.",
         *(f"Calibration: {words}." for words in calibrations),
+        *_packages(result.settings.get("packages", {})),
     ]
     if result.finder:
         found.append("Region finder: " + ", ".join(f"{name} {value}" for name, value in _named(result.finder)) + ".")
@@ -115,6 +119,13 @@ def in_words(draft: Draft) -> tuple[str, ...]:
         found.append(f"Replaces result {result.identity.supersedes}.")
     found.append(f"Software: {draft.software_version}, result {draft.key}.")
     return tuple(found)
+
+
+def _packages(origins: Mapping[str, str]) -> Iterator[str]:
+    """Say which of the organ and the method came from another package."""
+    for origin in dict.fromkeys(origins.values()):
+        what = [f"the {one}" for one, other in origins.items() if other == origin]
+        yield f"{' and '.join(what).capitalize()} {'are' if len(what) > 1 else 'is'} of {origin}."
 
 
 def _named(finder: Mapping[str, Any]) -> list[tuple[str, Any]]:

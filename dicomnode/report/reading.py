@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
+_LIC = codes.IRONS["LIC"]
 SOP_CLASS_UID = str(ComprehensiveSRStorage)
 _PARAMETER = "111002"  # DCM, Algorithm Parameters
 _MEASUREMENTS, _GROUP, _TRACKING_UID, _DERIVATION = "126010", "125007", "112040", "121401"  # DCM
@@ -66,7 +67,7 @@ def point(report: Dataset) -> Point:
         time=str(report.get("StudyTime") or "")[:6],
         lic_mg_per_g=value,
         bound=bound,
-        lic_ci95=_ends(items, codes.LIC_LOW, codes.LIC_HIGH),
+        lic_ci95=_ends(items, _LIC.low, _LIC.high),
         r2star_per_s=rate,
         r2star_ci95=_ends(items, codes.R2STAR_LOW, codes.R2STAR_HIGH),
         conditions=conditions,
@@ -91,7 +92,7 @@ def _answer(report: Dataset, key: str) -> list[Dataset]:
 
 
 def _iron(items: list[Dataset], conditions: Conditions) -> tuple[float | None, Bound]:
-    value, least = _number(items, codes.LIC), _number(items, codes.LIC_AT_LEAST)
+    value, least = _number(items, _LIC.value), _number(items, _LIC.at_least)
     if value is not None:
         return value, Bound.NONE
     if least is not None:

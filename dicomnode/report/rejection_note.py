@@ -11,7 +11,7 @@ from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, KeyObjec
 
 from dicomnode.report import codes
 from dicomnode.report.identity import uid
-from dicomnode.report.instance import KINDS, MODEL_NAME, file_meta
+from dicomnode.report.instance import KINDS, file_meta
 from dicomnode.report.source import ALWAYS, IDENTITY, UTF8
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def build(like: Dataset, kind: str, key: str, rejected: Sequence[Reference]) -> 
     for keyword in (*IDENTITY, *_EQUIPMENT, *_TIMES):
         if keyword in like:
             note[keyword] = like[keyword]
-    note.SeriesDescription = f"Replaced result | {MODEL_NAME} {like.SoftwareVersions}"[:64]
-    file_meta(note)
+    note.SeriesDescription = f"Replaced result | {like.ManufacturerModelName} {like.SoftwareVersions}"[:64]
+    file_meta(note, str(like.ManufacturerModelName))
     return note
 
 
@@ -74,9 +74,9 @@ def _observer(like: Dataset) -> sr.ObserverContext:
     maker, serial = str(like.Manufacturer), str(like.DeviceSerialNumber)
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid("observer", f"{maker}/{serial}"),
-        name=MODEL_NAME,
+        name=str(like.ManufacturerModelName),
         manufacturer_name=maker,
-        model_name=MODEL_NAME,
+        model_name=str(like.ManufacturerModelName),
         serial_number=serial,
     )
     return sr.ObserverContext(codes.concept(codes.DEVICE), device)

@@ -11,9 +11,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.report import codes
 from dicomnode.report.identity import uid
-from dicomnode.report.instance import KINDS, MODEL_NAME, stamp
+from dicomnode.report.instance import KINDS, stamp
 from dicomnode.report.parametric_map import settle
-from dicomnode.report.provenance import ALGORITHM
+from dicomnode.report.provenance import algorithm
 from dicomnode.report.references import rewire
 from dicomnode.report.regions import anchors
 from dicomnode.report.source import UTF8, stand_ins
@@ -62,13 +62,13 @@ def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
         series_number=KINDS[KIND].place,
         sop_instance_uid=draft.instance_uid(KIND),
         instance_number=1,
-        manufacturer=draft.settings.manufacturer,
-        manufacturer_model_name=MODEL_NAME,
+        manufacturer=draft.manufacturer,
+        manufacturer_model_name=draft.device,
         software_versions=draft.software_version,
         device_serial_number=draft.settings.device_serial_number,
-        content_label="LIVER_IRON_ROI",
+        content_label=f"{draft.organ.name.upper()}_IRON_ROI"[:16],
         content_description=_content(draft),
-        content_creator_name=draft.author or f"{MODEL_NAME}^",
+        content_creator_name=draft.author or f"{draft.device}^",
         specific_character_set=UTF8,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
@@ -76,7 +76,7 @@ def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
 
 def _content(draft: Draft) -> str:
     superseded = draft.result.identity.supersedes
-    return "Regions measured for liver iron" + (f", replaces {superseded[:12]}" if superseded else "")
+    return f"Regions measured for {draft.organ.name} iron" + (f", replaces {superseded[:12]}" if superseded else "")
 
 
 def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentDescription:
@@ -84,10 +84,10 @@ def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentD
         segment_number=number,
         segment_label=roi.name[:64],
         segmented_property_category=codes.ANATOMY,
-        segmented_property_type=codes.finding(roi.finding),
+        segmented_property_type=codes.finding(roi.finding, roi.name),
         algorithm_type="AUTOMATIC" if roi.automatic else "MANUAL",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=ALGORITHM,
+            name=algorithm(draft),
             family=codes.AUTOMATIC_FAMILY if roi.automatic else codes.MANUAL_FAMILY,
             version=draft.software_version,
         ),

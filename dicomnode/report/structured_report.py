@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from dicomnode.measure import iron
+from dicomnode.measure.organ import Answered
 from dicomnode.report import change, codes, wording
 from dicomnode.report.identity import uid
-from dicomnode.report.instance import KINDS, MODEL_NAME, NOT_FOR_DIAGNOSIS, stamp
-from dicomnode.report.provenance import ALGORITHM, in_words, parameters
+from dicomnode.report.instance import KINDS, NOT_FOR_DIAGNOSIS, stamp
+from dicomnode.report.provenance import algorithm, in_words, parameters
 from dicomnode.report.quantities import FAT_FRACTION, R2STAR, T2STAR
 from dicomnode.report.references import Reference, merged
 from dicomnode.report.regions import anchors, area, has_holes, outlines
@@ -58,12 +59,12 @@ def build(draft: Draft, written: Written) -> tuple[Dataset, ...]:
     shown_on = anchors(draft, written)
     traced = [_drawn(roi) for roi in draft.result.rois]
     # A region without an outline gets words only: one group without coordinates blanks the whole report in OHIF.
-    algorithm = sr.AlgorithmIdentification(ALGORITHM, draft.software_version, parameters(draft))
-    shared = _Shared(algorithm, shown_on, written)
+    identified = sr.AlgorithmIdentification(algorithm(draft), draft.software_version, parameters(draft))
+    shared = _Shared(identified, shown_on, written)
     groups = [_group(draft, index, lines, shared) for index, lines in enumerate(traced) if lines]
     told = (traced and traced[0]) or not groups  # beside the outline of what they are of, or where nothing has one
     earlier = list(_earlier(draft)) if told else []
-    report = _document(draft, [*(groups or [_nothing_drawn(draft, algorithm)]), *earlier], shown_on, written)
+    report = _document(draft, [*(groups or [_nothing_drawn(draft, identified)]), *earlier], shown_on, written)
     report.ContentSequence.append(_remarks(draft, traced))
     _name_earlier(report, draft)
     stamp(report, draft, KIND)
@@ -91,8 +92,8 @@ def _group(draft: Draft, index: int, lines: _Lines, shared: _Shared) -> Group:
     name = wording.tracked(roi, numbers)
     content: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft.key, index), identifier=name),
-        "finding_type": codes.finding(roi.finding),
-        "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding))],
+        "finding_type": codes.finding(roi.finding, roi.name),
+        "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding, roi.name))],
         "algorithm_id": shared.algorithm,
         "measurements": _measurements(draft, numbers, shared.written),
         "qualitative_evaluations": _evaluations(roi, numbers),
@@ -117,13 +118,11 @@ def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> li
     """Put first what viewers that show five lines should show: medians, the concentration, how sure it is."""
     t2star = _Figures(T2STAR, numbers.t2star_ms, written.get(T2STAR.float_kind, ()))
     r2star = _Figures(R2STAR, numbers.r2star_per_s, written.get(R2STAR.float_kind, ()))
-    iron = _lic(numbers)
+    iron = _iron(draft, numbers)
     return [
-        *_bounds(numbers),
-        *r2star.item("median", codes.MEDIAN),
-        *iron[:1],
-        *t2star.item("median", codes.MEDIAN),
-        *_interval(numbers),
+        *_bounds(draft, numbers),
+        *_first(draft, r2star, t2star, iron),
+        *_interval(draft, numbers),
         *_confidence(numbers),
         _plain(codes.AREA, numbers.area_mm2, codes.SQUARE_MILLIMETRE),
         _plain(codes.VOXELS, int(numbers.n_voxels), codes.VOXEL_COUNT),
@@ -137,6 +136,12 @@ def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> li
         *t2star.item("iqr", codes.INTERQUARTILE_RANGE),
         *_slices(draft, numbers, written),
     ]
+
+
+def _first(draft: Draft, r2star: _Figures, t2star: _Figures, iron: list[sr.Measurement]) -> list[sr.Measurement]:
+    """Return the medians and the concentration, what the answer gives as near the top as it was always read."""
+    rate, time = r2star.item("median", codes.MEDIAN), t2star.item("median", codes.MEDIAN)
+    return [*time, *rate, *iron[:1]] if draft.organ.answers is Answered.T2STAR else [*rate, *iron[:1], *time]
 
 
 def _plain(name: Code, value: float, unit: Code) -> sr.Measurement:
@@ -164,13 +169,13 @@ def _fat(numbers: RoiMeasurement, read_from: tuple[Reference, ...]) -> list[sr.M
     return found
 
 
-def _bounds(numbers: RoiMeasurement) -> list[sr.Measurement]:
+def _bounds(draft: Draft, numbers: RoiMeasurement) -> list[sr.Measurement]:
     """Return what is there at the least, beyond the measurable range."""
     if numbers.at_least is None:
         return []
     rate, iron = numbers.at_least.r2star_per_s, numbers.at_least.lic_mg_per_g
     found = [_plain(codes.R2STAR_AT_LEAST, float(rate), codes.PER_SECOND)]
-    return found if iron is None else [*found, _plain(codes.LIC_AT_LEAST, float(iron), codes.MILLIGRAM_PER_GRAM_DRY)]
+    return found if iron is None else [*found, _plain(draft.iron.at_least, float(iron), codes.MILLIGRAM_PER_GRAM_DRY)]
 
 
 def _confidence(numbers: RoiMeasurement) -> list[sr.Measurement]:
@@ -189,7 +194,7 @@ def _slices(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.
         source = sr.SourceImageForMeasurement(image.sop_class_uid, image.sop_instance_uid, list(image.frames) or None)
         values = (
             (codes.R2STAR_OF_SLICE, one.r2star_per_s, codes.PER_SECOND),
-            (codes.LIC_OF_SLICE, one.lic_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+            (draft.iron.of_slice, one.lic_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
         )
         for name, value, unit in values:
             if value is not None and math.isfinite(value):
@@ -225,7 +230,7 @@ class _Figures:
         return [_printed(item)]
 
 
-def _interval(numbers: RoiMeasurement) -> list[sr.Measurement]:
+def _interval(draft: Draft, numbers: RoiMeasurement) -> list[sr.Measurement]:
     """Return the ends of the 95 % intervals, each under a name that nothing takes for the value."""
     if not numbers.measurable:
         return []
@@ -233,19 +238,22 @@ def _interval(numbers: RoiMeasurement) -> list[sr.Measurement]:
     if numbers.lic is not None and not wording.is_under_range(numbers):
         low, high = numbers.lic.ci95
         unit = codes.MILLIGRAM_PER_GRAM_DRY
-        found += [(codes.LIC_LOW, low, unit), (codes.LIC_HIGH, high, unit)]
+        found += [(draft.iron.low, low, unit), (draft.iron.high, high, unit)]
     if numbers.r2star is not None:
         low, high = numbers.r2star.ci95
         found += [(codes.R2STAR_LOW, low, codes.PER_SECOND), (codes.R2STAR_HIGH, high, codes.PER_SECOND)]
+        if draft.organ.answers is Answered.T2STAR and low > 0:
+            unit = codes.MILLISECOND
+            found += [(codes.T2STAR_LOW, 1000.0 / high, unit), (codes.T2STAR_HIGH, 1000.0 / low, unit)]
     return [_plain(name, max(float(value), 0.0), unit) for name, value, unit in found]
 
 
-def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
+def _iron(draft: Draft, numbers: RoiMeasurement) -> list[sr.Measurement]:
     """Return the concentration in both units; where there is none, words say so among the remarks."""
     if numbers.lic_mg_per_g is None or not numbers.measurable or wording.is_under_range(numbers):
         return []
     value = float(numbers.lic_mg_per_g)
-    name = codes.LIC_DOUBTED if wording.is_doubted(numbers) else codes.LIC
+    name = draft.iron.doubted if wording.is_doubted(numbers) else draft.iron.value
     return [
         _printed(
             sr.Measurement(
@@ -253,12 +261,12 @@ def _lic(numbers: RoiMeasurement) -> list[sr.Measurement]:
                 value=value * factor,
                 unit=unit,
                 derivation=codes.MEDIAN,
-                method=codes.calibration(numbers.calibration_name, numbers.calibration_formula),
+                method=codes.calibration(numbers.calibration_name, numbers.calibration_formula, draft.organ.symbol),
             )
         )
         for what, unit, factor in (
             (name, codes.MILLIGRAM_PER_GRAM_DRY, 1.0),
-            (codes.LIC_UMOL, codes.MICROMOLE_PER_GRAM_DRY, iron.UMOL_PER_MG),
+            (draft.iron.amount, codes.MICROMOLE_PER_GRAM_DRY, iron.UMOL_PER_MG),
         )
     ]
 
@@ -435,7 +443,7 @@ def _document(
         series_number=KINDS[KIND].place,
         sop_instance_uid=draft.instance_uid(KIND),
         instance_number=1,
-        manufacturer=draft.settings.manufacturer,
+        manufacturer=draft.manufacturer,
         is_complete=True,
         previous_versions=None if earlier is None else [_predecessor(earlier)],
         specific_character_set=UTF8,
@@ -447,12 +455,12 @@ def _document(
 
 def _observers(draft: Draft) -> sr.ObservationContext:
     """Name this device, and the person who drew the regions where one did (TID 1001)."""
-    maker, serial = draft.settings.manufacturer, draft.settings.device_serial_number
+    maker, serial = draft.manufacturer, draft.settings.device_serial_number
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid("observer", f"{maker}/{serial}"),
-        name=MODEL_NAME,
+        name=draft.device,
         manufacturer_name=maker,
-        model_name=MODEL_NAME,
+        model_name=draft.device,
         serial_number=serial,
     )
     author = draft.author

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from dicomnode import protocol
 from dicomnode.analyse import why_no_number
-from dicomnode.measure import iron
+from dicomnode.measure import iron, organs
 from dicomnode.report import change, wording
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dicomnode.model import Group, Output, Result, Roi, RoiMeasurement
     from dicomnode.trend.rules import Trend
 
@@ -19,6 +21,7 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
     """What ``summary.json`` says of a series that was processed; ``trend`` sets it beside earlier ones."""
     stack, record = result.stack, result.maps.record
     slices, rows, columns, _ = stack.shape
+    organ = organs.of_result(result.settings)
     why = why_no_number(result.measurements)
     return {
         "series_instance_uid": stack.series_instance_uids[0],
@@ -26,6 +29,8 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
         "status": "done" if why is None else "no_number",
         "reason": None if why is None else why.sentence,
         "code": None if why is None else why.code,
+        "organ": organ.name,
+        "concentration": organ.symbol,
         "echo_times_ms": list(stack.echo_times_ms),
         "incomplete": stack.incomplete or None,
         "left_out": list(stack.left_out),
@@ -47,7 +52,7 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
         "finder": dict(result.finder),
         "conditions": None if trend.now.conditions is None else dataclasses.asdict(trend.now.conditions),
         "trend": change.as_json(trend) if trend.entries or trend.unasked else None,
-        "advice": protocol.advice(stack) or None,
+        "advice": protocol.advice(stack, organ) or None,
         "rois": [
             {**_roi_summary(one), "words": _words(roi, one)}
             for roi, one in zip(result.rois, result.measurements, strict=True)
@@ -56,9 +61,11 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
     }
 
 
-def without_result(candidate: Group, status: str, reason: str | None, code: str | None) -> dict[str, Any]:
-    """What ``summary.json`` says of a series that gave no result."""
-    plane = candidate.images[0].plane
+def without_result(
+    candidate: Group, status: str, reason: str | None, code: str | None, among: Sequence[str]
+) -> dict[str, Any]:
+    """What ``summary.json`` says of a series that gave no result; ``among`` names the organs that are measured."""
+    stack, plane = candidate.stack, candidate.images[0].plane
     return {
         "series_instance_uid": candidate.series_instance_uids[0],
         "series_instance_uids": list(candidate.series_instance_uids),
@@ -77,7 +84,7 @@ def without_result(candidate: Group, status: str, reason: str | None, code: str 
         "converged": None,
         "iterations": None,
         "seconds": None,
-        "advice": (protocol.advice(candidate.stack) or None) if candidate.stack is not None else None,
+        "advice": None if stack is None else protocol.advice(stack, protocol.choose(stack, among).organ) or None,
         "rois": [],
         "outputs": [],
     }

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dicomnode.measure import iron
-from dicomnode.measure.organs import LIVER, ORGANS
-from dicomnode.measure.quality import TOLD
+from dicomnode.measure.organ import Answered
+from dicomnode.measure.organs import ORGANS, of_result
+from dicomnode.measure.quality import NO_RANGES, TOLD
 from dicomnode.model import Grade
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dicomnode.measure.organs import Ranges
+    from dicomnode.measure.organ import Organ, Ranges
     from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Statistics
 
 LIC_UNIT = "mg/g dry weight"
@@ -26,7 +27,6 @@ _WHERE = (
     "on the R2* map of these results (not on the echo images) with the region tool of your viewer and send it back to "
     "this node: it is measured and reported like this."
 )
-HOW_TO_DRAW = f"To get a number, draw the liver {_WHERE}"
 HOW_TO_DRAW_ANOTHER = f"To have another region measured, draw it {_WHERE}"
 _FEW = 4  # letters of a flag's sentence are upper case where it begins with a quantity
 
@@ -54,11 +54,13 @@ def headline(result: Result) -> Answer:
     """Return the answer for whoever reads no further."""
     first = lead(result)
     if first is None:
-        return Answer(_no_value(LIVER.subject), "no region was found or drawn")
+        return Answer(_no_value(of_result(result.settings).subject), "no region was found or drawn")
     roi, numbers = first
-    subject = _subject(result, roi)
+    subject, organ = _subject(result, roi), ORGANS.get(roi.finding)
     if not numbers.measurable or numbers.r2star_per_s is None:
         return _unmeasured(subject, roi, numbers)
+    if organ is not None and organ.answers is Answered.T2STAR:
+        return _time(subject, organ, roi, numbers)
     if numbers.lic is None and numbers.lic_mg_per_g is None and not is_under_range(numbers):
         value = f"R2* {rate(numbers.r2star_per_s.median)}"
         return Answer(
@@ -67,12 +69,34 @@ def headline(result: Result) -> Answer:
     return Answer(f"{subject} {lic(numbers)}", _meaning(roi, numbers), is_doubted(numbers))
 
 
+def _time(subject: str, organ: Organ, roi: Roi, numbers: RoiMeasurement) -> Answer:
+    """The answer of an organ whose published limits are of T2*."""
+    parts = [band(roi, numbers)]
+    if numbers.calibration is not None:
+        parts.append(f"{organ.symbol} {lic(numbers)}")
+    if numbers.t2star_ms is None:
+        return Answer(
+            f"{subject} not given", "; ".join(["too long to tell", *filter(None, parts)]), is_doubted(numbers)
+        )
+    spread = time_interval(numbers)
+    parts.insert(0, f"95 % interval {spread} ms" if spread else "")
+    return Answer(
+        f"{subject} {number(numbers.t2star_ms.median)} ms", "; ".join(filter(None, parts)), is_doubted(numbers)
+    )
+
+
 def _subject(result: Result, roi: Roi) -> str:
     organ = ORGANS.get(roi.finding)
-    subject = f"Iron in {roi.finding}" if organ is None else organ.subject
+    subject = _subject_of(of_result(result.settings), roi) if organ is None else organ.subject
     if result.drawn is None:
         return subject
-    return f"{subject} in the drawn region" + (f" “{roi.name}”" if roi.name not in ORGANS else "")
+    own = organ is not None and roi.name in {organ.name, organ.to_draw}
+    return f"{subject} in the drawn region" + ("" if own else f" “{roi.name}”")
+
+
+def _subject_of(organ: Organ, roi: Roi) -> str:
+    """What a region of something else is measured for in a report of that organ."""
+    return f"{organ.answers.capitalize()} in {roi.finding}"
 
 
 def _no_value(subject: str) -> str:
@@ -83,7 +107,7 @@ def _no_value(subject: str) -> str:
 
 def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     if numbers.at_least is not None:
-        return _beyond(subject, roi, numbers.at_least)
+        return _beyond(subject, roi, numbers, numbers.at_least)
     what = _no_value(subject)
     if not roi.mask.any():
         return Answer(what, f"no reliable {roi.name} region")
@@ -93,18 +117,18 @@ def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     )
 
 
-def _beyond(subject: str, roi: Roi, bound: Limit) -> Answer:
+def _beyond(subject: str, roi: Roi, numbers: RoiMeasurement, bound: Limit) -> Answer:
     beyond = "beyond what this scan can measure"
-    ranges = ranges_of(roi)
-    if bound.lic_mg_per_g is None or ranges is None:
+    ranges, least = ranges_of(roi, numbers), bound_on_scale(roi, numbers)
+    if least is None or ranges is None:
         return Answer(f"{subject} not given", f"R2* more than {rate(bound.r2star_per_s)}, {beyond}")
-    if bound.lic_mg_per_g < ranges.least:  # says nothing, and "normal or more" would be read as normal
+    if least < ranges.least:  # says nothing, and "normal or more" would be read as normal
         return Answer(f"{subject} not given", beyond)
-    word = ranges.of(bound.lic_mg_per_g)[2]
+    word = ranges.of(least)[2]
     more = word if word == ranges.limits[-1][2] else f"{word} or more"
-    return Answer(
-        f"{subject} more than {bound.lic_mg_per_g:.1f} mg/g dry weight", f"{beyond}; {more} ({ranges.scheme})"
-    )
+    if ranges.of_rate:
+        return Answer(f"{subject} less than {number(1000.0 / least)} ms", f"{beyond}; {more} ({ranges.scheme})")
+    return Answer(f"{subject} more than {least:.1f} mg/g dry weight", f"{beyond}; {more} ({ranges.scheme})")
 
 
 def _why_no_calibration(result: Result, roi: Roi) -> str:
@@ -232,10 +256,36 @@ def reach(numbers: RoiMeasurement) -> str:
 # ---- severity
 
 
-def ranges_of(roi: Roi) -> Ranges | None:
-    """Return the published ranges of the organ that a region is of; None where it has none."""
+def ranges_of(roi: Roi, numbers: RoiMeasurement) -> Ranges | None:
+    """Return the published ranges of the organ that a region is of; None where it has none, or none at this field."""
     organ = ORGANS.get(roi.finding)
-    return None if organ is None else organ.ranges
+    if organ is None or any(flag.code == NO_RANGES for flag in numbers.flags):
+        return None
+    return organ.ranges
+
+
+def on_scale(roi: Roi, numbers: RoiMeasurement) -> tuple[float, tuple[float, float]] | None:
+    """Return the value of a region and its interval, in the unit of the organ's ranges; None where it has none."""
+    ranges = ranges_of(roi, numbers)
+    if ranges is None or not numbers.measurable:
+        return None
+    if ranges.of_rate:
+        known = numbers.r2star
+        return None if known is None else (known.value, known.ci95)
+    value = 0.0 if is_under_range(numbers) else numbers.lic_mg_per_g
+    if value is None:
+        return None
+    if numbers.lic is None or is_under_range(numbers):
+        return value, (value, value)
+    return numbers.lic.value, numbers.lic.ci95
+
+
+def bound_on_scale(roi: Roi, numbers: RoiMeasurement) -> float | None:
+    """Return what is there at the least in a region beyond the range, in the unit of the organ's ranges."""
+    ranges, bound = ranges_of(roi, numbers), numbers.at_least
+    if ranges is None or bound is None:
+        return None
+    return bound.r2star_per_s if ranges.of_rate else bound.lic_mg_per_g
 
 
 def band(roi: Roi, numbers: RoiMeasurement) -> str:
@@ -243,30 +293,22 @@ def band(roi: Roi, numbers: RoiMeasurement) -> str:
 
     Where the interval reaches into another range, both are named. The ranges are an organ's: no other region has one.
     """
-    ranges = ranges_of(roi)
-    value = 0.0 if is_under_range(numbers) else numbers.lic_mg_per_g
-    if value is None or ranges is None or not numbers.measurable:
+    ranges, placed = ranges_of(roi, numbers), on_scale(roi, numbers)
+    if placed is None or ranges is None:
         return ""
-    low, high = (value, value) if numbers.lic is None or is_under_range(numbers) else numbers.lic.ci95
+    value, (low, high) = placed
     first, last = ranges.of(min(low, value)), ranges.of(max(high, value))
     if first == last:
-        return f"{first[2]} ({_limits(first)}, {ranges.scheme})"
+        return f"{first[2]} ({ranges.within(first)}, {ranges.scheme})"
     return f"between {first[2]} and {last[2]} ({ranges.scheme})"
 
 
 def has_scale(roi: Roi, numbers: RoiMeasurement) -> bool:
-    """Whether there is a concentration, or a bound of one, to be shown among the published ranges."""
-    ranges = ranges_of(roi)
+    """Whether there is a value, or a bound of one, to be shown among the published ranges."""
+    ranges = ranges_of(roi, numbers)
     if ranges is None:
         return False
-    bound = numbers.at_least is not None and (numbers.at_least.lic_mg_per_g or 0.0) >= ranges.least
-    known = numbers.measurable and (numbers.lic_mg_per_g is not None or is_under_range(numbers))
-    return known or bound
-
-
-def _limits(entry: tuple[float, float, str]) -> str:
-    low, high, _ = entry
-    return f"below {high:g}" if low < 0 else f"above {low:g}" if high > 1e9 else f"{low:g} to {high:g}"
+    return on_scale(roi, numbers) is not None or (bound_on_scale(roi, numbers) or 0.0) >= ranges.least
 
 
 # ---- what has to be read with the numbers
@@ -386,14 +428,19 @@ def person(name: str) -> str:
 
 def advice(result: Result) -> list[str]:
     """Say what to do next: how to scan again, how to draw a region where there is no number."""
-    first = lead(result)
+    first, organ = lead(result), of_result(result.settings)
     if first is None:
-        return [HOW_TO_DRAW]
+        return [how_to_draw(organ)]
     numbers = first[1]
     said = [numbers.advice] if numbers.advice else []
     if numbers.measurable or numbers.at_least is not None:  # beyond the range another region would not help
         return said
-    return [*said, HOW_TO_DRAW_ANOTHER if first[0].mask.any() else HOW_TO_DRAW]
+    return [*said, HOW_TO_DRAW_ANOTHER if first[0].mask.any() else how_to_draw(organ)]
+
+
+def how_to_draw(organ: Organ) -> str:
+    """Say how a person gives the region that was not found."""
+    return f"To get a number, draw the {organ.to_draw} {_WHERE}"
 
 
 def remarks(result: Result) -> list[str]:
@@ -417,11 +464,16 @@ def _drawing(drawn: Drawn) -> list[str]:
 def numbers_in_words(result: Result) -> list[str]:
     """Return the numbers of every region as sentences, for those who see no table."""
     pairs = zip(result.rois, result.measurements, strict=True)
-    return [f"{roi.name}: {words}" for roi, numbers in pairs for words in _numbers_of(roi, numbers)]
+    organ = of_result(result.settings)
+    return [f"{roi.name}: {words}" for roi, numbers in pairs for words in _numbers_of(organ, roi, numbers)]
 
 
-def _numbers_of(roi: Roi, numbers: RoiMeasurement) -> list[str]:
+def _numbers_of(organ: Organ, roi: Roi, numbers: RoiMeasurement) -> list[str]:
     found = []
+    if organ.answers is Answered.T2STAR and numbers.t2star_ms is not None:
+        spread = time_interval(numbers)
+        words = [f"median T2* {number(numbers.t2star_ms.median)} ms", f"95 % interval {spread} ms" if spread else ""]
+        found.append("; ".join(filter(None, [*words, band(roi, numbers)])))
     if numbers.r2star_per_s is not None:
         spread = rate_interval(numbers)
         found.append(
@@ -437,11 +489,12 @@ def _numbers_of(roi: Roi, numbers: RoiMeasurement) -> list[str]:
         if numbers.lic is not None and not is_under_range(numbers):
             words.append(f"95 % interval {interval(numbers.lic)} mg/g")
         words += [f"{micromoles(iron)} µmol/g"] if iron is not None and not is_under_range(numbers) else []
-        words += [band(roi, numbers), f"from the median R2* by {numbers.calibration}"]
-        found.append("liver iron concentration " + "; ".join(word for word in words if word))
+        words += ["" if organ.answers is Answered.T2STAR else band(roi, numbers)]
+        words.append(f"from the median R2* by {numbers.calibration}")
+        found.append(f"{organ.concentration} " + "; ".join(word for word in words if word))
     if numbers.at_least is not None:
         bound = numbers.at_least
-        iron_bound = "" if bound.lic_mg_per_g is None else f", LIC more than {bound.lic_mg_per_g:.1f} mg/g"
+        iron_bound = "" if bound.lic_mg_per_g is None else f", {organ.symbol} more than {bound.lic_mg_per_g:.1f} mg/g"
         found.append(f"R2* more than {rate(bound.r2star_per_s)}{iron_bound}: a bound, not a measurement")
     if reach(numbers):
         found.append(f"measurable with this protocol: {reach(numbers)}")
@@ -453,10 +506,10 @@ def slice_lines(result: Result) -> list[str]:
     first = lead(result)
     if first is None:
         return []
-    found = []
+    found, symbol = [], of_result(result.settings).symbol
     for one in first[1].slices:
         values = "no value" if one.r2star_per_s is None else f"median R2* {rate(one.r2star_per_s)}"
-        iron = "" if one.lic_mg_per_g is None else f", LIC {one.lic_mg_per_g:.1f} mg/g"
+        iron = "" if one.lic_mg_per_g is None else f", {symbol} {one.lic_mg_per_g:.1f} mg/g"
         sure = "" if one.confidence is None else f", confidence {confidence(one.confidence)}"
         note = f" ({one.note})" if one.note else ""
         found.append(f"{first[0].name}, slice {one.index + 1}: {values}{iron}, {one.n_voxels} voxels{sure}{note}")

@@ -8,21 +8,19 @@ from dicomnode.measure.organs import ORGANS
 from dicomnode.model import Reason, Roi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-# Code value to a key of report/codes; SNOMED CT and the retired codes that viewers still write.
-NAMES: Mapping[str, str] = {
-    **{code: organ.name for organ in ORGANS.values() for code in (organ.code, *organ.retired_codes)},
+# Of what no organ of ours is: code value, of SNOMED CT or a retired one that viewers still write, to a key of
+# report/codes.
+OTHERS: Mapping[str, str] = {
     "78961009": "spleen",
     "T-C3000": "spleen",
     "64033007": "kidney",
     "T-71000": "kidney",
-    "80891009": "heart",
-    "T-32000": "heart",
 }
 UNKNOWN = "tissue"
 LONGEST_NAME = 64  # of a LO, where results write it
@@ -30,9 +28,26 @@ LONGEST_NAME = 64  # of a LO, where results write it
 
 def finding(label: str, codes: Iterable[Dataset] = ()) -> str:
     """Return what the codes, or else the words of a label, say the region is of; nothing said is tissue."""
-    coded = (NAMES.get(code_value(code)) for code in codes)
-    named = (organ for organ in dict.fromkeys(NAMES.values()) if organ in label.lower())
+    known, words = names(), label.lower()
+    coded = (known.get(code_value(code)) for code in codes)
+    named = (organ for word, organ in _words() if word in words)
     return next((organ for organ in (*coded, *named) if organ), UNKNOWN)
+
+
+def names() -> dict[str, str]:
+    """Keys of report/codes by code value: of our organs, of their parts, and of others."""
+    found = dict(OTHERS)
+    for organ in ORGANS.values():
+        sites = (organ.site(organ.name), *organ.sites.values())
+        found |= {code: organ.name for site in sites for code in (site.code, *site.retired)}
+    return found
+
+
+def _words() -> Iterator[tuple[str, str]]:
+    """What a label may hold, with what it says."""
+    for organ in ORGANS.values():
+        yield from ((word, organ.name) for word in (organ.name, *organ.sites))
+    yield from ((name, name) for name in dict.fromkeys(OTHERS.values()))
 
 
 def code_value(code: Dataset) -> str:

@@ -1,4 +1,4 @@
-"""Which series are a liver's: by the header's words, by what the images show, by what the train can measure."""
+"""Which organ a series is of, and which are of none: by its header, by its images, by what its train can measure."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,15 +8,21 @@ import pytest
 
 from dicomnode import protocol
 from dicomnode.errors import NotWanted
+from dicomnode.measure.organs import ORGANS
 from dicomnode.model import Component, EchoImage, EchoStack, Encoding, Flag, Grade, Plane, RoiMeasurement, SequenceKind
 from dicomnode.protocol import Named
+from dicomnode.simulate import ORIENTATIONS
 
 TIMES = (1.0, 2.1, 3.2, 4.3)
 TRUNK, HEAD, PHANTOM = {"trunk": 0.99}, {"head": 0.97, "trunk": 0.02}, {"phantom": 0.95, "trunk": 0.03}
 
 
-def stack(times=TIMES, field_t=1.5, **words):
-    plane = Plane(8, 8, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2.0, 2.0), "1.2")
+# Slices 35 degrees off a coronal plane, across a heart that lies flat.
+PLANES = {**ORIENTATIONS, "between": (0.819152, 0.573576, 0.0, 0.0, 0.0, -1.0)}
+
+
+def stack(times=TIMES, field_t=1.5, orientation="axial", **words):
+    plane = Plane(8, 8, (0.0, 0.0, 0.0), PLANES[orientation], (2.0, 2.0), "1.2")
     images = tuple(
         EchoImage(
             Path("x"), None, "1", "1", "1", "1", Encoding.CLASSIC, Component.MAGNITUDE, SequenceKind.GRADIENT_ECHO,
@@ -145,3 +151,95 @@ def test_the_technologist_hears_what_the_train_cannot_measure_and_what_can():
     assert protocol.advice(stack()) == "", "this train reaches severe iron"
     assert protocol.advice(stack((4.6, 9.2), 3.0, body_part="BRAIN")) == ""
     assert protocol.advice(stack((4.6, 9.2), None)) == "", "no calibration is for an unknown field"
+
+
+LIVER_RECORD, HEART_RECORD = ORGANS["liver"], ORGANS["heart"]
+LIVER, HEART, BOTH = ("liver",), ("heart",), ("liver", "heart")
+NAMES_LIVER, NAMES_HEART = {"series_description": "T2* LIVER"}, {"series_description": "T2* Herz Kurzachse"}
+NAMES_BOTH = {"study_description": "MR iron of heart and liver"}
+FILED_HEART = {"body_part": "HEART", "series_description": "gre 8 echoes"}
+
+
+@pytest.mark.parametrize(
+    ("words", "orientation", "among", "organ"),
+    [
+        (NAMES_LIVER, "axial", BOTH, "liver"),
+        (NAMES_LIVER, "coronal", BOTH, "liver"),
+        (NAMES_LIVER, "oblique", LIVER, "liver"),
+        (NAMES_HEART, "short-axis", BOTH, "heart"),
+        (NAMES_HEART, "short-axis", HEART, "heart"),
+        (FILED_HEART, "short-axis", BOTH, "heart"),
+        (NAMES_BOTH, "axial", BOTH, "liver"),
+        (NAMES_BOTH, "short-axis", BOTH, "heart"),
+        (NAMES_BOTH, "axial", LIVER, "liver"),
+        ({}, "axial", BOTH, "liver"),
+        ({}, "short-axis", BOTH, "heart"),
+        ({"body_part": "HEART", "series_description": "T2* liver"}, "axial", BOTH, "liver"),
+    ],
+)
+def test_words_and_plane_together_say_of_which_organ_a_series_is(words, orientation, among, organ):
+    choice = protocol.choose(stack(orientation=orientation, **words), among)
+    assert (choice.organ.name, choice.against) == (organ, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "orientation", "among", "code"),
+    [
+        (NAMES_LIVER, "short-axis", BOTH, "other-plane"),
+        (NAMES_LIVER, "short-axis", LIVER, "other-plane"),
+        (NAMES_HEART, "axial", BOTH, "other-plane"),
+        (NAMES_HEART, "coronal", HEART, "other-plane"),
+        (FILED_HEART, "axial", BOTH, "other-plane"),
+        (NAMES_HEART, "short-axis", LIVER, "other-anatomy"),
+        (NAMES_HEART, "axial", LIVER, "other-anatomy"),
+        (NAMES_LIVER, "axial", HEART, "other-anatomy"),
+        (NAMES_BOTH, "short-axis", LIVER, "other-anatomy"),
+        ({}, "short-axis", LIVER, "other-plane"),
+        ({}, "axial", HEART, "other-plane"),
+        ({"series_description": "knee"}, "short-axis", BOTH, "other-anatomy"),
+        ({"series_description": "phantom"}, "axial", HEART, "other-anatomy"),
+    ],
+)
+def test_what_words_and_plane_contradict_each_other_about_is_refused(words, orientation, among, code):
+    one = stack(orientation=orientation, **words)
+    assert code_of(protocol.check_header, one, protocol.choose(one, among).organ, among) == code
+
+
+def test_a_plane_that_fits_both_leaves_it_to_words_and_without_any_is_refused():
+    one = stack(orientation="between")
+    assert LIVER_RECORD.lies_in(one.planes[0].normal)
+    assert HEART_RECORD.lies_in(one.planes[0].normal)
+    assert protocol.choose(stack(orientation="between", **NAMES_HEART), BOTH).organ is HEART_RECORD
+    assert protocol.choose(stack(orientation="between", **NAMES_LIVER), BOTH).organ is LIVER_RECORD
+    for words in ({}, NAMES_BOTH):
+        assert protocol.choose(stack(orientation="between", **words), BOTH).against.code == "organ-unclear"
+
+
+def test_a_heart_that_is_not_measured_here_is_refused_with_how_to_have_it_measured():
+    with pytest.raises(NotWanted, match=r'Series Description names the heart.*organs = \["heart"\]'):
+        protocol.check_header(stack(orientation="short-axis", **NAMES_HEART))
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 10, 20, 30])
+@pytest.mark.parametrize("axis", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_no_slab_of_the_trunk_is_a_short_axis_until_it_is_tilted_about_two_axes(axis, tilt_deg):
+    tilt = np.radians(tilt_deg)
+    other = np.roll(axis, 1)
+    normal = tuple(np.cos(tilt) * np.array(axis) + np.sin(tilt) * other)
+    assert LIVER_RECORD.lies_in(normal)
+    assert not HEART_RECORD.lies_in(normal)
+
+
+def test_the_direction_in_which_slices_are_counted_does_not_matter():
+    normal = np.array(stack(orientation="short-axis").planes[0].normal)
+    assert HEART_RECORD.lies_in(tuple(normal))
+    assert HEART_RECORD.lies_in(tuple(-normal))
+    assert not LIVER_RECORD.lies_in(tuple(normal))
+
+
+def test_a_train_is_judged_by_the_limits_of_its_organ():
+    long = stack(times=(12.0, 40.0, 60.0), orientation="short-axis", **NAMES_HEART)
+    assert protocol.advice(long, HEART_RECORD).startswith("With echoes at 12 and 40 ms at 1.5 T R2* above about")
+    assert "mg/g" not in protocol.advice(long, HEART_RECORD)
+    late = stack(times=(60.0, 90.0, 120.0), orientation="short-axis", **NAMES_HEART)
+    assert code_of(protocol.check_header, late, HEART_RECORD, HEART) == "late-echoes"

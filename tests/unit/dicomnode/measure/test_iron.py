@@ -31,10 +31,24 @@ def test_no_lic_at_a_field_without_calibration(name, field_t):
     assert iron.calibration(name, "liver", field_t) is None
 
 
-@pytest.mark.parametrize("organ", ["spleen", "heart", "kidney", "tissue", "body"])
-@pytest.mark.parametrize("name", iron.NAMES)
-def test_no_organ_but_the_liver_has_a_calibration(name, organ):
-    assert iron.calibration(name, organ, 1.5) is None
+@pytest.mark.parametrize("organ", ["spleen", "liver", "heart", "kidney", "tissue", "body"])
+@pytest.mark.parametrize("line", iron.CALIBRATIONS, ids=lambda line: f"{line.name} {line.field_t[0]:g}")
+def test_no_organ_has_the_calibration_of_another(line, organ):
+    assert (iron.calibration(line.name, organ, line.field_t[0]) is None) == (organ not in line.organs)
+
+
+def test_the_calibration_of_the_heart_gives_what_its_paper_does():
+    """Carpenter 2011: 45.0 · T2*^-1.22, which is 1.16 and 2.71 mg/g at the limits of 20 and 10 ms."""
+    (line,) = iron.of("heart")
+    assert [round(line.lic_mg_per_g(1000 / t2star_ms), 2) for t2star_ms in (20, 10)] == [1.16, 2.71]
+    assert line.formula == "MIC = 45.0 · T2*^-1.22"
+
+
+def test_other_lines_are_those_of_the_same_organ():
+    liver, heart = iron.of("liver")[0], iron.of("heart")[0]
+    assert iron.others(heart, 100.0, 1.5) is None
+    least, most = iron.others(liver, 100.0, 1.5)
+    assert 2.0 < least <= most < 4.0
 
 
 def test_a_sites_own_line_is_found_by_its_name_only():

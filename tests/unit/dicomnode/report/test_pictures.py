@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dicomnode.config import ReportSettings
+from dicomnode.measure.organs import LIVER
 from dicomnode.model import Drawn, Grade, Plane
 from dicomnode.report import colours, figures, pictures, wording
 from dicomnode.report.sheet import Box
@@ -184,7 +185,7 @@ def test_more_regions_and_flags_than_there_is_room_for_are_counted(bench):
 def test_a_page_without_a_number_says_how_to_get_one(bench):
     said = words(pictures.sheet(bench.draft(cases(bench)["nothing"]), 0))
     assert "No liver iron value" in said
-    assert wording.HOW_TO_DRAW in said
+    assert wording.how_to_draw(LIVER) in said
     assert "provisional" not in said
 
 

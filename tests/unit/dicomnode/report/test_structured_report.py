@@ -13,6 +13,7 @@ from skimage.draw import polygon2mask
 
 from dicomnode import report
 from dicomnode.config import ReportSettings
+from dicomnode.measure.organs import LIVER
 from dicomnode.model import Drawn, Identity
 from dicomnode.report import wording
 from tests.unit.dicomnode.report.conftest import STOP
@@ -302,7 +303,7 @@ def test_without_a_liver_the_report_says_how_to_draw_one(bench):
     [d] = bench.write(replace(result, rois=(empty,), measurements=(nothing,), decays=()))["structured_report"]
     words = list(_texts(d.ContentSequence))
     assert "No liver iron value: no reliable liver region" in words
-    assert wording.HOW_TO_DRAW in words
+    assert wording.how_to_draw(LIVER) in words
 
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dicomnode.measure.organs import LIVER
 from dicomnode.model import Drawn, Estimate, Grade, Limit
 from dicomnode.report import wording
 from tests.unit.dicomnode.report.conftest import DOUBT, STOP
@@ -56,7 +57,7 @@ def test_without_a_liver_there_is_no_value_and_it_says_how_to_get_one(bench):
     empty = np.zeros_like(bench.result().rois[0].mask)
     result = answered(bench, mask=empty, r2star_per_s=None, lic_mg_per_g=None, lic=None, flags=(STOP,))
     assert str(wording.headline(result)) == "No liver iron value: no reliable liver region"
-    assert wording.advice(result) == [wording.HOW_TO_DRAW]
+    assert wording.advice(result) == [wording.how_to_draw(LIVER)]
 
 
 def test_a_number_that_is_withheld_says_why(bench):
