@@ -76,7 +76,7 @@ def find(
         if (one := slices[k]) is not None:
             masks[k] = one.septum.mask
             rings[k] = septum.ring_mask(shape[1:], one.ring, planes[k].pixel_spacing_mm)
-    doubts = flow.flags(signal, echo_times_ms, maps, masks, n_coils) + _left_out(slices, sure)
+    doubts = flow.flags(signal, echo_times_ms, maps, masks, n_coils) + _left_out(slices, sure) + _bright(slices, sure)
     regions = (
         Roi(SEPTUM, masks, finding=ORGAN, doubts=doubts, confidence=best, slice_confidence=confidences),
         Roi(RING, rings, finding=ORGAN, confidence=best, slice_confidence=confidences),
@@ -144,6 +144,14 @@ def _left_out(slices: list[Any], sure: list[int]) -> tuple[Flag, ...]:
         return ()
     sentence = f"{missing} of {len(slices)} slices show no septum for sure and are left out"
     return (Flag("slices-left-out", Grade.INFO, sentence),)
+
+
+def _bright(slices: list[_Slice | None], sure: list[int]) -> tuple[Flag, ...]:
+    """What no fit can tell where blood gives signal."""
+    if not any(one.ring.bright for k in sure if (one := slices[k]) is not None):
+        return ()
+    sentence = "the blood is bright: faint ghosts of it may lengthen a long T2* unseen; black blood makes none"
+    return (Flag("bright-blood", Grade.INFO, sentence),)
 
 
 def _why(slices: list[_Slice | None], best: float) -> str:

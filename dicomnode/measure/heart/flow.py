@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dicomnode.model import Maps
 
 FEWEST_ECHOES = 5  # of three unknowns
-MUCH, MOST = 0.08, 0.25  # of the rate: how far it moves where an offset is allowed for
-SURE = 12.0  # chi-square by which the offset has to explain the decay better
+MUCH, MOST = 0.06, 0.15  # of the rate of the maps: how far it moves where an offset is allowed for
+SURE = 7.0  # chi-square by which the offset has to explain the decay better
 VOXELS_ALIKE = 6.0  # that share their noise, and what a median of them has more of it
 TEXTURE = 0.002  # of the first echo: what the unevenness of a septum leaves of one exponential
 FASTEST = 5.0  # times the rate without an offset, up to which one is sought
@@ -43,9 +43,12 @@ def flags(
     amplitude = np.sqrt(np.maximum(median**2 - 2.0 * n_coils * sigma**2, 0.0))
     noise = np.hypot(sigma * np.sqrt(VOXELS_ALIKE / mask.sum()), TEXTURE * median[0])
     bent = _bent(amplitude, np.asarray(echo_times_ms, np.float64), noise * median / np.maximum(amplitude, 0.1 * median))
-    if bent is None:
+    inside = mask & maps.valid
+    if bent is None or not inside.any():
         return ()
-    share, moved = bent
+    share, moved = bent[0], bent[1] / float(np.median(maps.r2star_per_s[inside])) - 1.0
+    if moved <= MUCH:
+        return ()
     grade = Grade.NOT_MEASURABLE if moved > MOST else Grade.LOW_CONFIDENCE
     sentence = (
         f"the decay levels off at {share:.0%} of its start, above the noise, as blood that flows or a second tissue "
@@ -57,7 +60,7 @@ def flags(
 def _bent(
     amplitude: NDArray[np.float64], times: NDArray[np.float64], noise: NDArray[np.float64]
 ) -> tuple[float, float] | None:
-    """The offset over the amplitude at time 0, and how far the rate moves with it; None where nothing asks for one.
+    """The offset over the amplitude at time 0, and the rate beside it in 1/s; None where nothing asks for one.
 
     A exp(-r t) + C with C >= 0, least squares, A and C solved for on a grid of r.
     """
@@ -73,10 +76,9 @@ def _bent(
     if not allowed.any():
         return None
     best = int(np.argmin(np.where(allowed, within, np.inf)))
-    moved = float(rates[best] / rates[alone] - 1.0)
-    if left[alone] - within[best] < SURE or moved <= MUCH:
+    if left[alone] - within[best] < SURE:
         return None
-    return float(offset[best] / (start[best] + offset[best])), moved
+    return float(offset[best] / (start[best] + offset[best])), 1000.0 * float(rates[best])
 
 
 def _least_squares(

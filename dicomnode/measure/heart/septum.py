@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from dicomnode.measure.heart.ring import REACH_MM, STEP_MM, angles, rays
+from dicomnode.measure.heart.ring import STEP_MM, angles, rays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +21,8 @@ OFF_DEG = 40.0  # that the middle of the septum may lie off that
 HALF_DEG = 32.0  # that are measured to either side of its middle
 MARGIN = 0.18  # of the thickness, left at each edge for what the voxels there hold of blood
 LEAST_MARGIN_MM = 1.2
-THICKNESS_MM = (4.5, 17.0)  # of a septum: where blood is looked for on its other side
-SURE_MM = 3.0  # from the inner edge on, that are muscle
+THICKNESS_MM = (4.0, 18.0)  # of a septum between blood and blood
+CORE_MM = 9.0  # of the inner edge: where its middle is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,15 @@ def find(image: Array, ring: Ring, plane: Plane) -> Septum:
     """Choose the sector that ends in blood, near where the septum lies in people."""
     step = plane.pixel_spacing_mm
     (seen,) = rays(np.asarray(image, np.float64), np.array([ring.middle]), step)
-    outer = np.array([_other_side(one, edge, ring) for one, edge in zip(seen, ring.inner_mm, strict=True)])
-    in_blood = np.isfinite(outer)
+    ends = np.array([_across(one, edge, ring) for one, edge in zip(seen, ring.inner_mm, strict=True)])
+    in_blood = np.all(np.isfinite(ends), axis=1)
+    inner, outer = np.where(in_blood[:, None], ends, np.stack([ring.inner_mm, ring.outer_mm], axis=1)).T
     usual = _usual(plane)
     tried = usual + np.radians(np.linspace(-OFF_DEG, OFF_DEG, 17))
     shares = [float(in_blood[_sector(one)].mean()) for one in tried]
     off = np.abs(tried - usual)
     middle = float(tried[int(np.argmax(np.array(shares) - 0.15 * off))])
-    ring = replace(ring, outer_mm=_smooth(np.where(in_blood, outer, ring.outer_mm)))
+    ring = replace(ring, inner_mm=_smooth(inner), outer_mm=_smooth(outer))
     return Septum(
         middle,
         _mask(image.shape, ring, middle, step),
@@ -55,14 +56,29 @@ def find(image: Array, ring: Ring, plane: Plane) -> Septum:
     )
 
 
-def _other_side(seen: NDArray[np.float64], inner_mm: float, ring: Ring) -> float:
-    """Where a ray comes from muscle into blood again, mm: half-way between both; NaN where it does not."""
-    along = np.arange(0.0, REACH_MM, STEP_MM)
-    muscle = float(np.median(seen[(along > inner_mm + STEP_MM) & (along < inner_mm + STEP_MM + SURE_MM)]))
-    half = (muscle + ring.blood) / 2
+def _across(seen: NDArray[np.float64], inner_mm: float, ring: Ring) -> tuple[float, float]:
+    """Where a ray comes from blood into muscle and into blood again, mm: half-way between both.
+
+    NaN where it does not within the thickness of a septum. Slow blood among the trabeculae is none of the muscle.
+    """
+    muscle = seen if not ring.bright else -seen
+    first, last = round(inner_mm / STEP_MM), round((inner_mm + CORE_MM) / STEP_MM) + 1
+    core = first + int(np.argmax(muscle[first:last]))
+    half = (float(np.median(seen[max(core - 1, 0) : core + 2])) + ring.blood) / 2
     blood = seen > half if ring.bright else seen < half
-    found = along[blood & (along > inner_mm + THICKNESS_MM[0]) & (along < inner_mm + THICKNESS_MM[1])]
-    return float(found[0] - STEP_MM / 2) if found.size else float("nan")
+    before, after = np.flatnonzero(blood[:core]), core + np.flatnonzero(blood[core:])
+    if not before.size or not after.size:
+        return float("nan"), float("nan")
+    ends = _crossing(seen, int(before[-1]), half), _crossing(seen, int(after[0]) - 1, half)
+    thick = THICKNESS_MM[0] <= ends[1] - ends[0] <= THICKNESS_MM[1]
+    return ends if thick else (float("nan"), float("nan"))
+
+
+def _crossing(seen: NDArray[np.float64], before: int, level: float) -> float:
+    """Where a ray passes a level between a sample and the next, mm."""
+    change = seen[before + 1] - seen[before]
+    part = 0.5 if change == 0 else (level - seen[before]) / change
+    return float((before + min(max(part, 0.0), 1.0)) * STEP_MM)
 
 
 def _smooth(edge: NDArray[np.float64]) -> NDArray[np.float64]:

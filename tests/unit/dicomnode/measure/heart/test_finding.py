@@ -30,7 +30,8 @@ def noisy(clean, sigma, rng):
 
 
 def found(signal, sigma, where):
-    maps = SimpleNamespace(sigma=(sigma,) * len(signal))
+    nowhere = np.zeros(signal.shape[:3], bool)
+    maps = SimpleNamespace(sigma=(sigma,) * len(signal), valid=nowhere, r2star_per_s=nowhere * 1.0)
     return heart.find(signal, TIMES, maps, where, 1.0)
 
 
@@ -50,6 +51,11 @@ def test_the_septum_is_found_and_little_else(blood, t2star_ms):
     assert septum.confidence >= TRUSTED
     assert (septum.mask & phantom.regions["septum"]).sum() >= 0.9 * septum.mask.sum() > 40
     assert one.scene == {"heart": septum.confidence}
+
+
+def test_only_of_bright_blood_it_is_said_that_faint_ghosts_stay_unseen():
+    said = [[flag.code for flag in a_heart(blood=blood)[1].rois[0].doubts] for blood in ("bright", "black")]
+    assert said == [["bright-blood"], []]
 
 
 def test_a_turned_image_shows_the_same_septum():
@@ -97,7 +103,11 @@ def bent(offset, sigma=2.0, rate_per_s=100.0):
     rng = np.random.default_rng(3)
     decay = 300 * (np.exp(-rate_per_s * np.array(TIMES) / 1000) + offset)
     signal = noisy(np.broadcast_to(decay, (1, 12, 12, 8)), sigma, rng)
-    return flow.flags(signal, TIMES, SimpleNamespace(sigma=(sigma,)), np.ones((1, 12, 12), bool), 1.0)
+    everywhere = np.ones((1, 12, 12), bool)
+    times = np.array(TIMES)
+    seen = np.polyfit(times, np.log(decay), 1, w=decay)[0] * -1000  # as one exponential has it
+    maps = SimpleNamespace(sigma=(sigma,), valid=everywhere, r2star_per_s=np.full((1, 12, 12), seen))
+    return flow.flags(signal, TIMES, maps, everywhere, 1.0)
 
 
 def test_blood_that_does_not_decay_with_the_muscle_is_flagged_and_much_of_it_forbids_the_number():
