@@ -13,7 +13,9 @@ import numpy as np
 import dicomnode
 from dicomnode.errors import InputError
 from dicomnode.export import nifti
+from dicomnode.export.results import subjects
 from dicomnode.export.volumes import Volume, laid_out, maps, regions
+from dicomnode.measure import heart
 from dicomnode.measure.regions import EDGE, LEFT, LIVER, RIGHT, VESSEL
 from dicomnode.store.durable import make_folder, write_durably, write_json
 
@@ -26,20 +28,28 @@ if TYPE_CHECKING:
 VERSION = "1.10.0"
 # Kind of object, suffix, unit, factor from the unit of the object.
 MAPS = (("parametric_map_r2star", "R2starmap", "1/s", 1.0), ("parametric_map_t2star", "T2starmap", "s", 1e-3))
-NAMED = (LIVER, RIGHT, VESSEL, EDGE, LEFT)  # regions whose names are ours; a reader's may hold anything
+NAMED = (
+    LIVER,
+    RIGHT,
+    VESSEL,
+    EDGE,
+    LEFT,
+    heart.SEPTUM,
+    heart.RING,
+)  # regions whose names are ours; a reader's may hold anything
 
 
 def write(results: Sequence[Finished], folder: Path) -> tuple[Path, ...]:
     """Write every map and every region of the results; raises InputError for one without Parametric Maps."""
     made = [path for one in results for path in _written(one, folder)]
     about = folder / "dataset_description.json"
-    write_json(about, _description())
+    write_json(about, _description(results))
     return (about, *made)
 
 
-def _description() -> dict[str, Any]:
+def _description(results: Sequence[Finished]) -> dict[str, Any]:
     return {
-        "Name": "Liver iron",
+        "Name": subjects(results),
         "BIDSVersion": VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "dicomnode", "Version": dicomnode.__version__}],

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 import dicomnode
+from dicomnode.export.results import subjects
 from dicomnode.export.volumes import maps
 from dicomnode.report import colours
 from dicomnode.store.durable import write_durably
@@ -36,9 +37,10 @@ STYLE = (
 def write(results: Sequence[Finished], folder: Path) -> tuple[Path, ...]:
     """Write ``results.html``."""
     body = "\n".join(line for result in results for line in _section(result))
+    title = escape(subjects(results))
     text = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Liver iron</title>'
-        f"<style>{STYLE}</style></head><body>\n<h1>Liver iron</h1>\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
         f"<p>dicomnode {escape(dicomnode.__version__)}. For research and clinical evaluation; not a cleared medical "
         f"device.</p>\n{body}\n</body></html>\n"
     )

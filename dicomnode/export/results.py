@@ -10,10 +10,11 @@ import pydicom
 
 from dicomnode.errors import InputError
 from dicomnode.jobs.tidy import content_of
+from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -35,6 +36,13 @@ class Finished:
         """The first 16 digits of its key: no more than a file name needs, and nobody's name."""
         return str(self.summary["key"])[:16]
 
+    @property
+    def subject(self) -> str:
+        """What it is about; of an organ whose package is gone the organ's name."""
+        name = str(self.summary.get("organ", LIVER.name))
+        organ = ORGANS.get(name)
+        return name if organ is None else organ.subject
+
     def object_of(self, kind: str) -> Dataset | None:
         """Its only object of a kind, None where none was made; raises InputError where the file is gone."""
         named = next((one["path"] for one in self.summary["outputs"] if one["kind"] == kind), None)
@@ -44,6 +52,11 @@ class Finished:
         if content is None:
             raise InputError(f"{self.folder / str(named)} is gone, which {SUMMARY} names; process the series again")
         return pydicom.dcmread(io.BytesIO(content))
+
+
+def subjects(results: Iterable[Finished]) -> str:
+    """What results are about, each once."""
+    return " and ".join(dict.fromkeys(one.subject for one in results))
 
 
 def of_folder(folder: Path) -> tuple[Finished, ...]:

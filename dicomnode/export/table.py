@@ -40,6 +40,7 @@ OF_RESULT = {
     "field_strength_t": _within("field_strength_t"),
     "method": _within("method"),
     "software_version": _within("software_version"),
+    "organ": _within("organ"),
 }
 OF_REGION = {
     "region": _within("name"),

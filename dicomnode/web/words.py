@@ -35,7 +35,7 @@ STATES: dict[str, Said] = {
     "reporting": Said("…", "Report in the making", "busy"),
     "delivering": Said("→", "Being sent", "busy"),
     "incomplete": Said("▲", "Images missing", "doubt", "Send the missing images: it goes on by itself."),
-    "no_number": Said("▲", "Done, no number", "doubt", "Look at the maps; where the liver is there, draw it."),
+    "no_number": Said("▲", "Done, no number", "doubt", "Look at the maps; where the organ is there, draw it."),
     "done": Said("✓", "Done", "good"),
     "refused": Said("–", "Not measured", "quiet", "Nothing, unless the reason is wrong."),
     "kept": Said(

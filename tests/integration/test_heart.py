@@ -11,6 +11,7 @@ import pytest
 
 from dicomnode import simulate
 from dicomnode.config import GroupingSettings, MeasureSettings, ReportSettings, ScannerSettings, Settings
+from dicomnode.export import bids, page, results, table
 from dicomnode.operate import offline
 from dicomnode.report import sheet
 from solver.heart import WESTWOOD_ECHO_TIMES_MS
@@ -151,6 +152,19 @@ def test_the_pdf_holds_no_such_word_either(bright):
         except zlib.error:
             continue
     assert all(re.search(rb"(?<![Dd]e)[Ll]iver", text) is None for text in texts)
+
+
+@pytest.mark.parametrize("to", ["html", "csv", "nifti"])
+def test_what_is_exported_of_a_heart_is_a_hearts(bright, tmp_path, to):
+    folder, _ = bright
+    writers = {"html": page, "csv": table, "nifti": bids}
+    paths = writers[to].write(results.of_folder(folder), tmp_path)
+    texts = [path.read_text() for path in paths if path.suffix in {".html", ".csv", ".json"}]
+    assert any(word in text for text in texts for word in ("Cardiac T2*", "heart"))
+    assert not any(re.search(r"(?i:(?<!de)liver)", text) for text in texts)
+    assert to != "nifti" or {"septum", "leftVentricle"} <= {
+        word for path in paths for word in re.split("[-_]", path.name)
+    }
 
 
 def test_without_a_calibration_there_is_a_time_and_no_iron(tmp_path):

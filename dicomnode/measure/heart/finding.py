@@ -71,12 +71,14 @@ def find(
         return Found(
             (Roi(SEPTUM, nothing, finding=ORGAN, doubts=(doubt,), confidence=best),), finder, nothing, scene, seen=seen
         )
-    masks, rings = np.zeros(shape, bool), np.zeros(shape, bool)
+    masks, rings, pools = (np.zeros(shape, bool) for _ in range(3))
     for k in sure:
         if (one := slices[k]) is not None:
             masks[k] = one.septum.mask
             rings[k] = septum.ring_mask(shape[1:], one.ring, planes[k].pixel_spacing_mm)
-    doubts = flow.flags(signal, echo_times_ms, maps, masks, n_coils) + _left_out(slices, sure) + _bright(slices, sure)
+            pools[k] = septum.pool_mask(shape[1:], one.ring, planes[k].pixel_spacing_mm)
+    doubts = flow.flags(signal, echo_times_ms, maps, masks, n_coils) + flow.ghosts(signal, maps, masks, pools)
+    doubts += _left_out(slices, sure) + _bright(slices, sure)
     regions = (
         Roi(SEPTUM, masks, finding=ORGAN, doubts=doubts, confidence=best, slice_confidence=confidences),
         Roi(RING, rings, finding=ORGAN, confidence=best, slice_confidence=confidences),
@@ -150,7 +152,7 @@ def _bright(slices: list[_Slice | None], sure: list[int]) -> tuple[Flag, ...]:
     """What no fit can tell where blood gives signal."""
     if not any(one.ring.bright for k in sure if (one := slices[k]) is not None):
         return ()
-    sentence = "the blood is bright: faint ghosts of it may lengthen a long T2* unseen; black blood makes none"
+    sentence = "the blood is bright: faint ghosts of it may lengthen T2* unseen; black blood makes none"
     return (Flag("bright-blood", Grade.INFO, sentence),)
 
 

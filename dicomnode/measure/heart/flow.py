@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from dicomnode.model import Flag, Grade
 
@@ -26,7 +27,14 @@ SURE = 7.0  # chi-square by which the offset has to explain the decay better
 VOXELS_ALIKE = 6.0  # that share their noise, and what a median of them has more of it
 TEXTURE = 0.002  # of the first echo: what the unevenness of a septum leaves of one exponential
 FASTEST = 5.0  # times the rate without an offset, up to which one is sought
-CODE = "blood-flow"
+DARK = 0.15  # of the septum's first echo: lungs and air
+EDGE, BLOCK = 3, 5  # voxels: left out at the edge of what is dark, averaged
+FEWEST_DARK = 150  # voxels beside the heart, and elsewhere
+BRIGHT = 75.0  # per cent of them that are darker: ghosts need not lie everywhere
+LEFT = 0.3
+SEEN = 4.0  # standard errors by which lungs and air beside the blood are brighter than elsewhere
+FAINT, STRONG = 0.045, 0.10  # of the septum
+CODE, GHOSTS = "blood-flow", "blood-ghosts"
 
 
 def flags(
@@ -55,6 +63,45 @@ def flags(
         f"makes it: without that R2* is {moved:.0%} faster"
     )
     return (Flag(CODE, grade, sentence),)
+
+
+def ghosts(
+    signal: NDArray[np.float32], maps: Maps, mask: NDArray[np.bool_], pools: NDArray[np.bool_]
+) -> tuple[Flag, ...]:
+    """What ghosts of the blood in ``pools`` (slices, K, L) are seen in lungs and air, along rows or along columns.
+
+    They lie over the septum, too, and hardly decay.
+    """
+    shares = [_ghost(signal[k], float(maps.sigma[k]), mask[k], pools[k]) for k in np.flatnonzero(mask.any(axis=(1, 2)))]
+    share = max(shares, default=0.0)
+    if share <= FAINT:
+        return ()
+    grade = Grade.NOT_MEASURABLE if share > STRONG else Grade.LOW_CONFIDENCE
+    sentence = f"blood that flows leaves ghosts beside the heart, of {share:.0%} of what the septum gives late"
+    return (Flag(GHOSTS, grade, f"{sentence}: they make T2* too long"),)
+
+
+def _ghost(signal: NDArray[np.float32], sigma: float, mask: NDArray[np.bool_], pool: NDArray[np.bool_]) -> float:
+    """The amplitude of ghosts at the last echo over that of the septum; 0 where none are seen for sure.
+
+    Where the septum is lost by then, over ``LEFT`` of its first echo: later echoes tell nothing of its rate.
+    """
+    septum = np.median(signal[mask].astype(np.float64), axis=0)
+    dark = np.asarray(ndimage.binary_erosion(signal[..., 0] < DARK * septum[0], iterations=EDGE), bool)
+    power = np.asarray(ndimage.uniform_filter(np.square(signal[..., -1].astype(np.float64)), BLOCK))
+    rows = np.broadcast_to(np.any(pool, axis=1, keepdims=True), dark.shape)
+    columns = np.broadcast_to(np.any(pool, axis=0, keepdims=True), dark.shape)
+    elsewhere = power[dark & ~rows & ~columns]
+    found = 0.0
+    for beside in (dark & rows & ~columns, dark & columns & ~rows):
+        near = power[beside]
+        fewest = min(near.size, elsewhere.size)
+        if fewest < FEWEST_DARK:
+            continue
+        more = float(np.percentile(near, BRIGHT) - np.percentile(elsewhere, BRIGHT))
+        if more > SEEN * 2.0 * sigma**2 / np.sqrt(fewest):
+            found = max(found, float(np.sqrt(more)) / max(float(septum[-1]), LEFT * float(septum[0])))
+    return found
 
 
 def _bent(

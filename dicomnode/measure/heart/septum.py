@@ -91,6 +91,12 @@ def ring_mask(shape: tuple[int, ...], ring: Ring, step_mm: tuple[float, float]) 
     return np.asarray((radius > inner) & (radius < outer))
 
 
+def pool_mask(shape: tuple[int, ...], ring: Ring, step_mm: tuple[float, float]) -> NDArray[np.bool_]:
+    """The blood within the muscle, (K, L)."""
+    radius, inner, _, _ = _polar(shape, ring, step_mm)
+    return np.asarray(radius < inner)
+
+
 def _mask(shape: tuple[int, ...], ring: Ring, middle: float, step_mm: tuple[float, float]) -> NDArray[np.bool_]:
     radius, inner, outer, angle = _polar(shape, ring, step_mm)
     margin = np.maximum(MARGIN * (outer - inner), LEAST_MARGIN_MM)

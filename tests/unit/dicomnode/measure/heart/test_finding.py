@@ -58,6 +58,13 @@ def test_only_of_bright_blood_it_is_said_that_faint_ghosts_stay_unseen():
     assert said == [["bright-blood"], []]
 
 
+@pytest.mark.parametrize(("amount", "grade"), [(0.08, "low confidence"), (0.25, "not measurable")])
+def test_ghosts_of_blood_that_are_seen_beside_the_heart_are_said(amount, grade):
+    _, one = a_heart(flow=amount, t2star_ms=14.0, sigma=4.0)
+    codes = {flag.code: flag.grade.value for flag in one.rois[0].doubts}
+    assert codes["blood-ghosts"] == grade
+
+
 def test_a_turned_image_shows_the_same_septum():
     """The plane tells where the patient's right is, not the image's left."""
     anatomy, rng = Heart(), np.random.default_rng(2)
