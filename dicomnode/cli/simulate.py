@@ -16,7 +16,11 @@ from dicomnode.operate import demo
 @click.command("simulate")
 @click.argument("target")
 @click.option("--dialect", default="siemens-ve", show_default=True, help="Whose headers to write.")
-@click.option("--t2star", default=6.0, show_default=True, help="T2* of the liver, ms.")
+@click.option("--heart", is_flag=True, help="A heart in its short axis in place of the abdomen.")
+@click.option(
+    "--blood", type=click.Choice(["bright", "black"]), default="bright", show_default=True, help="Of a heart."
+)
+@click.option("--t2star", default=6.0, show_default=True, help="T2* of the liver, or of the heart's septum, ms.")
 @click.option("--snr", default=50.0, show_default=True, help="S0 over the noise's standard deviation.")
 @click.option("--field", default=None, type=float, help="Field strength, T.")
 @click.option("--slices", default=3, show_default=True)
@@ -44,11 +48,20 @@ def _plan(dialect: str, options: dict[str, Any]) -> simulate.SeriesPlan:
     if dialect not in simulate.DIALECTS:
         raise click.BadParameter(f"'{dialect}' is none of {', '.join(simulate.DIALECTS)}", param_hint="--dialect")
     given = {
-        "liver_t2star_ms": options["t2star"],
+        **(_heart(options) if options["heart"] else {"liver_t2star_ms": options["t2star"]}),
         "snr": options["snr"],
         "slices": options["slices"],
         "seed": options["seed"],
         "with_traps": options["traps"],
-        "field_strength_t": options["field"],
+        "field_strength_t": options["field"] or (1.5 if options["heart"] else None),
     }
     return simulate.SeriesPlan(dialect=dialect, **{name: v for name, v in given.items() if v is not None})
+
+
+def _heart(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "heart": simulate.HeartPlan(t2star_ms=options["t2star"], blood=options["blood"]),
+        "orientation": "short-axis",
+        "echo_times_ms": simulate.HEART_ECHO_TIMES_MS,
+        "patient_name": "HEART^SIMULATED",
+    }

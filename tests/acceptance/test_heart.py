@@ -11,7 +11,6 @@ import pytest
 from pydicom.sr.codedict import codes
 
 from dicomnode import simulate
-from solver.heart import WESTWOOD_ECHO_TIMES_MS
 from tests.acceptance.conftest import wait_for
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(600)]
@@ -25,7 +24,7 @@ organs = ["liver", "heart"]
 organ_calibrations = { heart = "carpenter-2011" }
 """
 HEART = simulate.SeriesPlan(
-    echo_times_ms=WESTWOOD_ECHO_TIMES_MS,
+    echo_times_ms=simulate.HEART_ECHO_TIMES_MS,
     slices=1,
     field_strength_t=1.5,
     orientation="short-axis",

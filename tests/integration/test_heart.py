@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pydicom
 import pytest
+from click.testing import CliRunner
 
 from dicomnode import simulate
+from dicomnode.cli import main
 from dicomnode.config import GroupingSettings, MeasureSettings, ReportSettings, ScannerSettings, Settings
 from dicomnode.export import bids, page, results, table
 from dicomnode.operate import offline
 from dicomnode.report import sheet
-from solver.heart import WESTWOOD_ECHO_TIMES_MS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BOTH = GroupingSettings(organs=("liver", "heart"))
@@ -25,7 +26,7 @@ LIVER = re.compile(r"(?i:(?<!de)liver|hepat)|\bLIC\b")  # keys of JSON are for p
 
 def plan(*, orientation="short-axis", field_t=1.5, heart=None, **more):
     return simulate.SeriesPlan(
-        echo_times_ms=WESTWOOD_ECHO_TIMES_MS,
+        echo_times_ms=simulate.HEART_ECHO_TIMES_MS,
         slices=1,
         field_strength_t=field_t,
         orientation=orientation,
@@ -266,3 +267,11 @@ def test_the_organ_is_part_of_what_a_result_is_made_from(bright):
     assert series["settings"]["organ"] == {"name": "heart"}
     assert series["settings"]["measure"]["calibration"] == "carpenter-2011"
     assert np.isfinite(series["rois"][0]["confidence"])
+
+
+def test_the_simulator_draws_hearts(tmp_path):
+    said = CliRunner().invoke(main, ["simulate", str(tmp_path / "heart"), "--heart", "--t2star", "12", "--slices", "1"])
+    assert said.exit_code == 0, said.output
+    truth = json.loads((tmp_path / "heart" / "truth.json").read_text())
+    assert truth["regions"]["septum"]["t2star_ms"] == pytest.approx(12.0, rel=0.1)
+    assert truth["echo_times_ms"] == list(simulate.HEART_ECHO_TIMES_MS)

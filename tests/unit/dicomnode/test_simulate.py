@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from pydicom import Dataset
 
 from dicomnode import simulate
 from dicomnode.errors import InputError
-from dicomnode.simulate import DIALECTS, ORIENTATIONS, SeriesPlan, Simulated
+from dicomnode.simulate import DIALECTS, ORIENTATIONS, HeartPlan, SeriesPlan, Simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -274,3 +274,15 @@ def test_dciodvfy_finds_no_error(dialect: str, tmp_path: Path, peer: Callable[[s
     for path in kinds.values():
         said = subprocess.run([peer("dciodvfy"), str(path)], capture_output=True, text=True, check=False)
         assert "Error" not in said.stderr + said.stdout
+
+
+def test_a_plan_without_a_heart_keeps_the_uids_that_it_always_gave() -> None:
+    (first, *_) = simulate.make(SeriesPlan(rows=48, columns=64, slices=1), datetime(2026, 1, 1, tzinfo=UTC)).instances
+    assert first.SOPInstanceUID == "2.25.246281844295225883987203507181798041566"
+
+
+def test_hearts_of_other_blood_are_other_studies() -> None:
+    plans = [SeriesPlan(rows=48, columns=64, slices=1, heart=HeartPlan(blood=blood)) for blood in ("bright", "black")]
+    made = [simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances[0] for plan in plans]
+    assert made[0].StudyInstanceUID != made[1].StudyInstanceUID
+    assert {one.BodyPartExamined for one in made} == {"HEART"}
