@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from dicomnode.report import codes
-from dicomnode.report.findings import QUANTITIES, Concept
+from dicomnode.report.findings import Concept
 from dicomnode.report.identity import uid
 
 if TYPE_CHECKING:
@@ -111,15 +111,15 @@ def _measured(common: _Common) -> Iterator[_Json]:
 def _withdrawn(common: _Common) -> Iterator[_Json]:
     """Observations of a result that this one replaces and that has more regions: they must not stay as they are."""
     for place in range(len(common.findings.regions) + 1, common.findings.replaced_regions + 1):
-        for name, (concept, _) in QUANTITIES.items():
+        for finding in common.findings.regions[0].findings:
             resource = {
                 "resourceType": "Observation",
                 "status": "entered-in-error",
-                "code": _coded(Concept.of(concept)),
+                "code": _coded(finding.concept),
                 "subject": common.subject,
                 "dataAbsentReason": _absent(_WITHDRAWN),
             }
-            yield _entry(common.uid(f"observation/{place}/{name}"), resource)
+            yield _entry(common.uid(f"observation/{place}/{finding.name}"), resource)
 
 
 def _observation(common: _Common, region: Region, finding: Finding) -> _Json:
