@@ -134,19 +134,23 @@ def made_from(parameters: Mapping[str, Any], organ: Organ) -> dict[str, Any]:
 
     Beside them stand the organ, and the packages that it or the method of fitting come from, with their versions.
     """
-    measure = dict(parameters["measure"])
-    own = [one for one in measure["calibrations"] if one["organ"] == organ.name]
-    name = measure.pop("organ_calibrations", {}).get(organ.name, measure["calibration"])
-    known = {line.name for line in organ.calibrations} | {one["name"] for one in own}
-    measure |= {"calibration": name if name in known else "none", "calibrations": own}
-    method = plugins.origin(plugins.METHODS, parameters["fit"]["method"])
+    method = plugins.origin(plugins.METHODS, parameters.get("fit", {}).get("method", ""))
     packages = {"organ": organ.origin, "method": method}
     return {
         **parameters,
-        "measure": measure,
+        **({"measure": _of_organ(parameters["measure"], organ)} if "measure" in parameters else {}),
         "organ": {"name": organ.name},
         "packages": {what: origin for what, origin in packages.items() if origin},
     }
+
+
+def _of_organ(settings: Mapping[str, Any], organ: Organ) -> dict[str, Any]:
+    """Of [measure] what is of one organ: its own lines, and the one that is chosen for it."""
+    measure = dict(settings)
+    own = [one for one in measure["calibrations"] if one["organ"] == organ.name]
+    name = measure.pop("organ_calibrations", {}).get(organ.name, measure["calibration"])
+    known = {line.name for line in organ.calibrations} | {one["name"] for one in own}
+    return measure | {"calibration": name if name in known else "none", "calibrations": own}
 
 
 def measuring(parameters: Mapping[str, Any]) -> dict[str, Any]:
