@@ -21,6 +21,7 @@ import dicomnode
 from dicomnode import analyse, group, header, report, simulate
 from dicomnode.config import Settings
 from dicomnode.measure import rois
+from dicomnode.measure.organs import LIVER
 from dicomnode.model import Drawn, Identity, Result
 from dicomnode.operate import offline
 from dicomnode.report import change, identity, point, reading, source, summary
@@ -142,7 +143,7 @@ def _drawn(scratch: Path) -> Shown:
     wanted = settings.report.model_copy(update={"products": ("segmentation", "structured_report", "pictures", "pdf")})
     outputs = report.write(result, target, created=WRITTEN, settings=wanted, shown_on=maps)
     local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
-    trend = rules.trend(point.of(result, source.read(result.stack)), NONE_KNOWN)
+    trend = rules.trend(point.of(result, source.read(result.stack)), NONE_KNOWN, LIVER)
     title = "Drawn: a region that a reader drew on the maps of the moderate one"
     return _shown("drawn", title, target, summary.of(result, local, trend))
 
@@ -166,7 +167,7 @@ def _trend(scratch: Path) -> Shown:
     priors = Priors((by_hand, *map(reading.point, reports)))
     outputs = report.write(result, target, created=WRITTEN, settings=settings.report, priors=priors)
     local = tuple(replace(one, path=one.path.relative_to(target)) for one in outputs)
-    trend = rules.trend(point.of(result, source.read(result.stack)), priors)
+    trend = rules.trend(point.of(result, source.read(result.stack)), priors, LIVER)
     title = "Trend: five earlier results, of two scanners and of another method"
     shown = _shown("trend", title, target, summary.of(result, local, trend))
     return replace(shown, words=(*change.remarks(trend), *change.lines(trend)), sheet=2)

@@ -99,7 +99,7 @@ class LookBack:
                 points += look()
             except Exception as fault:  # noqa: BLE001  the edge of a question: no study waits for its answer
                 unasked.append(Unasked(where, self._why(job, where, fault)))
-        return Priors(values.before(points, whose.study.date, whose.study.time), tuple(unasked))
+        return Priors(values.before(points, whose.organ.name, whose.study.date, whose.study.time), tuple(unasked))
 
     def _why(self, job: Job, where: str, fault: Exception) -> Silence:
         found = next((why for kind, why in _WHY if isinstance(fault, kind)), Silence.FAILED)

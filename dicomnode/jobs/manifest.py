@@ -61,7 +61,7 @@ class Manifest:
 
     @property
     def judges(self) -> bool:
-        """Whether the rules refuse what is no liver; before they could be told otherwise, they did."""
+        """Whether the rules refuse what is no organ of ours; before they could be told otherwise, they did."""
         return bool(self.grouping.get("anatomy") != "any")
 
     @property

@@ -235,7 +235,7 @@ def _report(work: _Work) -> None:
     result = _load_result(work, taken.stack)
     ordered = {} if work.order is None else {"ordered": dataclasses.asdict(work.order)}
     known = source.read(taken.stack, taken.header_of)
-    trend = rules.trend(point.of(result, known), priors.read(job))
+    trend = rules.trend(point.of(result, known), priors.read(job), work.organ)
     told = summary.of(result, outputs, trend) | ordered
     job.write("summary.json", told)
     if work.manifest.beside is not None:

@@ -10,12 +10,13 @@ from dicomnode.errors import NodeError, StepError
 from dicomnode.jobs import checkpoint, lifecycle
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import JobStatus
-from dicomnode.measure import iron
+from dicomnode.measure import iron, organs
+from dicomnode.measure.organ import Answered
 from dicomnode.model import Grade
 from dicomnode.report import findings, source, structured_report
 from dicomnode.store.durable import Partial
 from dicomnode.trend import values
-from dicomnode.trend.values import Bound, Conditions, Origin, Point, Priors, Reference
+from dicomnode.trend.values import LIVER, Bound, Conditions, Origin, Point, Priors, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from dicomnode.report.findings import Patient, Study
+    from dicomnode.measure.organ import Organ
+    from dicomnode.report.findings import Findings, Patient, Study
     from dicomnode.store.job import Job
     from dicomnode.store.spool import Spool
 
@@ -33,10 +35,11 @@ _GONE = frozenset({JobStatus.OVERTAKEN, JobStatus.KEPT})  # nothing of them was 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose a result is, and of which examination; never for a log."""
+    """Whose a result is, of which examination and of which organ; never for a log."""
 
     patient: Patient
     study: Study
+    organ: Organ
 
 
 def are_known(job: Job) -> bool:
@@ -61,17 +64,18 @@ def keep(job: Job, priors: Priors) -> None:
 def whose(spool: Spool, job: Job) -> Whose:
     """Whose the result of a job is; raises NodeError where that cannot be read here."""
     made_from = manifests.read(job)
+    organ = organs.of_result(made_from.parameters)
     if made_from.measured_on is not None:
         told = spool.job(made_from.measured_on).read(job.FINDINGS)
         if told is None:
             raise StepError("the result that was drawn on has no findings any more")
         origin = findings.read(told)
-        return Whose(origin.patient, origin.study)
+        return Whose(origin.patient, origin.study, organ)
     if not checkpoint.is_kept(job):
         raise StepError("the headers of this job are not there yet")
     taken = checkpoint.take(spool, job)
     known = source.read(taken.stack, taken.header_of)
-    return Whose(findings.patient(known.identity), findings.study(known))
+    return Whose(findings.patient(known.identity), findings.study(known), organ)
 
 
 def is_same(patient: Patient, other: Patient) -> bool:
@@ -87,7 +91,7 @@ def is_report_of(patient: Patient, report: Dataset) -> bool:
 
 
 def own(spool: Spool, whose_: Whose) -> Iterator[Point]:
-    """Results of other studies of the patient that this node has made and that nothing has replaced."""
+    """Results of the organ in other studies of the patient that this node has made and that nothing has replaced."""
     found: dict[str, Point] = {}
     replaced: set[str] = set()
     needle = json.dumps(whose_.patient.id, ensure_ascii=False).encode()
@@ -124,7 +128,9 @@ def _of(job: Job, whose_: Whose) -> Point | None:
     summary, outputs = job.read("summary.json"), job.outputs
     if summary is None or outputs is None or lifecycle.state(job).status in _GONE:
         return None
-    return _point(summary, told.study, _report(job.key, outputs, told.study))
+    if summary.get("organ", LIVER) != whose_.organ.name:
+        return None
+    return _point(summary, told, whose_.organ, _report(job.key, outputs, told.study))
 
 
 def _report(key: str, outputs: list[dict[str, str]], study: Study) -> Reference | None:
@@ -133,11 +139,15 @@ def _report(key: str, outputs: list[dict[str, str]], study: Study) -> Reference 
     return None if made is None else Reference(study.uid, structured_report.series_uid(key), made)
 
 
-def _point(summary: Mapping[str, Any], study: Study, report: Reference | None) -> Point:
-    region: Mapping[str, Any] = next(iter(summary["rois"]), {})
+def _point(summary: Mapping[str, Any], told: Findings, organ: Organ, report: Reference | None) -> Point:
+    study, is_of_it = told.study, organ.has(told.regions[0].site.value)
+    region: Mapping[str, Any] = next(iter(summary["rois"]), {}) if is_of_it else {}
     measurable = all(flag["grade"] != Grade.NOT_MEASURABLE.value for flag in region.get("flags", ()))
     rate = region.get("r2star_per_s") if measurable else None
-    value, bound = _iron(region, measurable=measurable)
+    if organ.answers is Answered.T2STAR:
+        value, (time, bound) = None, _time(region, measurable=measurable)
+    else:
+        time, (value, bound) = None, _iron(region, measurable=measurable)
     said = summary.get("conditions")
     ends = region.get("lic_ci95") if bound is Bound.NONE and value is not None else None
     return Point(
@@ -153,7 +163,16 @@ def _point(summary: Mapping[str, Any], study: Study, report: Reference | None) -
         drawn=not summary.get("finder"),
         key=str(summary["key"]),
         report=report,
+        organ=organ.name,
+        t2star_ms=time,
     )
+
+
+def _time(region: Mapping[str, Any], *, measurable: bool) -> tuple[float | None, Bound]:
+    time, least = region.get("t2star_ms"), region.get("at_least")
+    if measurable:
+        return None if time is None else time["median"], Bound.NONE
+    return (None, Bound.NONE) if least is None else (1000.0 / least["r2star_per_s"], Bound.BELOW)
 
 
 def _iron(region: Mapping[str, Any], *, measurable: bool) -> tuple[float | None, Bound]:

@@ -79,6 +79,15 @@ class Ranges:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeatability:
+    """By how much two concentrations of an unchanged organ differ besides their standard errors; the larger counts."""
+
+    share: float  # of the mean of both
+    least: float  # mg/g
+    source: str  # where that is from
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """A SNOMED CT concept of a place in the body, with the codes that viewers still write for it."""
 
@@ -112,7 +121,18 @@ class Organ:
     answers: Answered = Answered.IRON
     drawn_as: str = ""  # what a person who draws is asked for; empty: its name
     sites: Mapping[str, Site] = field(default_factory=lambda: MappingProxyType({}))  # of regions that are a part of it
+    repeatability: Repeatability | None = None  # None: earlier results stand beside a new one without a verdict
     origin: str = ""  # distribution and version of the package it comes from; empty: this one
+
+    @property
+    def quantity(self) -> str:
+        """The symbol of what its reports answer with."""
+        return "T2*" if self.answers is Answered.T2STAR else self.symbol
+
+    @property
+    def unit(self) -> str:
+        """Of that, as it is printed."""
+        return "ms" if self.answers is Answered.T2STAR else "mg/g"
 
     @property
     def to_draw(self) -> str:
@@ -122,6 +142,10 @@ class Organ:
     def site(self, region: str) -> Site:
         """What a region of it is of."""
         return self.sites.get(region, Site(self.code, self.name.capitalize(), self.retired_codes))
+
+    def has(self, code: str) -> bool:
+        """Whether a SNOMED CT concept is the organ or a part of it."""
+        return code == self.code or any(code == site.code for site in self.sites.values())
 
     def calibration(self, name: str, field_t: float | None, own: Iterable[Calibration] = ()) -> Calibration | None:
         """The calibration of that name at that field, published or a site's own; None where none was made for it."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from dicomnode import plugins
 from dicomnode.measure import heart, iron, regions
-from dicomnode.measure.organ import Answered, Organ, Ranges, Site
+from dicomnode.measure.organ import Answered, Organ, Ranges, Repeatability, Site
 from dicomnode.measure.planes import about_body_axes, about_short_axis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HEART", "LIVER", "ORGANS", "Answered", "Organ", "Ranges", "Site", "made_from", "of_result"]
+__all__ = ["HEART", "LIVER", "ORGANS", "Answered", "Organ", "Ranges", "Repeatability", "Site", "made_from", "of_result"]
 
 LIVER = Organ(
     name="liver",
@@ -50,6 +50,7 @@ LIVER = Organ(
     device="Liver Iron Node",
     concentration="liver iron concentration",
     symbol="LIC",
+    repeatability=Repeatability(share=0.15, least=iron.SMALLEST_MG_PER_G, source="of this software, docs/why.md"),
 )
 HEART = Organ(
     name="heart",
@@ -121,6 +122,8 @@ def _added(plugin: plugins.Plugin, known: Mapping[str, Organ]) -> Organ:
         raise plugins.broken(plugin, f"its record is of {organ.name!r}, its entry point of {plugin.name!r}")
     if organ.name in known:
         raise plugins.broken(plugin, "this node has an organ of that name")
+    if organ.repeatability is not None and organ.answers is not Answered.IRON:
+        raise plugins.broken(plugin, "its repeatability is of a concentration, and it answers with a time")
     if any(organ.name not in line.organs for line in organ.calibrations):
         raise plugins.broken(plugin, "one of its calibrations does not name it")
     return replace(organ, origin=plugin.origin)

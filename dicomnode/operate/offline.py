@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dicomnode.config import GroupingSettings, ScannerSettings, Settings
+    from dicomnode.measure.organ import Organ
     from dicomnode.model import EchoImage, EchoStack, Group
 
 
@@ -222,8 +223,8 @@ def _result(
         finder=found.finder,
     )
     known = source.read(stack)
-    priors = _priors(settings.trend.table, findings.patient(known.identity), findings.study(known))
-    trend = rules.trend(point.of(result, known), priors)
+    priors = _priors(settings.trend.table, organ, findings.patient(known.identity), findings.study(known))
+    trend = rules.trend(point.of(result, known), priors, organ)
     folder = output / key[:16]
     folder.mkdir(exist_ok=True)
     progress("writing results")
@@ -235,15 +236,15 @@ def _result(
     return summary.of(result, local, trend)
 
 
-def _priors(path: Path | None, patient: findings.Patient, study: findings.Study) -> Priors:
-    """Earlier results of a patient in a site's table; a node has others."""
+def _priors(path: Path | None, organ: Organ, patient: findings.Patient, study: findings.Study) -> Priors:
+    """Earlier results of a patient's organ in a site's table; a node has others."""
     if path is None or not study.date:
         return NONE_KNOWN
     try:
         points = table.read(path).of(patient.id, patient.issuer.name)
     except InputError:
         return Priors(unasked=(Unasked("table", Silence.UNREADABLE),))
-    return Priors(before(points, study.date, study.time))
+    return Priors(before(points, organ.name, study.date, study.time))
 
 
 def lines(series: dict[str, Any]) -> Iterator[str]:

@@ -224,5 +224,5 @@ def _private_codes() -> Iterator[Code]:
     yield from (one for one in vars(codes).values() if isinstance(one, Code) and one.scheme_designator == codes.SCHEME)
     yield from (getattr(iron, name) for iron in codes.IRONS.values() for name in iron.__slots__)
     yield from (codes.grade(Flag("", grade, "")) for grade in Grade)
-    yield from map(codes.outcome, Outcome)
+    yield from (codes.outcome(one) for one in Outcome if one is not Outcome.NOT_JUDGED)
     yield from map(codes.obstacle, Obstacle)

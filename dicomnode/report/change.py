@@ -6,13 +6,15 @@ from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.measure.organ import Answered
 from dicomnode.report import wording
-from dicomnode.trend.rules import Obstacle, Outcome, limit
+from dicomnode.trend.rules import Obstacle, Outcome
 from dicomnode.trend.values import Bound, Origin, Silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from dicomnode.measure.organ import Organ
     from dicomnode.trend.rules import Change, Trend
     from dicomnode.trend.values import Point, Unasked
 
@@ -21,6 +23,7 @@ OUTCOMES: Mapping[Outcome, str] = {
     Outcome.LESS: "less iron",
     Outcome.UNCHANGED: "no change beyond repeatability",
     Outcome.NOT_COMPARABLE: "not comparable",
+    Outcome.NOT_JUDGED: "not judged",
 }
 OBSTACLES: Mapping[Obstacle, str] = {
     Obstacle.OTHER_METHOD: "measured by another method",
@@ -50,8 +53,13 @@ SILENCES: Mapping[Silence, str] = {
     Silence.FAILED: "a fault of this node, which its log names",
 }
 _ORIGINS: Mapping[Origin, str] = {Origin.NODE: "this node", Origin.ARCHIVE: "archive", Origin.TABLE: "by hand"}
-HEADS = ("Date", "LIC mg/g", "95 %", "R2* /s", "Field T", "Scanner", "Source", "Change since")
 NOTHING = "–"
+
+
+def heads(trend: Trend) -> tuple[str, ...]:
+    """Return what stands above the cells of a row."""
+    organ, last = trend.organ, "Change since" if trend.is_judged else "What differs"
+    return "Date", f"{organ.quantity} {organ.unit}", "95 %", "R2* /s", "Field T", "Scanner", "Source", last
 
 
 def day(point: Point) -> str:
@@ -67,13 +75,17 @@ def days_since(then: Point, now: Point) -> int | None:
         return None
 
 
-def iron(point: Point) -> str:
-    """Return the concentration as it was printed, to one decimal."""
-    value = point.lic_mg_per_g
-    if value is None:
+def value(point: Point, organ: Organ) -> str:
+    """Return what the report of an organ answered with, as it was printed."""
+    if point.value is None:
         return NOTHING
     sign = f"{point.bound.value} " if point.bound is not Bound.NONE else ""
-    return f"{sign}{value:.1f}"
+    return f"{sign}{printed(point.value, organ)}"
+
+
+def printed(number: float, organ: Organ) -> str:
+    """Return a concentration to one decimal, a time in three digits."""
+    return wording.number(number) if organ.answers is Answered.T2STAR else f"{number:.1f}"
 
 
 def sentence(trend: Trend) -> str:
@@ -82,14 +94,34 @@ def sentence(trend: Trend) -> str:
     if last is None:
         return ""
     then, change = last
+    organ, unit = trend.organ, trend.organ.unit
+    before, today = value(then, organ), value(trend.now, organ)
+    if change.outcome is Outcome.NOT_JUDGED:
+        return f"{organ.quantity} on {day(then)} {before} {unit}, now {today} {unit}; {_unjudged(organ)}."
     if change.outcome is Outcome.NOT_COMPARABLE:
         count = len(trend.entries)
         several = f"Of {count} earlier results none can" if count > 1 else "The earlier result cannot"
-        newest = f"the last, {iron(then)} mg/g of {day(then)}: " if count > 1 else f"{iron(then)} mg/g of {day(then)}: "
+        newest = f"{'the last, ' if count > 1 else ''}{before} {unit} of {day(then)}: "
         return f"{several} be compared with this one; {newest}{_why(change)}."
     least = f"a change counts from {change.limit_mg_per_g:.1f} on"
-    values = f"{iron(then)} then, {iron(trend.now)} mg/g now; {least}"
+    values = f"{before} then, {today} {unit} now; {least}"
     return f"Since {day(then)} {OUTCOMES[change.outcome]}: {values}."
+
+
+def repeatability(organ: Organ) -> str:
+    """Return what a change is of that organ, and what is compared."""
+    rule = organ.repeatability
+    if rule is None:
+        return f"{wording.capital(_unjudged(organ))}."
+    return (
+        f"A change counts where it is more than the largest of {100 * rule.share:g} % of both values' mean, 1.96 √2 "
+        f"times their standard error and {rule.least:g} mg/g. Compared is only what was measured on the same scanner "
+        "by the same protocol, calibration, region finder and fit."
+    )
+
+
+def _unjudged(organ: Organ) -> str:
+    return f"no change is judged, for no repeatability of {organ.quantity} of the {organ.name} is known here"
 
 
 def remarks(trend: Trend) -> list[str]:
@@ -106,6 +138,8 @@ def unasked(one: Unasked) -> str:
 def verdict(change: Change) -> str:
     """Return the verdict on one earlier value, with the reason where it has one."""
     word = OUTCOMES[change.outcome]
+    if change.outcome is Outcome.NOT_JUDGED:
+        return _why(change)
     return f"{word}: {_why(change)}" if change.obstacles else word
 
 
@@ -115,36 +149,45 @@ def _why(change: Change) -> str:
 
 def rows(trend: Trend) -> Iterator[tuple[str, ...]]:
     """Return the cells of a table, the newest first: today's, then those before."""
-    yield (*_cells(trend.now)[:-1], "this report", "")
+    yield (*_cells(trend.now, trend.organ)[:-1], "this report", "")
     for then, change in reversed(trend.entries):
-        yield (*_cells(then), verdict(change))
+        yield (*_cells(then, trend.organ), verdict(change))
 
 
-def _cells(point: Point) -> tuple[str, ...]:
-    between = "" if point.lic_ci95 is None else f"{max(point.lic_ci95[0], 0.0):.1f} to {point.lic_ci95[1]:.1f}"
+def _cells(point: Point, organ: Organ) -> tuple[str, ...]:
+    ends = point.ci95
+    between = "" if ends is None else " to ".join(printed(max(end, 0.0), organ) for end in ends)
     rate = NOTHING if point.r2star_per_s is None else wording.number(point.r2star_per_s)
     field = NOTHING if point.strength_t is None else f"{point.strength_t:.2f}"
     origin = point.method or _ORIGINS[point.origin]
-    return day(point), iron(point), between, rate, field, point.scanner or NOTHING, origin
+    return day(point), value(point, organ), between, rate, field, point.scanner or NOTHING, origin
 
 
 def lines(trend: Trend) -> Iterator[str]:
     """Return the table as sentences, for those who see none."""
+    organ = trend.organ
     for then, change in reversed(trend.entries):
-        found, value, between, rate, field, scanner, origin = _cells(then)
+        found, number, between, rate, field, scanner, origin = _cells(then, organ)
         interval = f" (95 % interval {between})" if between else ""
         rates = f", R2* {rate} /s" if rate != NOTHING else ""
-        yield f"{found}: LIC {value} mg/g{interval}{rates}; {field} T, {scanner}, {origin}: {verdict(change)}"
+        said = f": {verdict(change)}" if verdict(change) else ""
+        yield f"{found}: {organ.quantity} {number} {organ.unit}{interval}{rates}; {field} T, {scanner}, {origin}{said}"
 
 
 def as_json(trend: Trend) -> dict[str, Any]:
     """Return JSON values: codes for programs, words for pages."""
     last = trend.last
+    organ = trend.organ
     return {
+        "organ": organ.name,
+        "quantity": organ.quantity,
+        "unit": organ.unit,
+        "heads": list(heads(trend)),
+        "judged": trend.is_judged,
         "outcome": None if last is None else last[1].outcome.value,
         "since": None if last is None else day(last[0]),
         "sentence": sentence(trend) or None,
-        "repeatability_mg_per_g": None if trend.now.lic_mg_per_g is None else limit(trend.now, trend.now),
+        "repeatability_mg_per_g": trend.limit_mg_per_g,
         "points": [_entry(then, change, row) for (then, change), row in _with_rows(trend)],
         "now": _entry(trend.now, None, next(rows(trend))),
         "unasked": [{"where": one.where, "code": one.why.value, "sentence": unasked(one)} for one in trend.unasked],
@@ -163,6 +206,9 @@ def _entry(point: Point, change: Change | None, row: tuple[str, ...]) -> dict[st
         "lic_mg_per_g": point.lic_mg_per_g,
         "bound": point.bound.value,
         "lic_ci95": None if point.lic_ci95 is None else list(point.lic_ci95),
+        "t2star_ms": point.t2star_ms,
+        "value": point.value,
+        "value_ci95": None if point.ci95 is None else list(point.ci95),
         "r2star_per_s": point.r2star_per_s,
         "scanner": point.scanner or None,
         "field_strength_t": point.strength_t,

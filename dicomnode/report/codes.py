@@ -51,6 +51,12 @@ class Iron:
     high: Code
     at_least: Code
     of_slice: Code
+    # What was measured earlier: nothing that collects values by code can take it for today's.
+    prior: Code
+    prior_below: Code
+    prior_above: Code
+    change: Code
+    change_limit: Code
 
 
 def iron(symbol: str) -> Iron:
@@ -65,6 +71,11 @@ def iron(symbol: str) -> Iron:
         # A bound has a concept of its own, so that nothing can read it as the value.
         at_least=private(f"{symbol}-MIN", f"{symbol} at least (beyond the range)"),
         of_slice=private(f"{symbol}-SLICE", f"{symbol} of one slice"),
+        prior=private(f"{symbol}-PRIOR", f"{symbol} (dry weight), earlier"),
+        prior_below=private(f"{symbol}-PRIOR-MAX", f"{symbol} less than, earlier"),
+        prior_above=private(f"{symbol}-PRIOR-MIN", f"{symbol} at least, earlier"),
+        change=private(f"{symbol}-CHANGE", f"{symbol}, today's less the earlier"),
+        change_limit=private(f"{symbol}-CHANGE-MIN", f"{symbol}, least change beyond repeatability"),
     )
 
 
@@ -79,13 +90,9 @@ R2STAR_AT_LEAST = private("R2S-MIN", "R2* at least (beyond the range)")
 T2STAR_LOW = private("T2S-CI95-LOW", "T2*, 95 % interval from")
 T2STAR_HIGH = private("T2S-CI95-HIGH", "T2*, 95 % interval to")
 R2STAR_OF_SLICE = private("R2S-SLICE", "R2* of one slice")
-# So has what was measured earlier: nothing that collects values by code can take it for today's.
-LIC_PRIOR = private("LIC-PRIOR", "LIC (dry weight), earlier")
-LIC_PRIOR_BELOW = private("LIC-PRIOR-MAX", "LIC less than, earlier")
-LIC_PRIOR_ABOVE = private("LIC-PRIOR-MIN", "LIC at least, earlier")
 R2STAR_PRIOR = private("R2S-PRIOR", "R2*, earlier")
-LIC_CHANGE = private("LIC-CHANGE", "LIC, today's less the earlier")
-LIC_CHANGE_LIMIT = private("LIC-CHANGE-MIN", "LIC, least change beyond repeatability")
+T2STAR_PRIOR = private("T2S-PRIOR", "T2*, earlier")
+T2STAR_PRIOR_BELOW = private("T2S-PRIOR-MAX", "T2* less than, earlier")
 CONFIDENCE = private("CONFIDENCE", "Confidence of the region")
 VOXELS = private("NVOX", "Voxels")
 AREA = Code("42798000", "SCT", "Area")
@@ -127,6 +134,8 @@ THIS_STUDY = private("THIS-STUDY", "The study of this report")
 PRIOR_REPORT = Code("122075", "DCM", "Prior report for current patient")
 CHANGE = private("CHANGE", "Change since")
 OBSTACLE = private("NOT-COMPARABLE", "Not comparable because")
+DIFFERENCE = private("DIFFERS", "Measured otherwise")  # where no change is judged
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 
 PERSON = Code("121006", "DCM", "Person")
 DEVICE = Code("121007", "DCM", "Device")

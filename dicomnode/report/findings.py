@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicomnode.errors import StepError
 from dicomnode.measure import iron
+from dicomnode.measure.organ import Answered
 from dicomnode.measure.organs import ORGANS, of_result
 from dicomnode.model import Grade
 from dicomnode.report import change, codes, wording
@@ -118,13 +119,14 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An earlier concentration (mg/g) as a report shows it, and the verdict on it in codes of ``trend.rules``."""
+    """An earlier value as a report shows it, and the verdict on it in codes of ``trend.rules``."""
 
     date: str  # YYYYMMDD
     value: str | None
     comparator: str
     outcome: str
     obstacles: tuple[str, ...]
+    quantity: str = _IRON  # of QUANTITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def of(
         regions=tuple(_region(organ, *pair) for pair in told) or (_no_region(organ),),
         notes=tuple(note for note in notes if note),
         replaced_regions=0 if replaced is None else max(len(replaced.regions), replaced.replaced_regions),
-        earlier=tuple(_earlier(*entry) for entry in trend.entries),
+        earlier=tuple(_earlier(organ, *entry) for entry in trend.entries),
     )
 
 
@@ -281,10 +283,11 @@ def _t2star(roi: Roi, numbers: RoiMeasurement) -> Finding:
     return _finding(_T2STAR, absent=_why(roi, numbers, "t2star-long"))
 
 
-def _earlier(then: Point, verdict: Change) -> Earlier:
-    value = None if then.lic_mg_per_g is None else f"{then.lic_mg_per_g:.1f}"
+def _earlier(organ: Organ, then: Point, verdict: Change) -> Earlier:
+    value = None if then.value is None else change.printed(then.value, organ)
+    quantity = _T2STAR if organ.answers is Answered.T2STAR else _IRON
     obstacles = tuple(one.value for one in verdict.obstacles)
-    return Earlier(then.date, value, then.bound.value, verdict.outcome.value, obstacles)
+    return Earlier(then.date, value, then.bound.value, verdict.outcome.value, obstacles, quantity)
 
 
 def _finding(

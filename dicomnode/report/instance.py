@@ -128,7 +128,7 @@ class Draft:
     @property
     def trend(self) -> Trend:
         """The result beside those before it."""
-        return rules.trend(point.of(self.result, self.source), self.priors)
+        return rules.trend(point.of(self.result, self.source), self.priors, self.organ)
 
     @property
     def software_version(self) -> str:

@@ -292,8 +292,8 @@ def _earlier(draft: Draft) -> list[Sheet]:
         box = Box(LEFT + 24, flow.y + 2 * leading(SMALL), RIGHT - LEFT - 24, TREND_HEIGHT)
         flow.y = timeline.draw(page, box, trend, SMALL)
     flow.heading("Every result that is known, the newest first")
-    flow.table(_EARLIER_COLUMNS, change.HEADS, _earlier_rows(trend))
-    flow.words(REPEATABILITY)
+    flow.table(_EARLIER_COLUMNS, change.heads(trend), _earlier_rows(trend))
+    flow.words(change.repeatability(draft.organ))
     return flow.pages
 
 
@@ -314,12 +314,6 @@ def _earlier_rows(trend: Trend) -> Iterable[tuple[str, ...]]:
         for number, line in enumerate(lines):
             yield *(numbers if number == 0 else ("",) * len(numbers)), *line
 
-
-REPEATABILITY = (
-    "A change counts where it is more than the largest of 15 % of both values' mean, 1.96 √2 times their standard "
-    "error and 0.5 mg/g. Compared is only what was measured on the same scanner by the same protocol, calibration, "
-    "region finder and fit."
-)
 
 # ---- every value, every parameter
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.measure import iron
+from dicomnode.measure.organ import Answered
+from dicomnode.measure.organs import of_result
 from dicomnode.report import wording
 from dicomnode.trend.values import Bound, Conditions, Origin, Point, Reference, Scanner
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from dicomnode.measure.organ import Organ
     from dicomnode.model import Result, Roi, RoiMeasurement
     from dicomnode.report.source import Source
 
@@ -20,8 +23,10 @@ if TYPE_CHECKING:
 def of(result: Result, source: Source) -> Point:
     """What the first region says, as printed: a difference of two points is that of two reports."""
     known = source.identity
-    first = wording.lead(result)
-    value, bound = (None, Bound.NONE) if first is None else _iron(*first)
+    organ, first = of_result(result.settings), wording.lead(result)
+    if first is not None and first[0].finding != organ.name:
+        first = None  # a person drew something else
+    value, time, bound = (None, None, Bound.NONE) if first is None else _answer(organ, *first)
     numbers = None if first is None else first[1]
     measurable = numbers is not None and numbers.measurable
     return Point(
@@ -37,6 +42,8 @@ def of(result: Result, source: Source) -> Point:
         drawn=result.drawn is not None,
         key=result.identity.key,
         report=Reference(source.study_instance_uid, "", ""),
+        organ=organ.name,
+        t2star_ms=time,
     )
 
 
@@ -54,6 +61,18 @@ def conditions(result: Result, source: Source) -> Conditions:
         finder=f"{finder['name']} {finder['version']}" if {"name", "version"} <= finder.keys() else "",
         fit=_fit(result.settings.get("fit", {})),
     )
+
+
+def _answer(organ: Organ, roi: Roi, numbers: RoiMeasurement) -> tuple[float | None, float | None, Bound]:
+    """The concentration or the time that the report answers with, or the bound of it that it states."""
+    if organ.answers is not Answered.T2STAR:
+        value, bound = _iron(roi, numbers)
+        return value, None, bound
+    if numbers.measurable:
+        return None, None if numbers.t2star_ms is None else float(numbers.t2star_ms.median), Bound.NONE
+    if numbers.at_least is not None:
+        return None, 1000.0 / numbers.at_least.r2star_per_s, Bound.BELOW
+    return None, None, Bound.NONE
 
 
 def _iron(roi: Roi, numbers: RoiMeasurement) -> tuple[float | None, Bound]:

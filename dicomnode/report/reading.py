@@ -9,8 +9,9 @@ from pydicom.uid import ComprehensiveSRStorage
 
 from dicomnode.errors import StepError
 from dicomnode.measure import iron
+from dicomnode.measure.organ import Answered
+from dicomnode.measure.organs import ORGANS, of_result
 from dicomnode.report import codes
-from dicomnode.report.instance import MODEL_NAME
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.trend import values
 from dicomnode.trend.values import Bound, Conditions, Origin, Point, Reference
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
-_LIC = codes.IRONS["LIC"]
+    from dicomnode.measure.organ import Organ
+    from dicomnode.report.codes import Iron
+
 SOP_CLASS_UID = str(ComprehensiveSRStorage)
 _PARAMETER = "111002"  # DCM, Algorithm Parameters
 _MEASUREMENTS, _GROUP, _TRACKING_UID, _DERIVATION = "126010", "125007", "112040", "121401"  # DCM
@@ -36,7 +39,7 @@ def is_ours(report: Dataset) -> bool:
         str(report.get("SOPClassUID", "")) == SOP_CLASS_UID
         and _is(report, codes.MEASUREMENT_REPORT)
         and codes.SCHEME in schemes
-        and str(report.get("ManufacturerModelName", "")) == MODEL_NAME
+        and str(report.get("ManufacturerModelName", "")) in {organ.device for organ in ORGANS.values()}
     )
 
 
@@ -57,17 +60,22 @@ def point(report: Dataset) -> Point:
     key = said.get("result")
     if not date or not isinstance(key, str):
         raise StepError("a report of this node lacks its study's date or its result")
-    items = _answer(report, key)
+    organ = _organ(report, said)
+    items = _answer(report, key, organ)
     conditions = values.conditions(said.get("conditions", {}))
-    value, bound = _iron(items, conditions)
+    names = codes.iron(organ.symbol)
+    if organ.answers is Answered.T2STAR:
+        concentration, (time, bound) = None, _time(items)
+    else:
+        time, (concentration, bound) = None, _iron(items, conditions, names)
     rate = _number(items, codes.R2STAR, codes.MEDIAN)
     return Point(
         date=date,
         origin=Origin.ARCHIVE,
         time=str(report.get("StudyTime") or "")[:6],
-        lic_mg_per_g=value,
+        lic_mg_per_g=concentration,
         bound=bound,
-        lic_ci95=_ends(items, _LIC.low, _LIC.high),
+        lic_ci95=None if concentration is None else _ends(items, names.low, names.high),
         r2star_per_s=rate,
         r2star_ci95=_ends(items, codes.R2STAR_LOW, codes.R2STAR_HIGH),
         conditions=conditions,
@@ -76,23 +84,45 @@ def point(report: Dataset) -> Point:
         report=Reference(
             *(str(report[name].value) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
         ),
+        organ=organ.name,
+        t2star_ms=time,
     )
 
 
-def _answer(report: Dataset, key: str) -> list[Dataset]:
-    """The items of the region that the answer was about; what is said of earlier results is none of it."""
+def _organ(report: Dataset, said: dict[str, Any]) -> Organ:
+    """The organ that a report is of: by its parameters, which its device has to confirm."""
+    try:
+        organ = of_result(said.get("settings", {}))
+    except KeyError:
+        raise StepError("a report of this node is of an organ that is not known here") from None
+    if str(report.get("ManufacturerModelName", "")) != organ.device:
+        raise StepError("a report of this node names another organ than its device is for")
+    return organ
+
+
+def _answer(report: Dataset, key: str, organ: Organ) -> list[Dataset]:
+    """The items of the region that the answer was about; what is said of earlier results is none of it.
+
+    A region of something else than the organ, which a person drew, says nothing.
+    """
     for container in _children(report, _MEASUREMENTS):
         for group in _children(container, _GROUP):
             tracked = {str(one.UID) for one in _children(group, _TRACKING_UID)}
             if tracked == {tracking_uid(key, 0)} and not any(
                 _is(one, codes.TIME_POINT) for one in group.ContentSequence
             ):
-                return list(group.ContentSequence)
+                sites = [code for one in group.ContentSequence if _is(one, codes.FINDING_SITE) for code in _codes(one)]
+                return list(group.ContentSequence) if not sites or any(map(organ.has, sites)) else []
     return []
 
 
-def _iron(items: list[Dataset], conditions: Conditions) -> tuple[float | None, Bound]:
-    value, least = _number(items, _LIC.value), _number(items, _LIC.at_least)
+def _time(items: list[Dataset]) -> tuple[float | None, Bound]:
+    value, least = _number(items, codes.T2STAR, codes.MEDIAN), _number(items, codes.R2STAR_AT_LEAST)
+    return (1000.0 / least, Bound.BELOW) if value is None and least else (value, Bound.NONE)
+
+
+def _iron(items: list[Dataset], conditions: Conditions, names: Iron) -> tuple[float | None, Bound]:
+    value, least = _number(items, names.value), _number(items, names.at_least)
     if value is not None:
         return value, Bound.NONE
     if least is not None:

@@ -315,7 +315,8 @@ def _earlier(draft: Draft) -> Iterator[Group]:
     The tracking identifier is that of the region, which is the same one: viewers put both together, and OHIF, which a
     group without coordinates would break, shows today's outline with them.
     """
-    now = draft.trend.now
+    now, judged = draft.trend.now, draft.trend.is_judged
+    why = codes.OBSTACLE if judged else codes.DIFFERENCE
     for then, verdict in draft.trend.entries:
         group = sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(
@@ -324,14 +325,15 @@ def _earlier(draft: Draft) -> Iterator[Group]:
             time_point_context=_time_point(then, now),
             finding_type=codes.finding(draft.organ.name),
             finding_sites=[sr.FindingSite(anatomic_location=codes.finding(draft.organ.name))],
-            measurements=_earlier_values(then, verdict),
+            measurements=_earlier_values(draft, then, verdict),
             qualitative_evaluations=[
                 sr.QualitativeEvaluation(name=name, value=value)
                 for name, value in (
-                    (codes.CHANGE, codes.outcome(verdict.outcome)),
-                    *((codes.OBSTACLE, codes.obstacle(one)) for one in verdict.obstacles),
+                    *([(codes.CHANGE, codes.outcome(verdict.outcome))] if judged else []),
+                    *((why, codes.obstacle(one)) for one in verdict.obstacles),
                 )
-            ],
+            ]
+            or None,
         )
         if then.report is not None:
             group[0].ContentSequence.append(_pointer(then.report))
@@ -346,19 +348,16 @@ def _time_point(then: Point, now: Point) -> sr.TimePointContext:
     return sr.TimePointContext(time_point=change.day(then), temporal_offset_from_event=offset)
 
 
-_OF_BOUND = {
-    Bound.NONE: codes.LIC_PRIOR,
-    Bound.BELOW: codes.LIC_PRIOR_BELOW,
-    Bound.ABOVE: codes.LIC_PRIOR_ABOVE,
-}
-
-
-def _earlier_values(then: Point, verdict: Change) -> list[sr.Measurement]:
+def _earlier_values(draft: Draft, then: Point, verdict: Change) -> list[sr.Measurement]:
+    iron = draft.iron
+    of_bound = {Bound.NONE: iron.prior, Bound.BELOW: iron.prior_below, Bound.ABOVE: iron.prior_above}
+    of_time = codes.T2STAR_PRIOR if then.bound is Bound.NONE else codes.T2STAR_PRIOR_BELOW
     values = (
-        (_OF_BOUND[then.bound], then.lic_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        (of_bound[then.bound], then.lic_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        (of_time, then.t2star_ms, codes.MILLISECOND),
         (codes.R2STAR_PRIOR, then.r2star_per_s, codes.PER_SECOND),
-        (codes.LIC_CHANGE, verdict.difference_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
-        (codes.LIC_CHANGE_LIMIT, verdict.limit_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        (iron.change, verdict.difference_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
+        (iron.change_limit, verdict.limit_mg_per_g, codes.MILLIGRAM_PER_GRAM_DRY),
     )
     return [_plain(name, float(value), unit) for name, value, unit in values if value is not None]
 

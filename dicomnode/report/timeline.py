@@ -1,4 +1,4 @@
-"""The concentrations of a patient over time, drawn on a sheet."""
+"""What the reports of a patient's organ answered with over time, drawn on a sheet."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dicomnode.measure.organ import Answered
 from dicomnode.report import change
 from dicomnode.report.figures import ticks
 from dicomnode.report.sheet import Box, leading
-from dicomnode.trend.rules import Outcome, limit
+from dicomnode.trend.rules import Outcome
 from dicomnode.trend.values import Bound
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from dicomnode.trend.values import Point
 
 _EDGE_DAYS = 30.0  # before the first and after the last
+_APART = frozenset({Outcome.NOT_COMPARABLE, Outcome.NOT_JUDGED})  # joined by no line
 _SIDES = (0, 4, 3, 6)  # of the mark of the first scanner (0: round), the second, ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """Where a day and a concentration lie."""
+    """Where a day and a value lie."""
 
     box: Box
     first: float
@@ -41,13 +43,13 @@ class _Axes:
         most = max(_highest(point) for point in points)
         return cls(box, min(days) - _EDGE_DAYS, max(days) + _EDGE_DAYS, 1.1 * max(most, 1.0))
 
-    def at(self, day: float, mg_per_g: float) -> Place:
+    def at(self, day: float, value: float) -> Place:
         x = self.box.x + (day - self.first) / (self.last - self.first) * self.box.width
-        return x, self.box.bottom - min(max(mg_per_g / self.top, 0.0), 1.0) * self.box.height
+        return x, self.box.bottom - min(max(value / self.top, 0.0), 1.0) * self.box.height
 
 
 def can_be_drawn(trend: Trend) -> bool:
-    """Whether there are two concentrations to be set beside each other."""
+    """Whether there are two values to be set beside each other."""
     return len(_shown(trend)) > 1
 
 
@@ -55,27 +57,30 @@ def draw(sheet: Sheet, box: Box, trend: Trend, size: float) -> float:
     """Draw the axes, a band in which an earlier value is no change, and every value; return where the page goes on.
 
     What can be compared is filled and joined by a line to today's; each scanner has its own mark, whose names stand
-    below.
+    below. Where no change is judged, nothing is joined and only today's is filled.
     """
     points = _shown(trend)
     axes = _Axes.over(box, points)
-    _scales(sheet, axes, size)
+    _scales(sheet, axes, trend, size)
     _band(sheet, axes, trend)
-    usable = [then for then, verdict in trend.entries if verdict.outcome is not Outcome.NOT_COMPARABLE]
-    joined = [axes.at(_number(one), one.lic_mg_per_g or 0.0) for one in (*usable, trend.now) if one in points]
+    usable = [then for then, verdict in trend.entries if verdict.outcome not in _APART]
+    joined = [axes.at(_number(one), one.value or 0.0) for one in (*usable, trend.now) if one in points]
     if len(joined) > 1:
         sheet.line(joined, 0.12 * size, sheet.palette.curve)
     scanners = list(dict.fromkeys(point.scanner for point in reversed(points)))  # today's first
     for point in points:
         filled = point is trend.now or point in usable
         _value(sheet, axes, point, _SIDES[min(scanners.index(point.scanner), len(_SIDES) - 1)], size, filled=filled)
-    return _key(sheet, box, scanners, size)
+        if point.bound is not Bound.NONE:
+            x, y = axes.at(_number(point), point.value or 0.0)
+            sheet.write(x + 0.6 * size, y + 0.3 * size, change.value(point, trend.organ), 0.9 * size)
+    return _key(sheet, box, trend, scanners, size)
 
 
 def _shown(trend: Trend) -> list[Point]:
-    """The points that have a concentration, the oldest first."""
+    """The points that have a value, the oldest first."""
     everything = (*(then for then, _ in trend.entries), trend.now)
-    return [one for one in everything if one.lic_mg_per_g is not None and change.days_since(one, trend.now) is not None]
+    return [one for one in everything if one.value is not None and change.days_since(one, trend.now) is not None]
 
 
 def _number(point: Point) -> float:
@@ -83,17 +88,18 @@ def _number(point: Point) -> float:
 
 
 def _highest(point: Point) -> float:
-    return max(point.lic_mg_per_g or 0.0, 0.0 if point.lic_ci95 is None else point.lic_ci95[1])
+    return max(point.value or 0.0, 0.0 if point.ci95 is None else point.ci95[1])
 
 
-def _scales(sheet: Sheet, axes: _Axes, size: float) -> None:
-    box, faint = axes.box, sheet.palette.faint
+def _scales(sheet: Sheet, axes: _Axes, trend: Trend, size: float) -> None:
+    box, faint, organ = axes.box, sheet.palette.faint, trend.organ
+    title = f"{organ.quantity}, {organ.unit}{' dry weight' if organ.answers is Answered.IRON else ''}"
     sheet.line(((box.x, box.y), (box.x, box.bottom), (box.right, box.bottom)), 0.6, faint)
     for value in ticks(axes.top):
         x, y = axes.at(axes.first, value)
         sheet.line(((x - 0.3 * size, y), (x, y)), 0.6, faint)
         sheet.write(x - 0.5 * size, y + 0.36 * size, f"{value:g}", size, faint, align="right")
-    sheet.write(box.x, box.y - 0.6 * size, "LIC, mg/g dry weight", size, faint)
+    sheet.write(box.x, box.y - 0.6 * size, title, size, faint)
     for day, label in _dates(axes):
         x, y = axes.at(day, 0.0)
         sheet.line(((x, y), (x, y + 0.3 * size)), 0.6, faint)
@@ -113,25 +119,22 @@ def _dates(axes: _Axes) -> Iterator[tuple[float, str]]:
 
 def _band(sheet: Sheet, axes: _Axes, trend: Trend) -> None:
     """Shade where a value as sure as today's would be none of a change."""
-    now = trend.now.lic_mg_per_g
-    if now is None or trend.now.bound is not Bound.NONE:
+    now, most = trend.now.lic_mg_per_g, trend.limit_mg_per_g
+    if now is None or most is None or trend.now.bound is not Bound.NONE:
         return
-    most = limit(trend.now, trend.now)
     (left, top), (right, bottom) = axes.at(axes.first, now + most), axes.at(axes.last, max(now - most, 0.0))
     sheet.fill(Box(left, top, right - left, bottom - top).corners(), sheet.palette.shade)
 
 
 def _value(sheet: Sheet, axes: _Axes, point: Point, sides: int, size: float, *, filled: bool) -> None:
-    x, y = axes.at(_number(point), point.lic_mg_per_g or 0.0)
+    x, y = axes.at(_number(point), point.value or 0.0)
     ink = sheet.palette.ink
-    if point.bound is Bound.NONE and point.lic_ci95 is not None:
-        low, high = (axes.at(_number(point), max(end, 0.0))[1] for end in point.lic_ci95)
+    if point.bound is Bound.NONE and point.ci95 is not None:
+        low, high = (axes.at(_number(point), max(end, 0.0))[1] for end in point.ci95)
         sheet.line(((x, low), (x, high)), 0.1 * size, ink)
     outline = _mark((x, y), sides, 0.34 * size)
     sheet.fill(outline, ink if filled else sheet.palette.paper)
     sheet.line((*outline, outline[0]), 0.1 * size, ink)
-    if point.bound is not Bound.NONE:
-        sheet.write(x + 0.6 * size, y + 0.3 * size, change.iron(point), 0.9 * size)
 
 
 def _mark(centre: Place, sides: int, radius: float) -> tuple[Place, ...]:
@@ -139,7 +142,7 @@ def _mark(centre: Place, sides: int, radius: float) -> tuple[Place, ...]:
     return tuple((centre[0] + radius * float(np.cos(a)), centre[1] + radius * float(np.sin(a))) for a in turn)
 
 
-def _key(sheet: Sheet, box: Box, scanners: Iterable[str], size: float) -> float:
+def _key(sheet: Sheet, box: Box, trend: Trend, scanners: Iterable[str], size: float) -> float:
     """Name the marks below the figure."""
     x, y = box.x, box.bottom + 3.2 * size
     entries = [(_SIDES[min(n, len(_SIDES) - 1)], name or "scanner not named") for n, name in enumerate(scanners)]
@@ -149,6 +152,7 @@ def _key(sheet: Sheet, box: Box, scanners: Iterable[str], size: float) -> float:
         x = sheet.write(x + 1.2 * size, y, name, size, sheet.palette.faint) + 1.5 * size
         if x > box.right - 8 * size:
             x, y = box.x, y + leading(size)
-    words = "filled: comparable with this report; empty: not comparable; band: no change beyond repeatability"
+    judged = "filled: comparable with this report; empty: not comparable; band: no change beyond repeatability"
+    words = judged if trend.is_judged else "filled: this report; empty: earlier ones"
     sheet.write(box.x, y + leading(size), words, size, sheet.palette.faint)
     return y + 2 * leading(size)

@@ -1,8 +1,8 @@
-"""Whether a concentration has changed by more than two scans of an unchanged liver differ, and when that can be said.
+"""Whether a concentration has changed by more than two scans of an unchanged organ differ, and when that can be said.
 
-The limit is the largest of three: 15 % of the mean of both values, 1.96 √2 times their standard error, and 0.5 mg/g,
-which is the least that a report prints. Only measurements on the same scanner, by the same protocol, calibration,
-region finder and fit are compared.
+The limit is the largest of three: a share of the mean of both values, 1.96 √2 times their standard error, and a least
+difference. Share and least are the organ's; of an organ without them no change is judged. Only measurements of one
+organ on the same scanner, by the same protocol, calibration, region finder and fit are compared.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dicomnode.measure.iron import SMALLEST_MG_PER_G
+from dicomnode.measure.organ import Answered
 from dicomnode.model import HALF_95
 from dicomnode.trend.values import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dicomnode.measure.organ import Organ, Repeatability
     from dicomnode.trend.values import Conditions, Point, Priors, Scanner, Unasked
 
-SHARE = 0.15  # of the mean of two values
 FIELD_SHARE = 0.01  # as stacks are told apart
 ECHO_SHARE, ECHO_MS = 0.02, 0.05  # the larger: scanners round, and choose by the body before them
 VOXEL_SHARE = 0.10  # a field of view that is fitted to the patient
@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     LESS = "less"
     UNCHANGED = "no-change"  # none beyond repeatability
     NOT_COMPARABLE = "not-comparable"
+    NOT_JUDGED = "not-judged"  # of an organ whose repeatability is not known
 
 
 class Obstacle(StrEnum):
@@ -54,6 +55,10 @@ class Obstacle(StrEnum):
     OTHER_FIT = "other-fit"
 
 
+_OF_VERDICTS = frozenset({Obstacle.NO_VALUE})  # without a verdict it is seen
+_NOT_OF_TIMES = _OF_VERDICTS | {Obstacle.OTHER_CALIBRATION}  # which changes no T2*
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """The verdict on an earlier value: a difference (mg/g, now minus then) and what it had to exceed."""
@@ -66,11 +71,23 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A new measurement beside those before it, the oldest first, each with the verdict on it."""
+    """A new measurement beside those of the same organ before it, the oldest first, each with the verdict on it."""
 
     now: Point
+    organ: Organ
     entries: tuple[tuple[Point, Change], ...] = ()
     unasked: tuple[Unasked, ...] = ()
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are verdicts; else obstacles only say what differs."""
+        return self.organ.repeatability is not None
+
+    @property
+    def limit_mg_per_g(self) -> float | None:
+        """What the difference from a value as sure as today's must exceed."""
+        rule = self.organ.repeatability
+        return None if rule is None or self.now.lic_mg_per_g is None else limit(self.now, self.now, rule)
 
     @property
     def last(self) -> tuple[Point, Change] | None:
@@ -79,17 +96,21 @@ class Trend:
         return (usable or self.entries or (None,))[-1]
 
 
-def trend(now: Point, priors: Priors) -> Trend:
-    """Judge every earlier value."""
-    return Trend(now, tuple((point, compare(now, point)) for point in priors.points), priors.unasked)
+def trend(now: Point, priors: Priors, organ: Organ) -> Trend:
+    """Judge every earlier value of the organ."""
+    own = (point for point in priors.points if point.organ == now.organ == organ.name)
+    return Trend(now, organ, tuple((point, compare(now, point, organ)) for point in own), priors.unasked)
 
 
-def compare(now: Point, then: Point) -> Change:
-    """The verdict on an earlier value."""
-    obstacles = tuple(_obstacles(now, then))
+def compare(now: Point, then: Point, organ: Organ) -> Change:
+    """The verdict on an earlier value of the organ."""
+    obstacles, rule = tuple(_obstacles(now, then)), organ.repeatability
+    if rule is None:
+        said = _NOT_OF_TIMES if organ.answers is Answered.T2STAR else _OF_VERDICTS
+        return Change(Outcome.NOT_JUDGED, obstacles=tuple(one for one in obstacles if one not in said))
     if obstacles or now.lic_mg_per_g is None or then.lic_mg_per_g is None:
         return Change(Outcome.NOT_COMPARABLE, obstacles=obstacles)
-    difference, most = now.lic_mg_per_g - then.lic_mg_per_g, limit(now, then)
+    difference, most = now.lic_mg_per_g - then.lic_mg_per_g, limit(now, then, rule)
     may_rise = now.bound is not Bound.BELOW and then.bound is not Bound.ABOVE  # a bound tells one direction
     may_fall = now.bound is not Bound.ABOVE and then.bound is not Bound.BELOW
     if may_rise and difference > most:
@@ -101,13 +122,13 @@ def compare(now: Point, then: Point) -> Change:
     return Change(Outcome.UNCHANGED, difference, most)
 
 
-def limit(now: Point, then: Point) -> float:
+def limit(now: Point, then: Point, rule: Repeatability) -> float:
     """What a difference must exceed, mg/g; a standard error that one of them lacks is supposed to be the other's."""
     mean = ((now.lic_mg_per_g or 0.0) + (then.lic_mg_per_g or 0.0)) / 2
     own, earlier = now.lic_sd_mg_per_g, then.lic_sd_mg_per_g
     first, second = own if own is not None else earlier, earlier if earlier is not None else own
     noise = 0.0 if first is None or second is None else HALF_95 * math.hypot(first, second)
-    return max(SHARE * mean, noise, SMALLEST_MG_PER_G)
+    return max(rule.share * mean, noise, rule.least)
 
 
 def _obstacles(now: Point, then: Point) -> Iterator[Obstacle]:

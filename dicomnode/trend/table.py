@@ -10,14 +10,17 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from dicomnode.errors import InputError
-from dicomnode.trend.values import Origin, Point
+from dicomnode.measure.organ import Answered
+from dicomnode.measure.organs import ORGANS
+from dicomnode.trend.values import LIVER, Origin, Point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 NEEDED = ("patient_id", "date")
-COLUMNS = (*NEEDED, "issuer", "lic_mg_per_g", "r2star_per_s", "field_t", "scanner", "method", "note")
+_MEASURED = ("organ", "lic_mg_per_g", "t2star_ms", "r2star_per_s")
+COLUMNS = (*NEEDED, "issuer", *_MEASURED, "field_t", "scanner", "method", "note")
 _LONGEST = 40  # letters of a word that pages show
 _MOST_BYTES = 1 << 26
 _Row = Mapping[str, str]
@@ -90,17 +93,26 @@ def _line(row: _Row) -> Line:
         measured = date.fromisoformat(row["date"])
     except ValueError:
         raise ValueError("date is needed as YYYY-MM-DD") from None
-    iron, rate = _number(row, "lic_mg_per_g"), _number(row, "r2star_per_s")
-    if iron is None and rate is None:
-        raise ValueError("lic_mg_per_g or r2star_per_s is needed")
+    organ = ORGANS.get(row.get("organ", "").lower() or LIVER)
+    if organ is None:
+        raise ValueError(f"organ is none of {', '.join(ORGANS)}")
+    column = "t2star_ms" if organ.answers is Answered.T2STAR else "lic_mg_per_g"
+    value, rate = _number(row, column), _number(row, "r2star_per_s")
+    if value is None and rate is None:
+        raise ValueError(f"{column} or r2star_per_s is needed")
+    time = value if organ.answers is Answered.T2STAR else None
+    if organ.answers is Answered.T2STAR and time is None and rate:
+        time = 1000.0 / rate
     point = Point(
         f"{measured:%Y%m%d}",
         Origin.TABLE,
-        lic_mg_per_g=iron,
+        lic_mg_per_g=value if organ.answers is Answered.IRON else None,
         r2star_per_s=rate,
         field_t=_number(row, "field_t"),
         scanner_label=row.get("scanner", "")[:_LONGEST],
         method=row.get("method", "")[:_LONGEST],
+        organ=organ.name,
+        t2star_ms=time,
     )
     return Line(row["patient_id"], row.get("issuer", ""), point)
 

@@ -1,4 +1,4 @@
-"""One measurement of a patient's liver iron as a point in time, and what was found of earlier ones."""
+"""One measurement of the iron of a patient's organ as a point in time, and what was found of earlier ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dicomnode.errors import StepError
 from dicomnode.model import HALF_95
 
 _Value = TypeVar("_Value")
+LIVER = "liver"  # what names no organ is older than a second one
 MOST = 20  # earlier results of a patient that a report shows, the newest
 
 
@@ -25,7 +26,7 @@ class Origin(StrEnum):
 
 
 class Bound(StrEnum):
-    """What a concentration is, where it is no measurement."""
+    """What a value is, where it is no measurement."""
 
     NONE = ""
     BELOW = "<"
@@ -86,13 +87,16 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement: a concentration (mg/g dry weight) or a rate (1/s) at a date. No identity of anybody."""
+    """One measurement of an organ at a date: a concentration (mg/g dry weight), or a time (ms), or a rate (1/s).
+
+    An organ whose reports answer with T2* has a time and no concentration. No identity of anybody.
+    """
 
     date: str  # YYYYMMDD
     origin: Origin
     time: str = ""  # HHMMSS
     lic_mg_per_g: float | None = None
-    bound: Bound = Bound.NONE  # what the concentration is, if no measurement
+    bound: Bound = Bound.NONE  # what the concentration, or else the time, is, if no measurement
     lic_ci95: tuple[float, float] | None = None
     r2star_per_s: float | None = None  # median
     r2star_ci95: tuple[float, float] | None = None
@@ -103,6 +107,21 @@ class Point:
     scanner_label: str = ""  # as a table calls the scanner
     field_t: float | None = None  # as a table says it
     method: str = ""  # as a table calls it
+    organ: str = LIVER
+    t2star_ms: float | None = None  # median, where the organ's reports answer with it
+
+    @property
+    def value(self) -> float | None:
+        """What a report of the organ answers with."""
+        return self.t2star_ms if self.lic_mg_per_g is None else self.lic_mg_per_g
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """The 95 % interval of that; None where it is a bound, or has no upper end."""
+        ends = self.r2star_ci95
+        if self.lic_mg_per_g is not None or self.t2star_ms is None:
+            return self.lic_ci95
+        return None if ends is None or min(ends) <= 0 or self.bound else (1000.0 / ends[1], 1000.0 / ends[0])
 
     @property
     def scanner(self) -> str:
@@ -169,18 +188,19 @@ def _read(adapter: TypeAdapter[_Value], said: Any, what: str) -> _Value:
         raise StepError(f"{fault.error_count()} values of the {what} cannot be read") from None
 
 
-def before(points: Iterable[Point], date: str, time: str) -> tuple[Point, ...]:
-    """Of points with a value those before a moment, each result once, the newest ``MOST``, the oldest first.
+def before(points: Iterable[Point], organ: str, date: str, time: str) -> tuple[Point, ...]:
+    """An organ's points with a value before a moment, each result once: the newest ``MOST``, the oldest first.
 
     On the same day only what is known to be of an earlier time counts.
     """
     order = list(Origin)
     known: dict[str, Point] = {}
-    for number, point in enumerate(sorted(points, key=lambda one: order.index(one.origin))):
-        has_value = point.lic_mg_per_g is not None or point.r2star_per_s is not None
+    own = (one for one in points if one.organ == organ)
+    for number, point in enumerate(sorted(own, key=lambda one: order.index(one.origin))):
+        has_value = point.value is not None or point.r2star_per_s is not None
         if has_value and (point.date, point.time or "9") < (date, time or "0"):
             known.setdefault(point.key or f"{number}", point)
-    ordered = sorted(known.values(), key=lambda one: (one.date, one.time, one.key, one.lic_mg_per_g or 0.0))
+    ordered = sorted(known.values(), key=lambda one: (one.date, one.time, one.key, one.value or 0.0))
     return tuple(ordered[-MOST:])
 
 

@@ -1,4 +1,4 @@
-"""Concentrations over time as places in a drawing of 640 × 240, for a page."""
+"""What reports answered with over time as places in a drawing of 640 × 240, for a page."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class Timeline:
     scale: tuple[tuple[float, str], ...]
     dates: tuple[tuple[float, str], ...]
     scanners: tuple[str, ...]
+    title: str
+    judged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class _Axes:
     def x(self, day: int) -> float:
         return round(_LEFT + (day - self.first) / (self.last - self.first) * (_RIGHT - _LEFT), 1)
 
-    def y(self, mg_per_g: float) -> float:
-        return round(_BOTTOM - min(max(mg_per_g / self.top, 0.0), 1.0) * (_BOTTOM - _TOP), 1)
+    def y(self, value: float) -> float:
+        return round(_BOTTOM - min(max(value / self.top, 0.0), 1.0) * (_BOTTOM - _TOP), 1)
 
 
 def of(trend: Mapping[str, Any] | None) -> Timeline | None:
@@ -58,14 +60,15 @@ def of(trend: Mapping[str, Any] | None) -> Timeline | None:
     if trend is None or not trend["points"]:
         return None
     now = trend["now"]
-    points = [one for one in (*trend["points"], now) if one["lic_mg_per_g"] is not None and _day(one) is not None]
+    points = [one for one in (*trend["points"], now) if _value(one) is not None and _day(one) is not None]
     if len(points) < 2:
         return None
     days = [_day(one) or 0 for one in points]
-    highest = max(max(one["lic_mg_per_g"], *(one["lic_ci95"] or (0.0,))) for one in points)
+    highest = max(max(_value(one) or 0.0, *(_ends(one) or (0.0,))) for one in points)
+    unit = trend.get("unit", "mg/g")
     axes = _Axes(min(days) - _EDGE_DAYS, max(days) + _EDGE_DAYS, 1.1 * max(highest, 1.0))
     scanners = tuple(dict.fromkeys(one["scanner"] or "scanner not named" for one in reversed(points)))
-    marks = tuple(_mark(axes, one, scanners, is_now=one is now) for one in points)
+    marks = tuple(_mark(axes, one, scanners, unit, is_now=one is now) for one in points)
     joined = [f"{one.x},{one.y}" for one in marks if one.comparable]
     return Timeline(
         marks,
@@ -74,21 +77,35 @@ def of(trend: Mapping[str, Any] | None) -> Timeline | None:
         tuple(_scale(axes)),
         tuple(_dates(axes)),
         scanners,
+        f"{trend.get('quantity', 'LIC')}, {unit}{' dry weight' if unit == 'mg/g' else ''}",
+        trend.get("judged", True),
     )
 
 
-def _mark(axes: _Axes, one: Mapping[str, Any], scanners: tuple[str, ...], *, is_now: bool) -> Mark:
-    ends = one["lic_ci95"]
+def _value(one: Mapping[str, Any]) -> float | None:
+    """What a report answered with; before organs had other answers it was a concentration."""
+    found: float | None = one.get("value", one["lic_mg_per_g"])
+    return found
+
+
+def _ends(one: Mapping[str, Any]) -> tuple[float, float] | None:
+    found = one.get("value_ci95", one["lic_ci95"])
+    return None if found is None else (found[0], found[1])
+
+
+def _mark(axes: _Axes, one: Mapping[str, Any], scanners: tuple[str, ...], unit: str, *, is_now: bool) -> Mark:
+    ends = _ends(one)
     low, high = (None, None) if ends is None else (axes.y(ends[0]), axes.y(ends[1]))
     verdict = "this report" if is_now else one["words"][-1]
+    title = f"{one['date']}: {one['words'][1]} {unit}"
     return Mark(
         axes.x(_day(one) or 0),
-        axes.y(one["lic_mg_per_g"]),
+        axes.y(_value(one) or 0.0),
         low,
         high,
         scanners.index(one["scanner"] or "scanner not named"),
-        is_now or one["outcome"] != "not-comparable",
-        f"{one['date']}: {one['words'][1]} mg/g, {verdict}",
+        is_now or one["outcome"] not in {"not-comparable", "not-judged"},
+        f"{title}, {verdict}" if verdict else title,
     )
 
 

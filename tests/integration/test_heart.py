@@ -12,10 +12,12 @@ from click.testing import CliRunner
 
 from dicomnode import simulate
 from dicomnode.cli import main
-from dicomnode.config import GroupingSettings, MeasureSettings, ReportSettings, ScannerSettings, Settings
+from dicomnode.config import GroupingSettings, MeasureSettings, ReportSettings, ScannerSettings, Settings, TrendSettings
+from dicomnode.errors import StepError
 from dicomnode.export import bids, page, results, table
 from dicomnode.operate import offline
-from dicomnode.report import sheet
+from dicomnode.report import reading, sheet
+from dicomnode.web import timeline
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BOTH = GroupingSettings(organs=("liver", "heart"))
@@ -36,6 +38,14 @@ def plan(*, orientation="short-axis", field_t=1.5, heart=None, **more):
     )
 
 
+EARLIER = """patient_id,date,organ,lic_mg_per_g,t2star_ms,field_t,scanner
+SIM-0001,2024-05-01,heart,,9.6,1.5,Aera
+SIM-0001,2024-05-01,liver,17.3,,1.5,Aera
+SIM-0001,2025-02-03,,16.1,,1.5,Aera
+SIM-0001,2025-02-03,heart,,12.5,1.5,Aera
+"""
+
+
 def processed(folder, planned, settings=None, **words):
     instances = simulate.make(planned, NOW).instances
     (folder / "in").mkdir(parents=True)
@@ -52,10 +62,16 @@ def true_ms(planned):
     return simulate.make(planned, NOW).truth.regions["septum"].t2star_ms
 
 
+def with_earlier(folder, **changes):
+    (folder / "priors.csv").write_text(EARLIER)
+    trend = TrendSettings(table=folder / "priors.csv")
+    return Settings(**{"grouping": BOTH, "measure": IRON, "trend": trend, **changes})
+
+
 @pytest.fixture(scope="module")
 def bright(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bright")
-    return folder / "out", processed(folder, plan())
+    return folder / "out", processed(folder, plan(), with_earlier(folder))
 
 
 def numbers(report):
@@ -103,6 +119,53 @@ def test_the_codes_are_those_of_the_heart(bright):
     assert segments.BodyPartExamined == "HEART"
 
 
+# ---- earlier results
+
+
+def test_only_earlier_hearts_stand_beside_a_heart_and_no_change_is_judged(bright):
+    _, series = bright
+    trend = series["trend"]
+    assert [(one["date"], one["t2star_ms"], one["outcome"]) for one in trend["points"]] == [
+        ("2024-05-01", 9.6, "not-judged"),
+        ("2025-02-03", 12.5, "not-judged"),
+    ]
+    assert (trend["heads"][1], trend["heads"][-1]) == ("T2* ms", "What differs")
+    assert trend["now"]["value"] == series["rois"][0]["t2star_ms"]["median"]
+    assert trend["sentence"].startswith("T2* on 2025-02-03 12.5 ms, now 14.")
+    assert trend["repeatability_mg_per_g"] is None
+    drawn = timeline.of(trend)
+    assert (drawn.title, len(drawn.marks), drawn.band) == ("T2*, ms", 3, None)
+
+
+def test_only_earlier_livers_stand_beside_a_liver(tmp_path):
+    series = processed(tmp_path, a_liver(), with_earlier(tmp_path))
+    assert [one["lic_mg_per_g"] for one in series["trend"]["points"]] == [17.3, 16.1]
+    assert series["trend"]["heads"][1] == "LIC mg/g"
+
+
+def test_the_report_has_earlier_times_under_codes_of_their_own(bright):
+    folder, _ = bright
+    found = numbers(the(bright[1], folder, "structured_report"))
+    assert found["T2S-PRIOR"] == 9.6
+    assert not any(code.startswith(("LIC", "MIC-PRIOR", "MIC-CHANGE")) for code in found)
+
+
+def test_a_report_of_a_heart_is_read_back_as_one(bright):
+    folder, series = bright
+    report = the(series, folder, "structured_report")
+    assert reading.is_ours(report)
+    point = reading.point(report)
+    assert (point.organ, point.lic_mg_per_g) == ("heart", None)
+    assert point.t2star_ms == pytest.approx(series["rois"][0]["t2star_ms"]["median"], rel=1e-5)
+    assert point.ci95[0] < point.t2star_ms < point.ci95[1]
+    report.ManufacturerModelName = "Liver Iron Node"
+    with pytest.raises(StepError):
+        reading.point(report)
+
+
+# ---- no word of another organ
+
+
 def words_of(dataset):
     """Every text of an object, its private and its nested elements too."""
     for element in dataset:
@@ -123,7 +186,7 @@ def drawn_on(monkeypatch, folder):
         return plain(self, x, y, text, *more, **how)
 
     monkeypatch.setattr(sheet.Sheet, "write", write)
-    processed(folder, plan())
+    processed(folder, plan(), with_earlier(folder))
     return written
 
 
@@ -139,6 +202,7 @@ def test_no_product_of_a_heart_speaks_of_a_liver(bright, monkeypatch, tmp_path):
     said += drawn_on(monkeypatch, tmp_path)
     assert len(kinds) >= 8
     assert any("Cardiac T2*" in text for text in said)
+    assert any("2025-02-03" in text and "12.5" in text for text in said)
     for text in said:
         assert LIVER.search(text.replace(SCHEME, "")) is None, text[:300]
 

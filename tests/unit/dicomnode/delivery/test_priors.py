@@ -142,6 +142,26 @@ def test_what_was_replaced_or_never_told_is_no_earlier_result(node, result, job)
     assert [one.key for one in node.look(job, OWN).points] == ["second"]
 
 
+def test_results_of_another_organ_are_no_earlier_results(node, result, job):
+    node.finished("liver", result)
+    hearts = replace(result, settings={**result.settings, "organ": {"name": "heart"}})
+    regions = tuple(replace(roi, finding="heart") for roi in hearts.rois)
+    node.finished("heart", replace(hearts, rois=regions))
+    assert [one.key for one in node.look(job, OWN).points] == ["liver"]
+    made = node.spool.job("drawn heart")
+    parameters = {"fit": {}, "organ": {"name": "heart"}}
+    manifests.write(made, Manifest(("1.2",), parameters, "0.1.0", measured_on="origin", drawing="x.dcm"))
+    (point,) = node.look(made, OWN).points
+    assert (point.key, point.organ, point.lic_mg_per_g) == ("heart", "heart", None)
+    assert point.t2star_ms == result.measurements[0].t2star_ms.median
+
+
+def test_a_region_of_something_else_is_no_value_of_the_organ(node, result, job):
+    other = tuple(replace(roi, finding="spleen") for roi in result.rois)
+    node.finished("before", replace(result, rois=other))
+    assert node.look(job, OWN).points == ()
+
+
 def test_a_result_of_a_version_that_kept_no_conditions_is_known_without_them(node, result, job):
     before = node.finished("before", result)
     said = before.read("summary.json")

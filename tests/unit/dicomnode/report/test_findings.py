@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dicomnode.errors import StepError
+from dicomnode.measure.organs import of_result
 from dicomnode.model import Drawn, Estimate, Flag, Grade, Identity, Limit
 from dicomnode.report import findings, point, source, wording
 from dicomnode.report.instance import NOT_FOR_DIAGNOSIS
@@ -19,7 +20,7 @@ NONE = {"r2star_per_s": None, "t2star_ms": None, "lic_mg_per_g": None, "lic": No
 
 def of(result, first_key="first", replaced=None, priors=NONE_KNOWN):
     known = source.read(result.stack)
-    trend = rules.trend(point.of(result, known), priors)
+    trend = rules.trend(point.of(result, known), priors, of_result(result.settings))
     return findings.of(result, known, first_key, CREATED, trend=trend, replaced=replaced)
 
 

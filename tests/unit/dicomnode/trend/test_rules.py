@@ -9,8 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dicomnode.measure.iron import SMALLEST_MG_PER_G
-from dicomnode.trend.rules import SHARE, Obstacle, Outcome, compare, is_same_scanner, limit, trend
+from dicomnode.measure.organs import HEART, LIVER
+from dicomnode.trend import rules
+from dicomnode.trend.rules import Obstacle, Outcome, is_same_scanner
 from dicomnode.trend.values import Bound, Conditions, Origin, Point, Priors, Scanner
 
 HERE = Conditions(
@@ -22,16 +23,30 @@ HERE = Conditions(
     "liver-finder 2",
     "admm automatic rician",
 )
+RULE = LIVER.repeatability
+SHARE, LEAST_MG_PER_G = RULE.share, RULE.least
 OPPOSITE = {Outcome.MORE: Outcome.LESS, Outcome.LESS: Outcome.MORE}
 irons = st.floats(0.5, 40.0)
 errors = st.floats(0.0, 0.4)  # relative, of the rate
 
 
 def point(lic, error=0.01, date="20250101", **changes):
-    rate = (lic + 0.16) / 0.02603
+    rate = ((lic or 0.0) + 0.16) / 0.02603
     ends = (rate * (1 - 1.96 * error), rate * (1 + 1.96 * error))
     made = Point(date, Origin.NODE, lic_mg_per_g=lic, r2star_per_s=rate, r2star_ci95=ends, conditions=HERE)
     return replace(made, **changes)
+
+
+def compare(now, then, organ=LIVER):
+    return rules.compare(now, then, organ)
+
+
+def limit(now, then):
+    return rules.limit(now, then, RULE)
+
+
+def trend(now, priors, organ=LIVER):
+    return rules.trend(now, priors, organ)
 
 
 def under(**changes):
@@ -42,13 +57,13 @@ def under(**changes):
 def test_the_limit_is_the_largest_of_three(one, other, first, second):
     now, then = point(one, first), point(other, second)
     noise = 1.96 * math.hypot(one * first, other * second)
-    assert limit(now, then) == pytest.approx(max(SHARE * (one + other) / 2, noise, SMALLEST_MG_PER_G))
+    assert limit(now, then) == pytest.approx(max(SHARE * (one + other) / 2, noise, LEAST_MG_PER_G))
 
 
 @given(irons, errors)
 def test_of_two_equally_sure_values_the_error_counts_as_the_root_of_two(lic, error):
     noise = 1.96 * math.sqrt(2) * lic * error
-    assert limit(point(lic, error), point(lic, error)) == pytest.approx(max(noise, SHARE * lic, SMALLEST_MG_PER_G))
+    assert limit(point(lic, error), point(lic, error)) == pytest.approx(max(noise, SHARE * lic, LEAST_MG_PER_G))
     known, unknown = point(lic, error), point(lic, r2star_ci95=None)
     assert limit(known, unknown) == limit(unknown, known) == limit(known, known)
 
@@ -170,3 +185,37 @@ def test_what_is_told_first_is_the_newest_that_can_be_compared():
     assert alone.last is not None
     assert alone.last[1].outcome is Outcome.NOT_COMPARABLE
     assert trend(point(3.0), Priors()).last is None
+
+
+# ---- of other organs
+
+
+def heart(t2star_ms, **changes):
+    return point(None, r2star_per_s=1000.0 / t2star_ms, t2star_ms=t2star_ms, organ="heart", **changes)
+
+
+def test_results_of_one_organ_are_never_set_beside_those_of_another():
+    both = Priors((point(9.0), heart(9.0), point(6.0)))
+    assert [then.organ for then, _ in trend(point(3.0), both).entries] == ["liver", "liver"]
+    assert [then.organ for then, _ in trend(heart(12.0), both, HEART).entries] == ["heart"]
+    assert trend(point(3.0), both, HEART).entries == ()  # of whom the result is, and of which organ, must agree
+
+
+@given(st.floats(4.0, 60.0), st.floats(4.0, 60.0))
+def test_of_an_organ_without_a_repeatability_no_change_is_judged(one, other):
+    change = compare(heart(one), heart(other), HEART)
+    assert (change.outcome, change.obstacles) == (Outcome.NOT_JUDGED, ())
+    assert change.difference_mg_per_g is change.limit_mg_per_g is None
+    assert not trend(heart(one), Priors((heart(other),)), HEART).is_judged
+
+
+def test_what_differs_is_told_without_a_verdict_but_for_what_moves_no_time():
+    other = under(field_t=3.0, calibration="another")
+    assert compare(heart(12.0), heart(12.0, conditions=other), HEART).obstacles == (Obstacle.OTHER_FIELD,)
+
+
+@given(irons, irons)
+def test_limits_are_the_organs(one, other):
+    wide = replace(LIVER, repeatability=replace(RULE, share=2.0))
+    assume(one != other)
+    assert compare(point(one), point(other), wide).outcome is Outcome.UNCHANGED

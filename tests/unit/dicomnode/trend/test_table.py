@@ -77,3 +77,15 @@ def test_what_is_no_text_is_a_fault_of_the_table(written, tmp_path):
         table.read(written(HEAD + "P1,2023-06-14,9.8,,,Größe,,\n", "latin-1"))
     with pytest.raises(InputError, match="cannot be read"):
         table.read(tmp_path / "nothing.csv")
+
+
+def test_a_line_is_of_the_liver_unless_it_names_another_organ(written):
+    head = "patient_id,date,organ,lic_mg_per_g,t2star_ms,r2star_per_s\n"
+    lines = "P1,2023-06-14,,9.8,,\nP1,2023-06-14,Heart,3,12.5,\nP1,2023-06-15,heart,,,50\nP1,2023-06-15,lung,1,2,3\n"
+    known = table.read(written(head + lines))
+    liver, *hearts = known.of("P1", "")
+    assert (liver.organ, liver.lic_mg_per_g, liver.t2star_ms) == ("liver", 9.8, None)
+    assert {(one.organ, one.lic_mg_per_g) for one in hearts} == {("heart", None)}
+    assert [one.t2star_ms for one in hearts] == [12.5, 20.0]
+    (fault,) = known.faults
+    assert fault == "line 5: organ is none of liver, heart"

@@ -61,3 +61,14 @@ def test_the_scales_have_a_few_marks_all_inside(dates, highest):
     assert 1 <= len(drawn.dates) <= 9
     assert all(40 <= x <= timeline.WIDTH for x, _ in drawn.dates)
     assert all(0 <= y <= timeline.HEIGHT for y, _ in drawn.scale)
+
+
+def test_where_no_change_is_judged_nothing_is_joined_and_the_scale_is_the_organ_s():
+    def time(date, ms):
+        return {**point(date, None, "not-judged"), "value": ms, "value_ci95": [0.9 * ms, 1.1 * ms]}
+
+    said = {**trend(time("2025-06-01", 9.0), limit=None), "now": time("2026-06-01", 14.0)}
+    drawn = timeline.of({**said, "quantity": "T2*", "unit": "ms", "judged": False})
+    assert (drawn.title, drawn.judged, drawn.joined, drawn.band) == ("T2*, ms", False, "", None)
+    assert [one.comparable for one in drawn.marks] == [False, True]
+    assert drawn.marks[0].y > drawn.marks[1].y
