@@ -371,6 +371,7 @@ class Roi:
     confidence: float | None = None  # chance that it is what its name says; None where a person says so
     slice_confidence: tuple[float, ...] = ()  # the same for each slice
     covers: float = 1.0  # share of what it stands for in these slices: a region without rim and vessels is a sample
+    moved: float = 0.0  # of R2*: by how much what its finder saw beside it may have moved the rate
 
 
 @dataclass(frozen=True, slots=True)

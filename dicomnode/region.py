@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from dicomnode import fit as fitting
 from dicomnode.measure import iron, quality
 from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.model import (
+    HALF_95,
     DecayCurve,
     EchoStack,
     Estimate,
@@ -255,7 +257,7 @@ def _rate(region: _Region, evidence: quality.Evidence) -> Estimate | None:
         voxel_sd=float(np.sqrt(np.mean(np.square(maps.r2star_sd_per_s[region.voxels], dtype=np.float64)))),
         joined=JOINED_VOXELS if maps.record.regularised else 1.0,
         moved_by_noise=evidence.moved_by_noise,
-        moved_by_model=evidence.moved_by_model,
+        moved_by_model=math.hypot(evidence.moved_by_model, region.roi.moved / HALF_95),
         moved_by_fat=evidence.moved_by_fat,
         field_t=region.images.stack.field_strength_t,
         covers=region.roi.covers,

@@ -25,6 +25,11 @@ NAME, VERSION = "short-axis ring", "1"
 LATER = 0.45  # of the way through the train: by then blood stands out that was as bright as the muscle
 APART_MM = 12.0  # between the middles of two slices: hearts lean by less
 FEWEST_VOXELS = 25
+BRIGHT_BLOOD = Flag(
+    "bright-blood",
+    Grade.INFO,
+    "the blood is bright: faint ghosts may lengthen T2*, for which the interval leaves room; black blood makes none",
+)
 # Where evidence is as good as the middle of its slope, half of the rings are right; the study of ``bench.cardiac`` has
 # what that makes of the chance that is stated.
 _SLOPES = {
@@ -77,10 +82,20 @@ def find(
             masks[k] = one.septum.mask
             rings[k] = septum.ring_mask(shape[1:], one.ring, planes[k].pixel_spacing_mm)
             pools[k] = septum.pool_mask(shape[1:], one.ring, planes[k].pixel_spacing_mm)
-    doubts = flow.flags(signal, echo_times_ms, maps, masks, n_coils) + flow.ghosts(signal, maps, masks, pools)
-    doubts += _left_out(slices, sure) + _bright(slices, sure)
+    bright = any(one.ring.bright for k in sure if (one := slices[k]) is not None)
+    ghosts = flow.ghosts(signal, echo_times_ms, maps, masks, pools) if bright else flow.Ghosts()
+    doubts = flow.flags(signal, echo_times_ms, maps, masks, n_coils) + ghosts.flags + _left_out(slices, sure)
+    doubts += (BRIGHT_BLOOD,) if bright else ()
     regions = (
-        Roi(SEPTUM, masks, finding=ORGAN, doubts=doubts, confidence=best, slice_confidence=confidences),
+        Roi(
+            SEPTUM,
+            masks,
+            finding=ORGAN,
+            doubts=doubts,
+            confidence=best,
+            slice_confidence=confidences,
+            moved=ghosts.moved,
+        ),
         Roi(RING, rings, finding=ORGAN, confidence=best, slice_confidence=confidences),
     )
     return Found(regions, finder, rings, scene, seen=True)
@@ -146,14 +161,6 @@ def _left_out(slices: list[Any], sure: list[int]) -> tuple[Flag, ...]:
         return ()
     sentence = f"{missing} of {len(slices)} slices show no septum for sure and are left out"
     return (Flag("slices-left-out", Grade.INFO, sentence),)
-
-
-def _bright(slices: list[_Slice | None], sure: list[int]) -> tuple[Flag, ...]:
-    """What no fit can tell where blood gives signal."""
-    if not any(one.ring.bright for k in sure if (one := slices[k]) is not None):
-        return ()
-    sentence = "the blood is bright: faint ghosts of it may lengthen T2* unseen; black blood makes none"
-    return (Flag("bright-blood", Grade.INFO, sentence),)
 
 
 def _why(slices: list[_Slice | None], best: float) -> str:

@@ -7,6 +7,7 @@ what is left above both is blood, and a fit with an offset says how far it moves
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,9 +32,11 @@ DARK = 0.15  # of the septum's first echo: lungs and air
 EDGE, BLOCK = 3, 5  # voxels: left out at the edge of what is dark, averaged
 FEWEST_DARK = 150  # voxels beside the heart, and elsewhere
 BRIGHT = 75.0  # per cent of them that are darker: ghosts need not lie everywhere
-LEFT = 0.3
 SEEN = 4.0  # standard errors by which lungs and air beside the blood are brighter than elsewhere
-FAINT, STRONG = 0.045, 0.10  # of the septum
+UNSEEN = 0.02  # of the septum's first echo: what may be there where too little is dark to tell
+NEARER = 2.0  # times those over lungs and air: the septum lies between both ventricles, and ghosts fade with distance
+SLIGHT = 0.01  # of R2*: ghosts that are seen and do less are not worth a word
+RATES = np.geomspace(1.0, 1000.0, 2000) / 1000.0  # per ms, that are tried
 CODE, GHOSTS = "blood-flow", "blood-ghosts"
 
 
@@ -65,43 +68,79 @@ def flags(
     return (Flag(CODE, grade, sentence),)
 
 
+@dataclass(frozen=True, slots=True)
+class Ghosts:
+    """Ghosts of blood over the septum, as lungs and air beside it show them."""
+
+    flags: tuple[Flag, ...] = ()
+    moved: float = 0.0  # of R2*: by how much they may make it too slow, seen or not
+
+
 def ghosts(
-    signal: NDArray[np.float32], maps: Maps, mask: NDArray[np.bool_], pools: NDArray[np.bool_]
-) -> tuple[Flag, ...]:
-    """What ghosts of the blood in ``pools`` (slices, K, L) are seen in lungs and air, along rows or along columns.
+    signal: NDArray[np.float32],
+    echo_times_ms: Sequence[float],
+    maps: Maps,
+    mask: NDArray[np.bool_],
+    pools: NDArray[np.bool_],
+) -> Ghosts:
+    """What ghosts of bright blood in ``pools`` (slices, K, L) do, looked for in lungs and air, along rows and columns.
 
-    They lie over the septum, too, and hardly decay.
+    They lie over the septum, too, and hardly decay: R2* is fitted again without as much as may be there.
     """
-    shares = [_ghost(signal[k], float(maps.sigma[k]), mask[k], pools[k]) for k in np.flatnonzero(mask.any(axis=(1, 2)))]
-    share = max(shares, default=0.0)
-    if share <= FAINT:
-        return ()
-    grade = Grade.NOT_MEASURABLE if share > STRONG else Grade.LOW_CONFIDENCE
-    sentence = f"blood that flows leaves ghosts beside the heart, of {share:.0%} of what the septum gives late"
-    return (Flag(GHOSTS, grade, f"{sentence}: they make T2* too long"),)
+    times = np.asarray(echo_times_ms, np.float64)
+    seen, moved = 0.0, 0.0
+    for k in np.flatnonzero(mask.any(axis=(1, 2))):
+        septum = np.median(signal[k][mask[k]].astype(np.float64), axis=0)
+        least, most = _ghost(signal[k], septum, float(maps.sigma[k]), pools[k])
+        seen = max(seen, _faster(septum, times, least))
+        moved = max(moved, _faster(septum, times, most))
+    if seen <= SLIGHT:
+        return Ghosts((), moved)
+    grade = Grade.NOT_MEASURABLE if moved > MUCH else Grade.LOW_CONFIDENCE
+    sentence = (
+        f"blood that flows leaves ghosts beside the heart, which make T2* too long: without them by up to {moved:.0%}"
+    )
+    return Ghosts((Flag(GHOSTS, grade, sentence),), moved)
 
 
-def _ghost(signal: NDArray[np.float32], sigma: float, mask: NDArray[np.bool_], pool: NDArray[np.bool_]) -> float:
-    """The amplitude of ghosts at the last echo over that of the septum; 0 where none are seen for sure.
-
-    Where the septum is lost by then, over ``LEFT`` of its first echo: later echoes tell nothing of its rate.
-    """
-    septum = np.median(signal[mask].astype(np.float64), axis=0)
+def _ghost(
+    signal: NDArray[np.float32], septum: NDArray[np.float64], sigma: float, pool: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """The amplitude that ghosts have at least and at most at the last echo, in the units of the signal."""
     dark = np.asarray(ndimage.binary_erosion(signal[..., 0] < DARK * septum[0], iterations=EDGE), bool)
-    power = np.asarray(ndimage.uniform_filter(np.square(signal[..., -1].astype(np.float64)), BLOCK))
+    last = signal[..., -1].astype(np.float64)
+    dark &= np.asarray(ndimage.minimum_filter(last, BLOCK)) > 0  # zeros that a scanner wrote tell nothing
+    power = np.asarray(ndimage.uniform_filter(np.square(last), BLOCK))
     rows = np.broadcast_to(np.any(pool, axis=1, keepdims=True), dark.shape)
     columns = np.broadcast_to(np.any(pool, axis=0, keepdims=True), dark.shape)
     elsewhere = power[dark & ~rows & ~columns]
-    found = 0.0
+    least, most = 0.0, 0.0
     for beside in (dark & rows & ~columns, dark & columns & ~rows):
         near = power[beside]
         fewest = min(near.size, elsewhere.size)
         if fewest < FEWEST_DARK:
+            most = max(most, UNSEEN * float(septum[0]))
             continue
         more = float(np.percentile(near, BRIGHT) - np.percentile(elsewhere, BRIGHT))
-        if more > SEEN * 2.0 * sigma**2 / np.sqrt(fewest):
-            found = max(found, float(np.sqrt(more)) / max(float(septum[-1]), LEFT * float(septum[0])))
-    return found
+        doubt = SEEN * 2.0 * sigma**2 / np.sqrt(fewest)
+        least = max(least, float(np.sqrt(max(more - doubt, 0.0))))
+        most = max(most, NEARER * float(np.sqrt(max(more, 0.0) + doubt)))
+    return least, most
+
+
+def _faster(septum: NDArray[np.float64], times: NDArray[np.float64], ghost: float) -> float:
+    """By how much the rate of a decay grows that a constant is taken from."""
+    if not 0 < ghost < septum[0]:
+        return 0.0
+    above = septum > 2.0 * ghost
+    above[:2] = True  # what is mostly ghost tells nothing of the septum
+    with_, without = (_rate(values[above], times[above]) for values in (septum, septum - ghost))
+    return without / with_ - 1.0
+
+
+def _rate(values: NDArray[np.float64], times: NDArray[np.float64]) -> float:
+    left, _, _ = _least_squares(np.exp(-RATES[:, None] * times)[:, :, None], values, np.ones_like(values))
+    return float(RATES[np.argmin(left)])
 
 
 def _bent(
@@ -113,19 +152,18 @@ def _bent(
     """
     if len(times) < FEWEST_ECHOES or not amplitude[0] > 0:
         return None
-    rates = np.geomspace(1.0, 1000.0, 400) / 1000.0
-    decays = np.exp(-rates[:, None] * times)
+    decays = np.exp(-RATES[:, None] * times)
     left, _, _ = _least_squares(decays[:, :, None], amplitude, noise)
     alone = int(np.argmin(left))
     both = np.stack([decays, np.ones_like(decays)], axis=-1)
     within, start, offset = _least_squares(both, amplitude, noise)
-    allowed = (offset > 0) & (start > 0) & (rates <= FASTEST * rates[alone])
+    allowed = (offset > 0) & (start > 0) & (FASTEST * RATES[alone] >= RATES)
     if not allowed.any():
         return None
     best = int(np.argmin(np.where(allowed, within, np.inf)))
     if left[alone] - within[best] < SURE:
         return None
-    return float(offset[best] / (start[best] + offset[best])), 1000.0 * float(rates[best])
+    return float(offset[best] / (start[best] + offset[best])), 1000.0 * float(RATES[best])
 
 
 def _least_squares(

@@ -58,11 +58,24 @@ def test_only_of_bright_blood_it_is_said_that_faint_ghosts_stay_unseen():
     assert said == [["bright-blood"], []]
 
 
-@pytest.mark.parametrize(("amount", "grade"), [(0.08, "low confidence"), (0.25, "not measurable")])
+@pytest.mark.parametrize(("amount", "grade"), [(0.04, "low confidence"), (0.25, "not measurable")])
 def test_ghosts_of_blood_that_are_seen_beside_the_heart_are_said(amount, grade):
     _, one = a_heart(flow=amount, t2star_ms=14.0, sigma=4.0)
     codes = {flag.code: flag.grade.value for flag in one.rois[0].doubts}
     assert codes["blood-ghosts"] == grade
+
+
+def test_the_interval_of_bright_blood_leaves_room_for_ghosts_and_that_of_black_blood_needs_none():
+    room = {blood: a_heart(blood=blood)[1].rois[0].moved for blood in ("bright", "black")}
+    assert 0 < room["bright"] < flow.MUCH
+    assert room["black"] == 0
+
+
+def test_where_a_scanner_wrote_zeros_into_the_dark_ghosts_may_be_there():
+    phantom = drawn(Heart(), np.random.default_rng(1))
+    signal = noisy(complex_signal(Heart(), phantom, TIMES), 5.0, np.random.default_rng(1))
+    signal[phantom.regions["air"] | phantom.regions["lung"]] = 0
+    assert found(signal, 5.0, planes(Heart())).rois[0].moved > 0.02
 
 
 def test_a_turned_image_shows_the_same_septum():
