@@ -37,6 +37,7 @@ from dicomnode.model import (
     SequenceKind,
 )
 from solver import fit_t2star, phantom
+from solver.model import GYROMAGNETIC_RATIO_MHZ_PER_T
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,7 +129,7 @@ def scene(case: Case, shape: tuple[int, int] = SHAPE) -> Scene:
 
 def fat_signal(t_s: Array, field_t: float, spectrum: Sequence[tuple[float, float]]) -> Array:
     """Complex signal (M,) of fat beside water, without its decay."""
-    hertz = np.array([ppm for ppm, _ in spectrum]) * phantom.GYROMAGNETIC_RATIO_MHZ_PER_T * field_t
+    hertz = np.array([ppm for ppm, _ in spectrum]) * GYROMAGNETIC_RATIO_MHZ_PER_T * field_t
     share = np.array([amplitude for _, amplitude in spectrum])
     turning: Array = np.exp(2j * np.pi * np.outer(t_s, hertz)) @ (share / share.sum())
     return turning

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parent.parent
 WIDTH = 960
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+REPORT_ALONE = "fat-"  # how a name begins whose page shows nothing that its report does not
 NO_NUMBER = ("beyond", "no-liver")
+SHORT_ECHO_TIMES_MS = tuple(round(0.95 + 0.85 * k, 2) for k in range(12))
 DRAWN_ON = "moderate"  # the result that the reader of the gallery draws on
 
 
@@ -62,6 +64,14 @@ SIMULATED = {
         liver_t2star_ms=7.0, field_strength_t=1.5, lesion_diameter_mm=25.0)),
     "moderate": ("Moderate: simulated, 3 T, T2* 1.6 ms", _plan(liver_t2star_ms=1.6, snr=80)),
     "severe": ("Severe: simulated, 1.5 T, T2* 1.4 ms", _plan(liver_t2star_ms=1.4, field_strength_t=1.5, snr=120)),
+    **{
+        f"fat-{percent}-{field:g}t": (
+            f"Fat, {percent} % of the liver's signal: simulated, {field:g} T, R2* {rate} /s",
+            _plan(liver_fat=percent / 100, liver_t2star_ms=1000 / rate, field_strength_t=field, snr=60,
+                  echo_times_ms=SHORT_ECHO_TIMES_MS))
+        for field, rate in ((1.5, 100), (3.0, 200))
+        for percent in (0, 10, 30)
+    },
     "beyond": ("Beyond the measurable range: simulated, 3 T, T2* 0.9 ms", _plan(liver_t2star_ms=0.9)),
 }  # fmt: skip
 
@@ -249,8 +259,9 @@ def _measured(stack: EchoStack, drawing: rois.Drawing, settings: Settings) -> Re
 
 def _pictures(shown: Shown, output: Path) -> Iterator[tuple[str, str]]:
     """The page of the middle slice, and a page of the report."""
-    page = pydicom.dcmread(shown.pages[len(shown.pages) // 2]).pixel_array
-    yield "page", _save(Image.fromarray(np.asarray(page)), output, f"{shown.name}-page.png")
+    if not shown.name.startswith(REPORT_ALONE):
+        page = pydicom.dcmread(shown.pages[len(shown.pages) // 2]).pixel_array
+        yield "page", _save(Image.fromarray(np.asarray(page)), output, f"{shown.name}-page.png")
     if shutil.which("pdftoppm"):
         document = pydicom.dcmread(shown.document).EncapsulatedDocument
         command = ["pdftoppm", "-png", "-r", "120", "-f", str(shown.sheet), "-l", str(shown.sheet), "-"]

@@ -137,7 +137,7 @@ def _by_package(
     known = np.logical_and.reduce([np.isfinite(one) for one in _arrays(given)])
     valid = given.valid & known & (given.r2star_per_s > 0) & (given.s0 > 0)
     rate = np.where(valid, given.r2star_per_s, 1.0)
-    quantities = (1000.0 / rate, rate, given.s0, given.r2star_sd_per_s)
+    quantities: tuple[NDArray[Any], ...] = (1000.0 / rate, rate, given.s0, given.r2star_sd_per_s)
     origin = plugins.origin(plugins.METHODS, settings.method)
     return replace(
         start,

@@ -16,7 +16,7 @@ from scipy import special
 
 from solver import fat_windows as windows
 from solver.fat_windows import FASTER, FRACTION, LOUDER, MISFIT, STRIDE, SWING, SWING_VARIANCE, VARIANCE, WEAKLY
-from solver.model import FAT_PEAKS, GYROMAGNETIC_RATIO_MHZ_PER_T
+from solver.model import fat_turning
 from solver.uncertainty import flat, table_of
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class FatMap:
 
 def beat(t_ms: NDArray[np.float64], field_strength_t: float) -> NDArray[np.float64]:
     """(2, M): b and g of the squared factor 1 + 2 f b + f² g of each echo."""
-    ppm, amplitude = np.array(FAT_PEAKS).T
-    turns = 2e-3 * np.pi * GYROMAGNETIC_RATIO_MHZ_PER_T * field_strength_t * ppm
-    off = np.exp(1j * np.outer(t_ms, turns)) @ (amplitude / amplitude.sum()) - 1
+    off = fat_turning(t_ms, field_strength_t) - 1
     return np.stack([off.real, np.abs(off) ** 2])
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import ndimage
 
-from solver.phantom import GYROMAGNETIC_RATIO_MHZ_PER_T, Phantom
+from solver.model import GYROMAGNETIC_RATIO_MHZ_PER_T
+from solver.phantom import Phantom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

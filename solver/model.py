@@ -63,14 +63,20 @@ def bi_exponential(a: Array, r: Array, further: Array, t: Array) -> tuple[Array,
     return a * shape, np.stack([shape, by_r, a * (slow - e), -a * f * r * time * slow])
 
 
+def fat_turning(t_ms: Array, field_strength_t: float) -> NDArray[np.complex128]:
+    """Signal (M,) of fat beside water, without its decay: 1 where all its peaks are in phase with it."""
+    ppm, amplitude = np.array(FAT_PEAKS).T
+    turns = 2e-3 * np.pi * GYROMAGNETIC_RATIO_MHZ_PER_T * field_strength_t * ppm
+    turning: NDArray[np.complex128] = np.exp(1j * np.outer(t_ms, turns)) @ (amplitude / amplitude.sum())
+    return turning
+
+
 def fat_water(field_strength_t: float, unit_ms: float) -> Callable[[Any, Any, Any, Any], tuple[Array, Array]]:
     """Make a |1 - f + f sum_p w_p exp(i 2 pi gamma B0 delta_p t)| exp(-r t), with t in units of ``unit_ms``."""
-    ppm, amplitude = np.array(FAT_PEAKS).T
-    turns = 2e-3 * np.pi * GYROMAGNETIC_RATIO_MHZ_PER_T * field_strength_t * ppm * unit_ms
 
     def evaluate(a: Array, r: Array, further: Array, t: Array) -> tuple[Array, Array]:
         (f,) = further
-        fat = (np.exp(1j * np.outer(t, turns)) @ (amplitude / amplitude.sum()))[:, None]
+        fat = fat_turning(t * unit_ms, field_strength_t)[:, None]
         mix = 1 - f + f * fat
         size = np.maximum(np.abs(mix), 1e-9)
         e = np.exp(-r * t[:, None])

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
+from solver.model import GYROMAGNETIC_RATIO_MHZ_PER_T, fat_turning
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -24,8 +26,21 @@ Mask = NDArray[np.bool_]
 PAPER_ECHO_TIMES_MS = (2.58, 4.81, 7.59, 9.89, 12.12, 14.35, 16.58, 18.88)
 PAPER_S0 = (155.0, 255.0, 355.0, 455.0)
 PAPER_T2STAR_MS = (5.0, 10.0, 15.0, 20.0)
-GYROMAGNETIC_RATIO_MHZ_PER_T = 42.577
 FAT_SHIFT_PPM = -3.4  # the main peak of fat relative to water
+
+
+@dataclass(frozen=True, slots=True)
+class Fat:
+    """Fat that shares voxels with water: its signal fraction (slices, K, L), and the field that lets it turn, in T."""
+
+    fraction: Array
+    field_strength_t: float
+
+    def beside_water(self, t_ms: NDArray[np.float64]) -> Complex:
+        """What a voxel's water is multiplied by at each echo, (slices, K, L, M): six peaks (Hamilton et al. 2011)."""
+        fraction = self.fraction[..., None]
+        mixed: Complex = 1 - fraction + fraction * fat_turning(t_ms, self.field_strength_t)
+        return mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,7 @@ class Phantom:
     phase_rad: Array
     regions: Mapping[str, Mask]
     spacing_mm: tuple[float, float]
+    fat: Fat | None = None
 
     @property
     def t2star_ms(self) -> Array:
@@ -86,6 +102,7 @@ class Abdomen:
     fat_mm: float = 14.0  # thickness of the subcutaneous ring
     field_strength_t: float = 3.0
     inhomogeneity_ppm: float = 0.5
+    liver_fat: float = 0.0  # of the liver's signal
 
 
 # Row, column, half-height, half-width in fractions of the body's half axes; the patient's right is on the left.
@@ -138,14 +155,15 @@ def abdomen(anatomy: Abdomen, rng: np.random.Generator) -> Phantom:
         phase_rad=np.broadcast_to(_coil_phase(anatomy), labels.shape).copy(),
         regions=regions,
         spacing_mm=anatomy.spacing_mm,
+        fat=Fat(anatomy.liver_fat * regions["liver"], anatomy.field_strength_t) if anatomy.liver_fat else None,
     )
 
 
 def _check(anatomy: Abdomen) -> None:
     if min(*anatomy.shape, anatomy.slices) < 1:
         raise ValueError(f"shape and slices must be at least 1, not {anatomy.shape} and {anatomy.slices}")
-    if not 0 <= anatomy.texture < 1 or not 0 <= anatomy.shading < 1:
-        raise ValueError("texture and shading are fractions from 0 up to 1")
+    if not all(0 <= one < 1 for one in (anatomy.texture, anatomy.shading, anatomy.liver_fat)):
+        raise ValueError("texture, shading and liver_fat are fractions from 0 up to 1")
     if min(anatomy.liver_t2star_ms, anatomy.liver_s0, anatomy.lesion_factor, *anatomy.spacing_mm) <= 0:
         raise ValueError("liver_t2star_ms, liver_s0, lesion_factor and spacing_mm must be positive")
 
@@ -256,18 +274,23 @@ def _coil_phase(anatomy: Abdomen) -> Array:
 
 
 def signal(phantom: Phantom, echo_times_ms: Sequence[float]) -> Array:
-    """Return the noise-free magnitude (slices, K, L, M): s0 exp(−R2* t)."""
+    """Return the noise-free magnitude (slices, K, L, M): s0 exp(−R2* t), with the beat of its fat."""
     t = np.asarray(echo_times_ms, dtype=np.float64)
-    decay: Array = phantom.s0[..., None] * np.exp(-phantom.r2star_per_s[..., None] * t / 1000.0)
+    decay = _decay(phantom, t)
+    return decay if phantom.fat is None else decay * np.abs(phantom.fat.beside_water(t))
+
+
+def _decay(phantom: Phantom, t_ms: Array) -> Array:
+    decay: Array = phantom.s0[..., None] * np.exp(-phantom.r2star_per_s[..., None] * t_ms / 1000.0)
     return decay
 
 
 def complex_signal(phantom: Phantom, echo_times_ms: Sequence[float]) -> Complex:
     """Return the noise-free complex signal (slices, K, L, M); its phase turns with the B0 field."""
-    t = np.asarray(echo_times_ms, dtype=np.float64) / 1000.0
-    phase = phantom.phase_rad[..., None] + 2 * np.pi * phantom.off_resonance_hz[..., None] * t
-    turning: Complex = signal(phantom, echo_times_ms) * np.exp(1j * phase)
-    return turning
+    t = np.asarray(echo_times_ms, dtype=np.float64)
+    phase = phantom.phase_rad[..., None] + 2 * np.pi * phantom.off_resonance_hz[..., None] * (t / 1000.0)
+    turning: Complex = _decay(phantom, t) * np.exp(1j * phase)
+    return turning if phantom.fat is None else turning * phantom.fat.beside_water(t)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from dicomnode.operate import demo
     "--blood", type=click.Choice(["bright", "black"]), default="bright", show_default=True, help="Of a heart."
 )
 @click.option("--t2star", default=6.0, show_default=True, help="T2* of the liver, or of the heart's septum, ms.")
+@click.option("--fat", default=0.0, show_default=True, help="Signal fraction of fat in the liver, 0 to 1.")
 @click.option("--snr", default=50.0, show_default=True, help="S0 over the noise's standard deviation.")
 @click.option("--field", default=None, type=float, help="Field strength, T.")
 @click.option("--slices", default=3, show_default=True)
@@ -48,7 +49,9 @@ def _plan(dialect: str, options: dict[str, Any]) -> simulate.SeriesPlan:
     if dialect not in simulate.DIALECTS:
         raise click.BadParameter(f"'{dialect}' is none of {', '.join(simulate.DIALECTS)}", param_hint="--dialect")
     given = {
-        **(_heart(options) if options["heart"] else {"liver_t2star_ms": options["t2star"]}),
+        **(
+            _heart(options) if options["heart"] else {"liver_t2star_ms": options["t2star"], "liver_fat": options["fat"]}
+        ),
         "snr": options["snr"],
         "slices": options["slices"],
         "seed": options["seed"],
@@ -56,6 +59,10 @@ def _plan(dialect: str, options: dict[str, Any]) -> simulate.SeriesPlan:
         "field_strength_t": options["field"] or (1.5 if options["heart"] else None),
     }
     return simulate.SeriesPlan(dialect=dialect, **{name: v for name, v in given.items() if v is not None})
+
+
+def _liver(options: dict[str, Any]) -> dict[str, Any]:
+    return {"liver_t2star_ms": options["t2star"], "liver_fat": options["fat"]}
 
 
 def _heart(options: dict[str, Any]) -> dict[str, Any]:

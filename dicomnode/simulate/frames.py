@@ -93,6 +93,7 @@ def _anatomy(plan: SeriesPlan) -> Abdomen:
         liver_t2star_ms=plan.liver_t2star_ms,
         texture=plan.texture,
         lesion_diameter_mm=plan.lesion_diameter_mm,
+        liver_fat=plan.liver_fat,
         field_strength_t=plan.field_strength_t,
     )
 

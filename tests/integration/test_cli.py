@@ -397,3 +397,13 @@ def test_password_prints_a_hash_that_the_configuration_takes(config):
 
 def test_a_password_that_is_short_is_not_taken():
     assert run("password", "--password", "short").exit_code == 2
+
+
+def test_a_simulated_fatty_liver_is_freed_of_its_fat_and_both_values_are_told(tmp_path):
+    said(run("simulate", tmp_path / "series", "--fat", 0.3, "--t2star", 10, "--field", 1.5, "--slices", 1), 0)
+    said(run("process", tmp_path / "series", "--output", tmp_path / "out"), 0)
+    (series,) = json.loads((tmp_path / "out" / "summary.json").read_text())["series"]
+    liver = series["rois"][0]
+    assert liver["r2star_per_s"]["median"] == pytest.approx(100, rel=0.03)
+    assert liver["plain_r2star_per_s"] < 90
+    assert liver["signal_fat_fraction"]["value"] == pytest.approx(0.3, abs=0.03)
