@@ -10,6 +10,7 @@ import numpy as np
 from dicomnode.model import Component
 from dicomnode.simulate.plan import ORIENTATIONS, Region, Truth
 from solver import heart
+from solver.model import GYROMAGNETIC_RATIO_MHZ_PER_T
 from solver.phantom import Abdomen, Phantom, abdomen, complex_signal
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Frame:
 def acquire(plan: SeriesPlan, dialect: Dialect) -> tuple[tuple[Frame, ...], Truth]:
     """Draw the object, take its images, and quantise them; the truth is in the units of the rescaled images."""
     rng = np.random.default_rng(plan.seed)
-    phantom, clean = _drawn(plan, rng)
+    phantom, clean = _drawn(plan, _field_t(plan, dialect), rng)
     full_scale = FULL_SCALE * (dialect.magnitude.rescale.slope if dialect.magnitude.rescale else 1.0)
     noise = float(np.median(phantom.s0[phantom.regions["liver" if plan.heart is None else "septum"]])) / plan.snr
     gain = full_scale / (float(np.abs(clean).max()) + HEADROOM_SIGMA * noise)
@@ -67,10 +68,16 @@ def acquire(plan: SeriesPlan, dialect: Dialect) -> tuple[tuple[Frame, ...], Trut
     return tuple(_frames(plan, dialect, seen, phantom)), truth
 
 
-def _drawn(plan: SeriesPlan, rng: np.random.Generator) -> tuple[Phantom, NDArray[np.complex128]]:
+def _field_t(plan: SeriesPlan, dialect: Dialect) -> float:
+    """The field that this vendor's scanners of that class have, where the frequency in their headers tells it."""
+    frequency = dialect.frequency_mhz[plan.field_strength_t]
+    return plan.field_strength_t if frequency is None else frequency / GYROMAGNETIC_RATIO_MHZ_PER_T
+
+
+def _drawn(plan: SeriesPlan, field_t: float, rng: np.random.Generator) -> tuple[Phantom, NDArray[np.complex128]]:
     """The object and its complex signal without noise."""
     if plan.heart is None:
-        phantom = abdomen(_anatomy(plan), rng)
+        phantom = abdomen(_anatomy(plan, field_t), rng)
         return phantom, complex_signal(phantom, plan.echo_times_ms)
     anatomy = heart.Heart(
         shape=(plan.rows, plan.columns),
@@ -78,14 +85,14 @@ def _drawn(plan: SeriesPlan, rng: np.random.Generator) -> tuple[Phantom, NDArray
         spacing_mm=plan.spacing_mm[:2],
         liver_t2star_ms=plan.liver_t2star_ms,
         texture=plan.texture,
-        field_strength_t=plan.field_strength_t,
+        field_strength_t=field_t,
         **asdict(plan.heart),
     )
     phantom = heart.heart(anatomy, rng)
     return phantom, heart.complex_signal(anatomy, phantom, plan.echo_times_ms)
 
 
-def _anatomy(plan: SeriesPlan) -> Abdomen:
+def _anatomy(plan: SeriesPlan, field_t: float) -> Abdomen:
     return Abdomen(
         shape=(plan.rows, plan.columns),
         slices=plan.slices,
@@ -94,7 +101,7 @@ def _anatomy(plan: SeriesPlan) -> Abdomen:
         texture=plan.texture,
         lesion_diameter_mm=plan.lesion_diameter_mm,
         liver_fat=plan.liver_fat,
-        field_strength_t=plan.field_strength_t,
+        field_strength_t=field_t,
     )
 
 
