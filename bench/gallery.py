@@ -19,9 +19,9 @@ from PIL import Image
 
 import dicomnode
 from dicomnode import analyse, group, header, report, simulate
-from dicomnode.config import Settings
+from dicomnode.config import GroupingSettings, Settings
 from dicomnode.measure import rois
-from dicomnode.measure.organs import LIVER
+from dicomnode.measure.organs import HEART, LIVER
 from dicomnode.model import Drawn, Identity, Result
 from dicomnode.operate import offline
 from dicomnode.report import change, identity, point, reading, source, summary
@@ -72,6 +72,9 @@ SIMULATED = {
         for field, rate in ((1.5, 100), (3.0, 200))
         for percent in (0, 10, 30)
     },
+    "heart": ("Heart: simulated in its short axis, black blood, 1.5 T, T2* of the septum 12 ms", _plan(
+        heart=simulate.HeartPlan(t2star_ms=12.0, blood="black"), orientation="short-axis", field_strength_t=1.5,
+        echo_times_ms=simulate.HEART_ECHO_TIMES_MS, patient_name="HEART^SIMULATED")),
     "beyond": ("Beyond the measurable range: simulated, 3 T, T2* 0.9 ms", _plan(liver_t2star_ms=0.9)),
 }  # fmt: skip
 
@@ -104,7 +107,8 @@ def _all(scratch: Path) -> Iterator[Shown]:
 
 
 def _processed(folder: Path, results: Path) -> dict[str, Any]:
-    summary = offline.process([folder], results, Settings(), created=WRITTEN, progress=lambda _: None)
+    settings = Settings(grouping=GroupingSettings(organs=(LIVER.name, HEART.name)))
+    summary = offline.process([folder], results, settings, created=WRITTEN, progress=lambda _: None)
     (made,) = [one for one in summary["series"] if one["outputs"]]
     return dict(made)
 
