@@ -36,6 +36,7 @@ SLICE_HOLDS = 0.7  # chance from which on a slice counts where another one is be
 RATES_AGREE = 0.25  # difference of logarithms: beyond, a slice shows other tissue than the rest
 OVERLAP_HOLDS = 0.25  # with the better of its neighbours
 LEFT_MM = 10.0  # to the patient's left, from where on the spleen of a sagittal slice looks like a liver
+SURE_ALONE = 0.95  # of regions with a lower chance one in twenty is no liver (docs/liver.md): a word is due without a witness
 MANY = 3  # slices, from which on one that disagrees is outvoted
 
 
@@ -121,7 +122,7 @@ def conclude(net: Network, gathered: Gathered) -> LiverFinding:
     numbers = series_numbers(gathered)
     confidence = 0.0 if numbers is None else chance(log_odds(net.arrays, "series", numbers))
     doubts = doubting.of_series([doubting.Seen(s.view, s.look, s.mask, s.rim_mm) for s in slices], notes)
-    doubts += _two_disagree(slices, notes) + _no_majority(slices, notes)
+    doubts += _two_disagree(slices, notes) + _no_majority(slices, notes) + _alone(notes, confidence)
     return _finding(net, slices, notes, confidence, doubts)
 
 
@@ -260,6 +261,14 @@ def _two_disagree(slices: Sequence[Looked], notes: Sequence[Doubt | None]) -> tu
         return ()
     said = f"The two slices with liver differ: R2* is about {rates[0]:.0f}/s in one and {rates[1]:.0f}/s in the other."
     return (Doubt(DISAGREES, said),)
+
+
+def _alone(notes: Sequence[Doubt | None], confidence: float) -> tuple[Doubt, ...]:
+    """A single slice that is not quite sure: there is none beside it to bear it out."""
+    if sum(note is None for note in notes) != 1 or confidence >= SURE_ALONE:
+        return ()
+    said = f"One slice alone shows the liver, with a chance of {confidence:.0%}: no other bears it out."
+    return (Doubt("one-slice", said),)
 
 
 def _no_majority(slices: Sequence[Looked], notes: Sequence[Doubt | None]) -> tuple[Doubt, ...]:

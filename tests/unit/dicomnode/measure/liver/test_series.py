@@ -196,3 +196,13 @@ def test_two_echoes_of_a_single_row_of_pixels_are_no_reason_to_fail():
     planes = (replace(made.planes()[0], rows=4),)
     finding = find(sliver, made.echo_times_ms[:2], planes, made.sigma, 1.0)
     assert np.isfinite(finding.confidence)
+
+
+def test_a_slice_that_hardly_shows_the_liver_is_doubted_where_no_other_bears_it_out():
+    def codes(**more):
+        return {doubt.code for doubt in found(exam(5, **{**ABDOMEN, "plane": "coronal", **more})).doubts}
+
+    at_its_back, through_it = (0, 60, 5.0), (0, -30, 5.0)
+    assert "one-slice" in codes(slices=1, middle=at_its_back)
+    assert "one-slice" not in codes(slices=1, middle=through_it)
+    assert "one-slice" not in codes(slices=3, middle=at_its_back)
