@@ -36,7 +36,7 @@ SLICE_HOLDS = 0.7  # chance from which on a slice counts where another one is be
 RATES_AGREE = 0.25  # difference of logarithms: beyond, a slice shows other tissue than the rest
 OVERLAP_HOLDS = 0.25  # with the better of its neighbours
 LEFT_MM = 10.0  # to the patient's left, from where on the spleen of a sagittal slice looks like a liver
-SURE_ALONE = 0.95  # of regions with a lower chance one in twenty is no liver (docs/liver.md): a word is due without a witness
+SURE_ALONE = 0.95  # under that chance one region in twenty is no liver (docs/liver.md)
 MANY = 3  # slices, from which on one that disagrees is outvoted
 
 
