@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomnode import fit as fitting
-from dicomnode import pixels, plausible, plugins, region
-from dicomnode.measure.organs import LIVER, ORGANS
+from dicomnode import pixels, plausible, plugins, protocol, region
+from dicomnode.measure.organs import LIVER, ORGANS, PHANTOM
 from dicomnode.model import DecayCurve, EchoStack, Flag, Grade, Maps, Roi, RoiMeasurement
 
 if TYPE_CHECKING:
@@ -40,6 +40,28 @@ def find_regions(stack: EchoStack, signal: NDArray[np.float32], maps: Maps, orga
     return organ.find(signal, stack.echo_times_ms, maps.plain, stack.planes, fitting.Noise.of(maps).n_coils)
 
 
+def look(
+    stack: EchoStack, signal: NDArray[np.float32], maps: Maps, organ: Organ, *, phantoms: bool
+) -> tuple[Organ, regions.Found]:
+    """Find the regions of an organ, or with ``phantoms`` of the phantom that the images turn out to show."""
+    found = find_regions(stack, signal, maps, organ)
+    vials = _phantom(stack, signal, maps, organ, found) if phantoms else None
+    return (organ, found) if vials is None else (PHANTOM, vials)
+
+
+def _phantom(
+    stack: EchoStack, signal: NDArray[np.float32], maps: Maps, organ: Organ, found: regions.Found
+) -> regions.Found | None:
+    """The vials or the even body of a phantom; None where it is none. ``found`` is what was found of the organ."""
+    if not protocol.may_be_phantom(stack, found, organ):
+        return None
+    vials = find_regions(stack, signal, maps, PHANTOM)
+    if vials.seen and not protocol.tells_phantoms(found):
+        found = find_regions(stack, signal, maps)  # the liver's finder does
+    clipped = region.Images.of(stack, signal, maps).are_clipped_in(vials.organ)
+    return vials if protocol.is_phantom(stack, found, vials, organ, clipped=clipped) else None
+
+
 def measure_regions(
     rois: tuple[Roi, ...],
     stack: EchoStack,
@@ -49,10 +71,17 @@ def measure_regions(
     *,
     organ: Organ = LIVER,
 ) -> Measurement:
-    """Measure regions on maps that exist; ``organ`` is what the series is of."""
+    """Measure regions on maps that exist; ``organ`` is what the series is of: of a phantom all regions are its own."""
+    if organ is PHANTOM:
+        rois = tuple(dataclasses.replace(one, finding=PHANTOM.name) for one in rois)
     images = region.Images.of(stack, signal, maps, organ)
     measured = [region.measure(roi, images, settings) for roi in rois]
     return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
+
+
+def shown(maps: Maps, rois: tuple[Roi, ...], measurements: tuple[RoiMeasurement, ...], organ: Organ) -> Maps:
+    """The maps of a result as they are reported: of a phantom those of one exponential."""
+    return with_what_is_beyond(maps.one_exponential if organ is PHANTOM else maps, rois, measurements)
 
 
 def with_what_is_beyond(maps: Maps, rois: tuple[Roi, ...], measurements: tuple[RoiMeasurement, ...]) -> Maps:

@@ -275,6 +275,18 @@ class Maps:
             return self
         return replace(self, values={**self.values, "r2star_per_s": self.values["plain_r2star_per_s"]})
 
+    @property
+    def one_exponential(self) -> Maps:
+        """The same without anything of fat: all that is said of what holds none."""
+        if not self.looked_for_fat:
+            return self
+        rate = self.plain.r2star_per_s
+        with np.errstate(divide="ignore"):
+            time = np.where(self.valid & (rate > 0), np.float32(1000.0) / rate, np.float32(0.0))
+        of_fat = {"fat_fraction", "fat_fraction_sd", "plain_r2star_per_s"}
+        kept = {name: values for name, values in self.values.items() if name not in of_fat}
+        return replace(self, values={**kept, "r2star_per_s": rate, "t2star_ms": time.astype(np.float32)})
+
 
 @dataclass(frozen=True, slots=True)
 class RicherModel:
@@ -375,6 +387,15 @@ class Roi:
 
 
 @dataclass(frozen=True, slots=True)
+class Vial:
+    """What is measured of a phantom's region beside its rate: where it lies, mm, and its signal at echo time 0."""
+
+    centre_mm: Vector3  # in the patient's system, of all its slices
+    radius_mm: float  # of a circle of its area
+    s0: float | None  # of the median decay, in the units of the images
+
+
+@dataclass(frozen=True, slots=True)
 class RoiMeasurement:
     """The numbers of one region. A quantity that is not measurable is None and a flag says why."""
 
@@ -398,6 +419,7 @@ class RoiMeasurement:
     calibration_formula: str | None = None
     plain_r2star_per_s: float | None = None  # median of one exponential, where fat was looked for
     fat_fraction: Estimate | None = None  # of the signal, 0 to 1; None where its interval is too wide or nothing tells
+    vial: Vial | None = None  # of a phantom: what else is measured of it
 
     @property
     def measurable(self) -> bool:

@@ -1,5 +1,7 @@
 """Which organ a series is of, and whether it can measure its iron: what is of none makes no objects, and says why.
 
+A phantom is of none, and the images say that it is one, whatever its protocol is named after.
+
 Three witnesses: what the header names, what the finder sees, what the train of echoes can measure. The words of the
 series itself go before those it is filed under, of which Body Part Examined is one: scanners fill it in from whatever
 was registered. Nothing of a description is repeated but the word that told.
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from dicomnode.errors import NotWanted
 from dicomnode.measure import quality
-from dicomnode.measure.organs import LIVER, ORGANS, Answered
+from dicomnode.measure.organs import LIVER, ORGANS, PHANTOM, Answered
+from dicomnode.measure.phantom import FEWEST
 from dicomnode.model import Flag, Grade, Reason
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from dicomnode.model import EchoStack, RoiMeasurement
 
 SURE = 0.9  # probability of a scene that is none of the organ's, from which on the images are taken for it
+LIKELY = 0.5  # of a phantom from which on round vials are believed, of an organ's scene up to which they are looked for
 USUAL_RATIO = 50.0  # S0 over sigma of an organ in an array of coils: a train is judged before its images are there
 HOW = 'anatomy = "any" in [grouping], or of its [[scanner]], processes it all the same'
 
@@ -35,7 +39,7 @@ HOW = 'anatomy = "any" in [grouping], or of its [[scanner]], processes it all th
 # one, by itself.
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "a field map": ("field[\\W_]*map", "b0[\\W_]*map"),
-    "a phantom": ("phantom", "fantom", "|qa|", "|acr|"),
+    "a phantom": PHANTOM.words,
     "the brain": ("brain", "|neuro", "cerebr", "|hirn", "crani", "enceph", "encef", "|head|", "|kopf|", "schadel"),
     "the neck": ("|neck|", "|hals|", "headneck", "cervical", "cspine"),
     "the spine": ("spine", "lumbar", "wirbel", "rachis", "colonna", "columna", "vertebr", "|lws|", "|hws|", "|bws|"),
@@ -56,12 +60,14 @@ OVERRULED: Mapping[str, str] = {
     "organ-unclear": "its header fits several organs",
     "late-echoes": "its train of echoes cannot measure iron",
     "other-scene": "its images look like something else",
+    "phantom": "its header names a phantom",
     "no-organ": "nothing in its images looks like the organ for sure",
     "unknown-sequence": "its header does not say what made the echoes",
     "not-wanted": "a rule of this site leaves it out",
     "scanner-ignores": "a rule of its scanner leaves it out",
     "scanner-takes-others": "it is none of the series that are taken from its scanner",
 }
+_OF_PLANE = frozenset({"other-plane", "organ-unclear"})  # what says nothing against a phantom: it lies as it was laid
 ON_ORDER = "on-order"  # the flag of what was made although it was refused
 _PLACES = {
     "series_description": "Series Description",
@@ -75,8 +81,12 @@ class Named(StrEnum):
     """What a header says a series is of."""
 
     ORGAN = "organ"  # or what lies about it
+    PHANTOM = "phantom"
     OTHER = "other"
     NOTHING = "nothing"
+
+
+_NO_ORGAN = frozenset({Named.PHANTOM, Named.OTHER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ def _organs_named(stack: EchoStack) -> list[Organ]:
     """The organs that the words of a series name, or else those it is filed under; none where those name another."""
     for texts in _witnesses(stack):
         named = [organ for organ in ORGANS.values() if _of_texts(texts, organ).named is Named.ORGAN]
-        if named or _of_texts(texts, LIVER).named is Named.OTHER:
+        if named or _of_texts(texts, LIVER).named in _NO_ORGAN:
             return named
     return []
 
@@ -147,7 +157,7 @@ def _organs_named(stack: EchoStack) -> list[Organ]:
 def _other(stack: EchoStack, asked: Sequence[Organ]) -> Reason | None:
     """Why a series that names none of our organs is none of theirs; None where it names nothing."""
     found = anatomy(stack, asked[0])
-    if found.named is not Named.OTHER:
+    if found.named not in _NO_ORGAN:
         return None
     where = f"{found.where} names {found.what}, and nothing the {' or the '.join(one.region for one in asked)}"
     return Reason("other-anatomy", f"not of the {_or(asked)}: {where}; {HOW}")
@@ -170,10 +180,18 @@ def _or(organs: Sequence[Organ]) -> str:
     return " or the ".join(organ.name for organ in organs)
 
 
-def check_header(stack: EchoStack, organ: Organ = LIVER, among: Sequence[str] = (LIVER.name,)) -> None:
-    """Raise NotWanted where the header names something else, or where iron is beyond what the train can measure."""
+def check_header(
+    stack: EchoStack, organ: Organ = LIVER, among: Sequence[str] = (LIVER.name,), *, phantoms: bool = False
+) -> None:
+    """Raise NotWanted where the header names something else, or where iron is beyond what the train can measure.
+
+    With ``phantoms`` the images are waited for where they may show one: where the header names it, for then no iron is
+    asked of the train, and where no more than the plane speaks against the organ.
+    """
+    if phantoms and anatomy(stack, organ).named is Named.PHANTOM:
+        return
     against = choose(stack, among).against
-    if against is not None:
+    if against is not None and not (phantoms and against.code in _OF_PLANE):
         raise NotWanted(against.sentence, against.code)
     most = measurable_up_to(stack, organ)
     if most.on_scale is not None and organ.ranges is not None and most.on_scale < organ.ranges.least:
@@ -184,12 +202,26 @@ def check_header(stack: EchoStack, organ: Organ = LIVER, among: Sequence[str] = 
         )
 
 
-def check_images(stack: EchoStack, found: Found, measurements: Sequence[RoiMeasurement], organ: Organ = LIVER) -> None:
-    """Raise NotWanted where the images show something else.
+def check_images(
+    stack: EchoStack,
+    found: Found,
+    measurements: Sequence[RoiMeasurement],
+    organ: Organ = LIVER,
+    among: Sequence[str] = (LIVER.name,),
+) -> None:
+    """Raise NotWanted where the images show something else, or no phantom for which the header was let pass.
 
     A phantom in a protocol that names the organ is a test of that protocol: it gets maps, and no number. Where no word
     names anything, the images have to look like the organ. Images that are clipped show nothing.
     """
+    if anatomy(stack, organ).named is Named.PHANTOM:
+        raise NotWanted(
+            f"its header names a phantom, and neither {FEWEST} round vials nor an even body was found in it; {HOW}",
+            "phantom",
+        )
+    against = choose(stack, among).against
+    if against is not None:
+        raise NotWanted(against.sentence, against.code)
     if found.organ.any() or any(flag.code == "clipped" for one in measurements for flag in one.flags):
         return
     named = anatomy(stack, organ).named
@@ -208,6 +240,31 @@ def check_images(stack: EchoStack, found: Found, measurements: Sequence[RoiMeasu
         )
 
 
+def tells_phantoms(found: Found) -> bool:
+    """Whether the finder of an organ says if it looks at a phantom. That of the heart sees a septum among vials."""
+    return any(one in found.scene for one in PHANTOM.scenes)
+
+
+def may_be_phantom(stack: EchoStack, found: Found, organ: Organ = LIVER) -> bool:
+    """Whether what the finder of an organ saw, or the header, is reason enough to look for a phantom's vials."""
+    shown = sum(found.scene.get(one, 0.0) for one in organ.scenes)
+    return not tells_phantoms(found) or anatomy(stack, organ).named is Named.PHANTOM or shown < LIKELY
+
+
+def is_phantom(stack: EchoStack, found: Found, vials: Found, organ: Organ = LIVER, *, clipped: bool = False) -> bool:
+    """Whether a series is a phantom's: ``vials`` is what was found of one, ``found`` by a finder that tells phantoms.
+
+    The images go first, also before an organ that the protocol is named after: so are most phantoms scanned. Images
+    that are ``clipped`` show nothing: a patient in them is as smooth as a bottle.
+    """
+    named = anatomy(stack, organ).named is Named.PHANTOM
+    if not vials.seen or (clipped and not named):
+        return False
+    likely = max(one.scene.get(scene, 0.0) for one in (found, vials) for scene in PHANTOM.scenes)
+    least = LIKELY if len(vials.rois) >= FEWEST else SURE
+    return named or likely >= least
+
+
 def on_order(
     code: str,
     stack: EchoStack,
@@ -216,17 +273,18 @@ def on_order(
     *,
     organ: Organ = LIVER,
     among: Sequence[str] = (LIVER.name,),
+    phantoms: bool = False,
 ) -> Flag:
     """The flag of what a person wants processed: all that speaks against it, not only what was refused first.
 
-    ``found`` is None where a person drew the regions.
+    ``found`` is None where a person drew the regions, and where they are a phantom's.
     """
     codes = [code]
     with _noted(codes):
-        check_header(stack, organ, among)
+        check_header(stack, organ, among, phantoms=phantoms)
     if found is not None:
         with _noted(codes):
-            check_images(stack, found, measurements, organ)
+            check_images(stack, found, measurements, organ, among)
     against = " and ".join(OVERRULED[one] for one in dict.fromkeys(codes))
     return Flag(ON_ORDER, Grade.LOW_CONFIDENCE, f"measured on a person's order although {against}")
 
@@ -274,7 +332,7 @@ def advice(stack: EchoStack, organ: Organ = LIVER) -> str:
     most = measurable_up_to(stack, organ)
     enough = organ.ranges is None or most.on_scale is None or most.on_scale >= organ.ranges.severe
     steps = [] if enough else quality.shorter(stack.echo_times_ms, stack.field_strength_t)
-    if not steps or anatomy(stack, organ).named is Named.OTHER:
+    if not steps or anatomy(stack, organ).named in _NO_ORGAN:
         return ""
     return (
         f"With {most.echoes} R2* above about {most.in_words} cannot be measured. "
@@ -292,7 +350,8 @@ def _of_texts(texts: Mapping[str, str], organ: Organ) -> Anatomy:
         others = {f"the {one.region}": one.words for one in ORGANS.values() if one is not organ}
         for what, words in (*OTHERS.items(), *others.items()):
             if _names(text, words):
-                return Anatomy(Named.OTHER, what, _PLACES[name])
+                named = Named.PHANTOM if words is PHANTOM.words else Named.OTHER
+                return Anatomy(named, what, _PLACES[name])
     return Anatomy(Named.NOTHING)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from dicomnode import fit as fitting
-from dicomnode.measure import iron, quality
-from dicomnode.measure.organs import LIVER, ORGANS
+from dicomnode.measure import iron, phantom, quality
+from dicomnode.measure.organs import LIVER, ORGANS, PHANTOM
 from dicomnode.model import (
     HALF_95,
     DecayCurve,
@@ -25,6 +25,7 @@ from dicomnode.model import (
     RoiMeasurement,
     SliceValue,
     Statistics,
+    Vial,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ NEARBY_MM = 40.0  # around a region: tissue whose amplitude bounds that of the r
 DARKER = 25.0  # per cent of that tissue that are darker than what the region is taken to be
 CAUTIOUS = 0.7  # of that amplitude: livers are as bright as the tissue around, coils are not even
 BODY = 0.2  # of the largest value of the first echo
-MUCH_CLIPPED = 0.2  # of the body, where no organ was found in it: fat near a coil is less
+MUCH_CLIPPED = 0.2  # of the body, where no organ was found in it: fat near a coil is less; of a phantom's vials
 # What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
 HARMLESS = frozenset(
     {
@@ -82,6 +83,10 @@ class Images:
             for slice_, at_top in zip(signal, clipped, strict=True):
                 np.any(slice_ == top, axis=-1, out=at_top)
         return cls(stack, signal, maps, clipped, organ)
+
+    def are_clipped_in(self, mask: Mask) -> bool:
+        """Whether so much of what lies there is at full scale that it shows nothing."""
+        return bool(mask.any() and self.clipped[mask].mean() > MUCH_CLIPPED)
 
     @property
     def step_mm(self) -> tuple[float, float]:
@@ -152,6 +157,8 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
     """Measure a region, and give the decay that its report shows; None where it has no voxel."""
     if not roi.mask.any():
         return _empty(roi, images), None
+    if images.organ is PHANTOM:
+        return _vial(_Region.of(roi, replace(images, maps=images.maps.one_exponential)))
     region = _Region.of(roi, images)
     field_t = images.stack.field_strength_t
     line, no_line = _calibration(roi, images, settings)
@@ -173,6 +180,20 @@ def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMea
         fat_fraction=quality.fat_fraction(evidence),
     )
     return measured, decay
+
+
+def _vial(region: _Region) -> tuple[RoiMeasurement, DecayCurve | None]:
+    """Measure what lies in a phantom by one exponential; it has no iron, whatever it was made with."""
+    evidence = replace(_evidence(region), richer=(), hidden_fat=())
+    rate = _rate(region, evidence)
+    flags = region.roi.doubts + _incomplete(region.images.stack) + quality.judge_vial(evidence)
+    centre, radius = phantom.place_of(region.roi, region.images.stack.planes)
+    withheld = replace(
+        _withheld(region, flags, evidence.decay, None), reach=None, vial=Vial(centre, radius, evidence.decay.s0)
+    )
+    if rate is None or not withheld.measurable:
+        return withheld, _without_curve(evidence.decay)
+    return _measured(region, withheld, rate, 1.0, None), evidence.decay
 
 
 def _plain(region: _Region) -> float | None:
@@ -199,9 +220,9 @@ def _clipped_body(images: Images) -> tuple[Flag, ...]:
     """What hides an organ before any doubt about it: a body at full scale shows nothing."""
     first = images.signal[..., 0]
     body = first > BODY * float(first.max(initial=0.0))
-    share = float(images.clipped[body].mean()) if body.any() else 0.0
-    if share <= MUCH_CLIPPED:
+    if not images.are_clipped_in(body):
         return ()
+    share = float(images.clipped[body].mean())
     return (Flag("clipped", Grade.NOT_MEASURABLE, f"{share:.0%} of the body is clipped at full scale: too much gain"),)
 
 
@@ -377,9 +398,9 @@ def _calibration(
     roi: Roi, images: Images, settings: MeasureSettings
 ) -> tuple[iron.Calibration | None, tuple[Flag, ...]]:
     """The line of a region, or why it has none."""
-    if settings.calibration == "none":
-        return None, ()
     organ, field_t = ORGANS.get(roi.finding), images.stack.field_strength_t
+    if settings.calibration == "none" or (organ is not None and not organ.has_iron):
+        return None, ()
     if organ is not None and roi.name in organ.without_iron:
         return None, (_not_given(organ, "the region holds more than that tissue"),)
     line = None if organ is None else organ.calibration(settings.calibration, field_t, _own_lines(settings))

@@ -35,6 +35,7 @@ class ReceiveSettings(Section):
 
 
 Anatomy = Literal["judged", "any"]
+Phantoms = Literal["measured", "refused"]
 
 
 class ScannerSettings(Section):
@@ -44,6 +45,7 @@ class ScannerSettings(Section):
     address: str | None = None  # IP address or host name; None: any address with that AE title
     anatomy: Anatomy | None = None  # None: as in [grouping]
     organs: Organs | None = None  # what is measured of what it sends; None: as in [grouping]
+    phantoms: Phantoms | None = None  # None: as in [grouping]
     ignore_series: tuple[Pattern, ...] = ()  # what matches one of these is left out, first of all
     accept_series: tuple[Pattern, ...] = ()  # what matches one is the organ's, whatever [grouping] and its words say
     only_series: tuple[Pattern, ...] = ()  # where there are any: what matches none, and none to accept, is left out
@@ -84,3 +86,4 @@ class GroupingSettings(Section):
     exclude_series_description: Pattern = ""
     anatomy: Anatomy = "judged"  # "any": what is not an organ's gets its maps too
     organs: Organs = ("liver",)  # that are measured: each series is of one of them, or refused
+    phantoms: Phantoms = "measured"  # "refused": as other things that are no organ of them

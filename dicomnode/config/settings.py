@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # By section: what provably changes no number of a result whose source images are known, and so is no part of its
-# identity: how long is waited for images, which organs there may be (that of a result is), whether what is none of
-# them is processed, and how many processes fit.
+# identity: how long is waited for images, which organs there may be and whether phantoms are measured (of each result
+# ``organs.made_from`` says both), whether what is none of them is processed, and how many processes fit.
 _CHANGES_NO_NUMBER = {
-    "grouping": ("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds", "anatomy", "organs"),
+    "grouping": (
+        *("quiet_seconds", "unreleased_quiet_seconds", "give_up_after", "rescan_seconds"),
+        *("anatomy", "organs", "phantoms"),
+    ),
     "fit": ("workers", "deaths_allowed", "step_seconds", "step_memory_mb"),
     "measure": (),
 }
@@ -74,7 +77,7 @@ class Settings(Section):
         ``names`` are those of a series, by which the site may know it for the liver's.
         """
         tables = [one for one in self.scanner if one.ae_title == sender]
-        said = {key: [getattr(one, key) for one in tables] for key in ("anatomy", "organs")}
+        said = {key: [getattr(one, key) for one in tables] for key in ("anatomy", "organs", "phantoms")}
         own = {key: next(one for one in found if one is not None) for key, found in said.items() if any(found)}
         chooser = self.choosing_scanners().get(sender)
         if chooser is not None and chooser.accepts(names):

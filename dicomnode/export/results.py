@@ -10,7 +10,7 @@ import pydicom
 
 from dicomnode.errors import InputError
 from dicomnode.jobs.tidy import content_of
-from dicomnode.measure.organs import LIVER, ORGANS
+from dicomnode.measure.organs import LIVER, ORGANS, PHANTOM
 from dicomnode.store.durable import read_json
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Finished:
     def subject(self) -> str:
         """What it is about; of an organ whose package is gone the organ's name."""
         name = str(self.summary.get("organ", LIVER.name))
-        organ = ORGANS.get(name)
+        organ = PHANTOM if name == PHANTOM.name else ORGANS.get(name)
         return name if organ is None else organ.subject
 
     def object_of(self, kind: str) -> Dataset | None:

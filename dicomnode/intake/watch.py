@@ -370,7 +370,9 @@ class Watcher:
         rules = self._rules_of(first.sender, first.names)
         return Manifest(
             sources=stack.sop_instance_uids,
-            parameters=organs.made_from(self._parameters, protocol.choose(stack, rules.organs).organ),
+            parameters=organs.made_from(
+                self._parameters, protocol.choose(stack, rules.organs).organ, phantoms=rules.phantoms
+            ),
             software_version=self._version,
             group_id=candidate.group_id,
             study_instance_uid=candidate.study_instance_uid,

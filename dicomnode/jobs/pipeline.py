@@ -123,6 +123,17 @@ class _Work:
         return organs.of_result(self.manifest.parameters)
 
     @property
+    def measures_phantoms(self) -> bool:
+        """Whether a phantom is measured as one, by the rules of then."""
+        return organs.measures_phantoms(self.manifest.parameters)
+
+    @property
+    def drawn_on(self) -> Organ:
+        """What the result turned out to be of on which a person drew."""
+        said = self.origin.read("summary.json")
+        return self.organ if said is None else organs.of_result(said.get("settings", {}))
+
+    @property
     def among(self) -> tuple[str, ...]:
         """The organs that are measured of what its scanner sends, by the rules of then."""
         return tuple(self.manifest.grouping.get("organs", (self.organ.name,)))
@@ -145,7 +156,7 @@ def _fit(work: _Work) -> None:
     settings = _settings(FitSettings, work.manifest.fit)
     taken = work.checkpoint()
     if work.judged:
-        protocol.check_header(taken.stack, work.organ, work.among)
+        protocol.check_header(taken.stack, work.organ, work.among, phantoms=work.measures_phantoms)
     maps = analyse.fit_signal(taken.stack, taken.signal, settings)
     beside = {name: getattr(maps, name) for name in _BESIDE}
     arrays = {**maps.values, **{name: values for name, values in beside.items() if values is not None}}
@@ -164,19 +175,30 @@ def _measure(work: _Work) -> None:
     found: Found | None = None
     if work.manifest.drawing:
         rois, drawn = drawings.read(work.spool, work.manifest.drawing, work.origin, stack)
+        organ = work.drawn_on
     else:
-        found = analyse.find_regions(stack, signal, maps, work.organ)
+        organ, found = analyse.look(stack, signal, maps, work.organ, phantoms=work.measures_phantoms)
         rois = found.rois
-    rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings, organ=work.organ)
-    if found is not None and work.judged:
-        protocol.check_images(stack, found, measurements, work.organ)
+    rois, measurements, decays = analyse.measure_regions(rois, stack, signal, maps, settings, organ=organ)
+    judged = found if organ is work.organ else None  # what turned out to be a phantom was judged by that
+    if judged is not None and work.judged:
+        protocol.check_images(stack, judged, measurements, organ, work.among)
     if work.order is not None:
-        flag = protocol.on_order(work.order.code, stack, found, measurements, organ=work.organ, among=work.among)
+        flag = protocol.on_order(
+            work.order.code,
+            stack,
+            judged,
+            measurements,
+            organ=work.organ,
+            among=work.among,
+            phantoms=work.measures_phantoms,
+        )
         measurements = tuple(dataclasses.replace(one, flags=(*one.flags, flag)) for one in measurements)
     _save(
         work.job.folder / _MEASUREMENT,
         {"anatomy": signal[..., 0], **{f"mask{i}": roi.mask for i, roi in enumerate(rois)}},
         {
+            "organ": organ.name,
             "finder": {} if found is None else dict(found.finder),
             "rois": [_labels(roi) for roi in rois],
             "measurements": [dataclasses.asdict(one) for one in measurements],
@@ -235,7 +257,7 @@ def _report(work: _Work) -> None:
     result = _load_result(work, taken.stack)
     ordered = {} if work.order is None else {"ordered": dataclasses.asdict(work.order)}
     known = source.read(taken.stack, taken.header_of)
-    trend = rules.trend(point.of(result, known), priors.read(job), work.organ)
+    trend = rules.trend(point.of(result, known), priors.read(job), organs.of_result(result.settings))
     told = summary.of(result, outputs, trend) | ordered
     job.write("summary.json", told)
     if work.manifest.beside is not None:
@@ -303,15 +325,16 @@ def _load_result(work: _Work, stack: EchoStack) -> Result:
     manifest = work.manifest
     rois = tuple(_roi(labels, arrays[f"mask{i}"]) for i, labels in enumerate(record["rois"]))
     measurements = TypeAdapter(tuple[RoiMeasurement, ...]).validate_python(record["measurements"])
+    organ = organs.named(record["organ"]) if "organ" in record else work.organ
     return Result(
         stack=stack,
-        maps=analyse.with_what_is_beyond(_load_maps(work.origin), rois, measurements),
+        maps=analyse.shown(_load_maps(work.origin), rois, measurements, organ),
         rois=rois,
         measurements=measurements,
         decays=TypeAdapter(tuple[DecayCurve | None, ...]).validate_python(record["decays"]),
         drawn=TypeAdapter(Drawn | None).validate_python(record["drawn"]),
         identity=Identity(work.job.key, manifest.software_version, manifest.supersedes),
-        settings=dict(manifest.parameters),
+        settings=organs.turned_out(dict(manifest.parameters), organ),
         anatomy=arrays["anatomy"],
         finder=record["finder"],
     )

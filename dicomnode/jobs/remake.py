@@ -48,7 +48,9 @@ def manifest(spool: Spool, key: str, settings: Settings, software_version: str) 
     fresh = replace(
         made_from,
         sources=stack.sop_instance_uids,
-        parameters=organs.made_from(settings.result_parameters(), protocol.choose(stack, rules.organs).organ),
+        parameters=organs.made_from(
+            settings.result_parameters(), protocol.choose(stack, rules.organs).organ, phantoms=rules.phantoms
+        ),
         software_version=software_version,
         series_instance_uids=candidate.series_instance_uids,
         grouping=rules.model_dump(mode="json"),

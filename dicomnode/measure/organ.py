@@ -22,6 +22,10 @@ class Answered(StrEnum):
 
     IRON = "iron"  # a concentration, by a calibration
     T2STAR = "T2*"  # the time itself, which is what an organ's published limits are of
+    RATE = "R2*"  # the rate alone: of a phantom no iron is told, no range, no change
+
+
+_UNITS = {Answered.IRON: "mg/g", Answered.T2STAR: "ms", Answered.RATE: "/s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,17 @@ class Organ:
     @property
     def quantity(self) -> str:
         """The symbol of what its reports answer with."""
-        return "T2*" if self.answers is Answered.T2STAR else self.symbol
+        return self.symbol if self.answers is Answered.IRON else self.answers.value
 
     @property
     def unit(self) -> str:
         """Of that, as it is printed."""
-        return "ms" if self.answers is Answered.T2STAR else "mg/g"
+        return _UNITS[self.answers]
+
+    @property
+    def has_iron(self) -> bool:
+        """Whether its reports may hold a concentration."""
+        return self.answers is not Answered.RATE
 
     @property
     def to_draw(self) -> str:

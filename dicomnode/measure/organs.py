@@ -8,14 +8,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import plugins
-from dicomnode.measure import heart, iron, regions
+from dicomnode.measure import heart, iron, phantom, regions
 from dicomnode.measure.organ import Answered, Organ, Ranges, Repeatability, Site
-from dicomnode.measure.planes import about_body_axes, about_short_axis
+from dicomnode.measure.planes import about_body_axes, about_short_axis, any_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HEART", "LIVER", "ORGANS", "Answered", "Organ", "Ranges", "Repeatability", "Site", "made_from", "of_result"]
+__all__ = [
+    "HEART",
+    "LIVER",
+    "ORGANS",
+    "PHANTOM",
+    "Answered",
+    "Organ",
+    "Ranges",
+    "Repeatability",
+    "Site",
+    "made_from",
+    "measures_phantoms",
+    "named",
+    "of_result",
+    "taken_for",
+    "turned_out",
+]
 
 LIVER = Organ(
     name="liver",
@@ -92,6 +108,26 @@ HEART = Organ(
         "myocardium": Site("74281007", "Myocardium"),
     },
 )
+# No organ, and none of the table: nobody asks for it. What was taken for an organ turns out to be one by its images.
+PHANTOM = Organ(
+    name=phantom.PHANTOM,
+    code="706342009",
+    retired_codes=(),
+    body_part="PHANTOM",
+    subject="Phantom",
+    ranges=None,
+    find=phantom.found,
+    calibrations=(),
+    smallest_mg_per_g=iron.SMALLEST_MG_PER_G,
+    without_iron=frozenset(),
+    region="phantom",
+    words=("phantom", "fantom", "|qa|", "|acr|"),
+    scenes=("phantom",),
+    lies_in=any_plane,
+    planes="any",
+    device="Phantom Node",
+    answers=Answered.RATE,
+)
 
 
 class _Organs(Mapping[str, Organ]):
@@ -120,10 +156,12 @@ def _added(plugin: plugins.Plugin, known: Mapping[str, Organ]) -> Organ:
         raise plugins.broken(plugin, f"it is a {type(organ).__name__}, no dicomnode.measure.organ.Organ")
     if organ.name != plugin.name:
         raise plugins.broken(plugin, f"its record is of {organ.name!r}, its entry point of {plugin.name!r}")
-    if organ.name in known:
+    if organ.name in {*known, PHANTOM.name}:
         raise plugins.broken(plugin, "this node has an organ of that name")
     if organ.repeatability is not None and organ.answers is not Answered.IRON:
-        raise plugins.broken(plugin, "its repeatability is of a concentration, and it answers with a time")
+        raise plugins.broken(plugin, f"its repeatability is of a concentration, and it answers with {organ.quantity}")
+    if not organ.has_iron:
+        raise plugins.broken(plugin, "it answers with R2* alone, which only a phantom does")
     if any(organ.name not in line.organs for line in organ.calibrations):
         raise plugins.broken(plugin, "one of its calibrations does not name it")
     return replace(organ, origin=plugin.origin)
@@ -132,10 +170,11 @@ def _added(plugin: plugins.Plugin, known: Mapping[str, Organ]) -> Organ:
 ORGANS: Mapping[str, Organ] = _Organs()
 
 
-def made_from(parameters: Mapping[str, Any], organ: Organ) -> dict[str, Any]:
+def made_from(parameters: Mapping[str, Any], organ: Organ, *, phantoms: str = "measured") -> dict[str, Any]:
     """What can change a number of a result of that organ: of the settings, with what another organ has left out.
 
-    Beside them stand the organ, and the packages that it or the method of fitting come from, with their versions.
+    Beside them stand the organ, what becomes of phantoms ([grouping] phantoms) where it turns out to be one, and the
+    packages that it or the method of fitting come from, with their versions.
     """
     method = plugins.origin(plugins.METHODS, parameters.get("fit", {}).get("method", ""))
     packages = {"organ": organ.origin, "method": method}
@@ -143,6 +182,7 @@ def made_from(parameters: Mapping[str, Any], organ: Organ) -> dict[str, Any]:
         **parameters,
         **({"measure": _of_organ(parameters["measure"], organ)} if "measure" in parameters else {}),
         "organ": {"name": organ.name},
+        "phantoms": phantoms,
         "packages": {what: origin for what, origin in packages.items() if origin},
     }
 
@@ -161,6 +201,33 @@ def measuring(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {"calibration": parameters["measure"]["calibration"]}
 
 
+def measures_phantoms(parameters: Mapping[str, Any]) -> bool:
+    """Whether these parameters have phantoms measured; before they said so, none was."""
+    return bool(parameters.get("phantoms") == "measured")
+
+
+def turned_out(parameters: dict[str, Any], organ: Organ) -> dict[str, Any]:
+    """The parameters of a result that is of another organ than its series was taken for.
+
+    Its key is that of the parameters as they were: they, the images and the software alone decide what it turns out.
+    """
+    before = taken_for(parameters)
+    if organ is before:
+        return parameters
+    return {**parameters, "organ": {"name": organ.name, "taken_for": before.name}}
+
+
 def of_result(parameters: Mapping[str, Any]) -> Organ:
     """The organ of a result that was made from these parameters; what names none is older than a second organ."""
-    return ORGANS[parameters.get("organ", {}).get("name", LIVER.name)]
+    return named(parameters.get("organ", {}).get("name", LIVER.name))
+
+
+def taken_for(parameters: Mapping[str, Any]) -> Organ:
+    """The organ of which the series was taken when its job began."""
+    organ = parameters.get("organ", {})
+    return named(organ.get("taken_for", organ.get("name", LIVER.name)))
+
+
+def named(name: str) -> Organ:
+    """An organ by its name, a phantom too; raises KeyError where none is known."""
+    return PHANTOM if name == PHANTOM.name else ORGANS[name]

@@ -28,5 +28,10 @@ def about_short_axis(normal: Vector3) -> bool:
     return bool(off <= _ABOUT_LONG_AXIS_DEG) and _off_body_axes_deg(normal) >= _DOUBLE_OBLIQUE_DEG
 
 
+def any_plane(_normal: Vector3) -> bool:
+    """What may be scanned however it lies."""
+    return True
+
+
 def _off_body_axes_deg(normal: Vector3) -> float:
     return float(np.degrees(np.arccos(min(float(np.abs(normal).max()), 1.0))))

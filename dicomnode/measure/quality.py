@@ -267,6 +267,12 @@ def _convergence(e: Evidence) -> Iterator[Flag]:
         yield _low("not-converged", f"the fit did not converge ({e.verdict})")
 
 
+def judge_vial(evidence: Evidence) -> tuple[Flag, ...]:
+    """Apply the rules that are not about tissue: a vial holds what it holds, without fat and of one kind."""
+    return tuple(flag for rule in _RULES_OF_VIALS for flag in rule(evidence))
+
+
+_RULES_OF_VIALS = (_measurable, _first_echo, _clipped, _convergence)
 _RULES = (_measurable, _first_echo, _clipped, _residuals, _richer, _mixture, _noise, _convergence)
 
 

@@ -198,27 +198,27 @@ def _result(
     first = stack.images[0][0]
     wanted = settings.grouping_of(first.sender, first.names)
     judged, among = wanted.anatomy != "any", wanted.organs
-    organ = protocol.choose(stack, among).organ
+    taken_for, phantoms = protocol.choose(stack, among).organ, wanted.phantoms == "measured"
     if judged:
-        protocol.check_header(stack, organ, among)
+        protocol.check_header(stack, taken_for, among, phantoms=phantoms)
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
     signal, maps = analyse.fit_stack(stack, settings.fit)
     progress(f"measuring ({maps.record.verdict})")
-    parameters = organs.made_from(settings.result_parameters(), organ)
+    parameters = organs.made_from(settings.result_parameters(), taken_for, phantoms=wanted.phantoms)
     measure = settings.measure.model_copy(update=organs.measuring(parameters))
-    found = analyse.find_regions(stack, signal, maps, organ)
+    organ, found = analyse.look(stack, signal, maps, taken_for, phantoms=phantoms)
     rois, measurements, decays = analyse.measure_regions(found.rois, stack, signal, maps, measure, organ=organ)
-    if judged:
-        protocol.check_images(stack, found, measurements, organ)
+    if judged and organ is taken_for:
+        protocol.check_images(stack, found, measurements, organ, among)
     key = identity.result_key(stack.sop_instance_uids, parameters, dicomnode.__version__)
     result = Result(
         stack=stack,
-        maps=analyse.with_what_is_beyond(maps, rois, measurements),
+        maps=analyse.shown(maps, rois, measurements, organ),
         rois=rois,
         measurements=measurements,
         decays=decays,
         identity=Identity(key, dicomnode.__version__),
-        settings=parameters,
+        settings=organs.turned_out(parameters, organ),
         anatomy=signal[..., 0],
         finder=found.finder,
     )

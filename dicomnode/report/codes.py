@@ -9,7 +9,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodeContentItem, CodedConcept
 from pydicom.sr.coding import Code
 
-from dicomnode.measure.organs import HEART, LIVER, ORGANS
+from dicomnode.measure.organs import HEART, LIVER, ORGANS, PHANTOM
 from dicomnode.model import Grade
 from dicomnode.report.change import OBSTACLES, OUTCOMES
 
@@ -163,12 +163,14 @@ _GRADES: Mapping[Grade, Code] = {
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 TISSUE = Code("85756007", "SCT", "Body tissue structure")
+PHYSICAL_OBJECT = Code("260787004", "SCT", "Physical object")
 
 _OTHERS: Mapping[str, Code] = {
     "spleen": Code("78961009", "SCT", "Spleen"),
     "kidney": Code("64033007", "SCT", "Kidney"),
     "vessel": Code("59820001", "SCT", "Blood vessel"),
     "tissue": TISSUE,
+    PHANTOM.name: Code(PHANTOM.code, "SCT", PHANTOM.subject),
 }
 
 
@@ -179,6 +181,11 @@ def finding(key: str, region: str = "") -> Code:
         return _OTHERS.get(key, TISSUE)
     site = organ.site(region)
     return Code(site.code, "SCT", site.meaning)
+
+
+def category(key: str) -> Code:
+    """Return what kind of thing that is (CID 7150)."""
+    return PHYSICAL_OBJECT if key == PHANTOM.name else ANATOMY
 
 
 def grade(of: Flag) -> Code:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from dicomnode.errors import StepError
 from dicomnode.measure import iron
 from dicomnode.measure.organ import Answered
-from dicomnode.measure.organs import ORGANS, of_result
+from dicomnode.measure.organs import ORGANS, of_result, taken_for
 from dicomnode.model import Grade
 from dicomnode.report import change, codes, wording
 from dicomnode.report.instance import NOT_FOR_DIAGNOSIS
@@ -175,7 +175,7 @@ def of(
     """What a result says: of what was found by itself the region of the answer, of what a person drew every region."""
     pairs = list(zip(result.rois, result.measurements, strict=True))
     told = pairs if result.drawn is not None else pairs[:1]
-    first, organ = wording.lead(result), of_result(result.settings)
+    first, organ, before = wording.lead(result), of_result(result.settings), taken_for(result.settings)
     advice = first[1].advice if first else ""
     notes = (NOT_FOR_DIAGNOSIS, UNVERIFIED, advice, wording.history(result), *change.remarks(trend))
     return Findings(
@@ -188,7 +188,7 @@ def of(
         patient=patient(source.identity),
         study=study(source),
         answer=str(wording.headline(result)),
-        regions=tuple(_region(organ, *pair) for pair in told) or (_no_region(organ),),
+        regions=tuple(_region(before, *pair) for pair in told) or (_no_region(organ),),
         notes=tuple(note for note in notes if note),
         replaced_regions=0 if replaced is None else max(len(replaced.regions), replaced.replaced_regions),
         earlier=tuple(_earlier(organ, *entry) for entry in trend.entries),
@@ -328,6 +328,8 @@ def _why(roi: Roi, numbers: RoiMeasurement, code: str = "") -> str:
 def _reasons(roi: Roi, numbers: RoiMeasurement, code: str) -> Iterator[str]:
     if not roi.mask.any():
         yield f"no reliable {roi.name} region"
+    if numbers.vial is not None and code == "no-calibration":
+        yield wording.NO_IRON
     yield from (flag.sentence for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE)
     yield from (flag.sentence for flag in numbers.flags if flag.code == code)
     if numbers.measurable and numbers.r2star_per_s is not None:

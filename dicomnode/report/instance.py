@@ -60,9 +60,9 @@ class Kind:
     place: int  # 1 to 99: the last two digits of the series number
     pattern: str  # of its title
 
-    def title(self, subject: str = LIVER.subject) -> str:
-        """What it is called in a report about that subject."""
-        return self.pattern.format(subject=subject)
+    def title(self, organ: Organ = LIVER) -> str:
+        """What it is called in a report about that organ."""
+        return self.pattern.format(subject=organ.subject, units="ms, 1/s, mg/g" if organ.has_iron else "ms, 1/s")
 
 
 def _maps() -> Iterator[Kind]:
@@ -79,7 +79,7 @@ KINDS = {
         *_maps(),
         Kind("segmentation", "segmentation", SegmentationStorage, "SEG", 50, "Measured regions"),
         Kind("structured_report", "structured_report", ComprehensiveSRStorage, "SR", 60, "{subject} report"),
-        Kind("picture", "pictures", SecondaryCaptureImageStorage, "OT", 70, "{subject} pages [ms, 1/s, mg/g]"),
+        Kind("picture", "pictures", SecondaryCaptureImageStorage, "OT", 70, "{subject} pages [{units}]"),
         Kind("pdf", "pdf", EncapsulatedPDFStorage, "DOC", 80, "{subject} report PDF"),
     )
 }
@@ -98,7 +98,7 @@ class Draft:
 
     @property
     def organ(self) -> Organ:
-        """The organ whose iron is reported."""
+        """What is reported on: the organ, or the phantom that it turned out to be."""
         return organs.of_result(self.result.settings)
 
     @property
@@ -118,7 +118,7 @@ class Draft:
 
     def title(self, kind: str) -> str:
         """What a kind of result is called."""
-        return KINDS[kind].title(self.organ.subject)
+        return KINDS[kind].title(self.organ)
 
     @property
     def key(self) -> str:

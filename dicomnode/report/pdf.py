@@ -147,7 +147,7 @@ def _numbers(page: Sheet, draft: Draft, y: float) -> float:
     first = wording.lead(draft.result)
     if first is None or (first[1].r2star_per_s is None and first[1].at_least is None):
         return y
-    tiles = _tiles(draft.organ, first[1])
+    tiles = _tiles(draft.organ, first[1]) if draft.organ.has_iron else _tiles_of_vial(first[1])
     step = (RIGHT - LEFT) / len(tiles)
     for place, (name, value, more) in enumerate(tiles):
         x = LEFT + place * step
@@ -175,6 +175,16 @@ def _tiles(organ: Organ, numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple
         ("Median T2*", time if time == "–" else f"{time} ms", (f"95 % {times}" if times else "",)),
         ("Measurable up to R2*", "–" if reach is None else wording.rate(reach.r2star_per_s), (most,)),
         *_fat_tile(numbers),
+    )
+
+
+def _tiles_of_vial(numbers: RoiMeasurement) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    rate, time, s0 = wording.values(numbers)
+    spread, times = wording.rate_interval(numbers), wording.time_interval(numbers)
+    return (
+        ("S0", s0, ()),
+        ("Median R2*", rate if rate == "–" else f"{rate} /s", (f"95 % {spread}" if spread else "",)),
+        ("Median T2*", time if time == "–" else f"{time} ms", (f"95 % {times}" if times else "",)),
     )
 
 
@@ -240,7 +250,7 @@ def _support(page: Sheet, draft: Draft, y: float) -> None:
     lines = list(_slice_rows(result))
     shown = len(lines) > 0 and below + len(lines) * leading(SMALL) < BOTTOM
     if shown:
-        _slices(page, below, _slice_heads(draft.organ.symbol), lines)
+        _slices(page, below, _slice_heads(draft.organ), lines)
     words = WORDS if curve is not None or shown else LEFT
     page.write(words, y, "Can it be trusted?", PLAIN, bold=True)
     _trust(page, draft, words, y + leading(PLAIN))
@@ -359,14 +369,15 @@ class _Flow:
 
 
 def _details(draft: Draft) -> list[Sheet]:
-    result, symbol = draft.result, draft.organ.symbol
+    result, organ = draft.result, draft.organ
     flow = _Flow(f"{draft.organ.subject} report: values and provenance", " · ".join(pictures.identity(draft)))
     if result.rois:
-        flow.heading(f"Regions: medians; {symbol} is made from the median R2*")
-        flow.table(_REGION_COLUMNS, _region_heads(symbol), _region_rows(result))
+        iron = f"; {organ.symbol} is made from the median R2*" if organ.has_iron else ""
+        flow.heading(f"Regions: medians{iron}")
+        flow.table(_REGION_COLUMNS, _region_heads(organ), _region_rows(result))
     if result.rois and result.measurements[0].slices:
         flow.heading(f"Slices of {result.rois[0].name}: medians")
-        flow.table(_SLICE_COLUMNS, _slice_heads(symbol), _slice_rows(result))
+        flow.table(_SLICE_COLUMNS, _slice_heads(organ), _slice_rows(result))
     flow.heading("Remarks")
     for remark in wording.remarks(result):
         flow.words(remark)
@@ -385,8 +396,9 @@ _REGION_COLUMNS = (
 )
 
 
-def _region_heads(symbol: str) -> tuple[str, ...]:
-    return "Region", "R2* /s", "95 %", "T2* ms", f"{symbol} mg/g", "95 %", "voxels", "cm²"
+def _region_heads(organ: Organ) -> tuple[str, ...]:
+    between = "95 %" if organ.has_iron else ""
+    return "Region", "R2* /s", "95 %", "T2* ms", wording.third(organ), between, "voxels", "cm²"
 
 
 def _region_rows(result: Result) -> Iterable[tuple[str, ...]]:
@@ -406,14 +418,14 @@ _SLICE_COLUMNS = (
 )
 
 
-def _slice_heads(symbol: str) -> tuple[str, ...]:
-    return "Slice", "R2* /s", symbol, "voxels", "confidence", ""
+def _slice_heads(organ: Organ) -> tuple[str, ...]:
+    return "Slice", "R2* /s", organ.symbol if organ.has_iron else "", "voxels", "confidence", ""
 
 
 def _slice_rows(result: Result) -> Iterable[tuple[str, ...]]:
     for one in result.measurements[0].slices if result.measurements else ():
         rate = "–" if one.r2star_per_s is None else wording.number(one.r2star_per_s)
-        iron = "–" if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"
+        iron = ("" if result.measurements[0].vial else "–") if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"
         note = wrapped(one.note, RIGHT - 300, SMALL) or [""]
         where = f"{one.index + 1}  at {result.stack.planes[one.index].location_mm:.1f} mm"
         yield where, rate, iron, str(one.n_voxels), wording.confidence(one.confidence) or "–", note[0]

@@ -181,7 +181,7 @@ def _iron(made: Sheet, draft: Draft, k: int, top: float) -> None:
     if not here:
         made.write(LEFT, y, "No region on this slice.", SMALL)
         return
-    heads = ("R2* /s", "T2* ms", f"{draft.organ.symbol} mg/g")
+    heads = ("R2* /s", "T2* ms", wording.third(draft.organ))
     cells = ((LEFT, "left", "Medians"), *zip((330, 440, 570), ("right",) * 3, heads, strict=True))
     figures.row(made, y, cells, SMALL, made.palette.faint)
     lines = list(_lines(k, here))
@@ -203,7 +203,7 @@ def _lines(k: int, here: list[tuple[int, Roi, RoiMeasurement]]) -> Iterator[tupl
     for number, roi, numbers in here:
         yield _cells(f"{number} {roi.name}", *wording.values(numbers))
         one = next((s for s in numbers.slices if s.index == k), None) if len(numbers.slices) > 1 else None
-        if one is not None:
+        if one is not None and numbers.vial is None:
             rate = "–" if one.r2star_per_s is None else wording.number(one.r2star_per_s)
             time = "–" if not one.r2star_per_s else wording.number(1000.0 / one.r2star_per_s)
             iron = "–" if one.lic_mg_per_g is None else f"{one.lic_mg_per_g:.1f}"

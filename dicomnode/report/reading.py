@@ -10,7 +10,7 @@ from pydicom.uid import ComprehensiveSRStorage
 from dicomnode.errors import StepError
 from dicomnode.measure import iron
 from dicomnode.measure.organ import Answered
-from dicomnode.measure.organs import ORGANS, of_result
+from dicomnode.measure.organs import ORGANS, PHANTOM, of_result
 from dicomnode.report import codes
 from dicomnode.report.segmentation import tracking_uid
 from dicomnode.trend import values
@@ -39,7 +39,7 @@ def is_ours(report: Dataset) -> bool:
         str(report.get("SOPClassUID", "")) == SOP_CLASS_UID
         and _is(report, codes.MEASUREMENT_REPORT)
         and codes.SCHEME in schemes
-        and str(report.get("ManufacturerModelName", "")) in {organ.device for organ in ORGANS.values()}
+        and str(report.get("ManufacturerModelName", "")) in {organ.device for organ in (*ORGANS.values(), PHANTOM)}
     )
 
 

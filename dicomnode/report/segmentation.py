@@ -66,7 +66,7 @@ def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
         manufacturer_model_name=draft.device,
         software_versions=draft.software_version,
         device_serial_number=draft.settings.device_serial_number,
-        content_label=f"{draft.organ.name.upper()}_IRON_ROI"[:16],
+        content_label=f"{draft.organ.name.upper()}{'_IRON' if draft.organ.has_iron else ''}_ROI"[:16],
         content_description=_content(draft),
         content_creator_name=draft.author or f"{draft.device}^",
         specific_character_set=UTF8,
@@ -76,14 +76,15 @@ def _image(draft: Draft, sources: list[Dataset]) -> hd.seg.Segmentation:
 
 def _content(draft: Draft) -> str:
     superseded = draft.result.identity.supersedes
-    return f"Regions measured for {draft.organ.name} iron" + (f", replaces {superseded[:12]}" if superseded else "")
+    what = f"for {draft.organ.name} iron" if draft.organ.has_iron else f"of a {draft.organ.name}"
+    return f"Regions measured {what}" + (f", replaces {superseded[:12]}" if superseded else "")
 
 
 def _segment(draft: Draft, number: int, index: int, roi: Roi) -> hd.seg.SegmentDescription:
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=roi.name[:64],
-        segmented_property_category=codes.ANATOMY,
+        segmented_property_category=codes.category(roi.finding),
         segmented_property_type=codes.finding(roi.finding, roi.name),
         algorithm_type="AUTOMATIC" if roi.automatic else "MANUAL",
         algorithm_identification=hd.AlgorithmIdentificationSequence(

@@ -93,7 +93,7 @@ def _group(draft: Draft, index: int, lines: _Lines, shared: _Shared) -> Group:
     content: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=tracking_uid(draft.key, index), identifier=name),
         "finding_type": codes.finding(roi.finding, roi.name),
-        "finding_sites": [sr.FindingSite(anatomic_location=codes.finding(roi.finding, roi.name))],
+        "finding_sites": _sites(roi),
         "algorithm_id": shared.algorithm,
         "measurements": _measurements(draft, numbers, shared.written),
         "qualitative_evaluations": _evaluations(roi, numbers),
@@ -101,6 +101,13 @@ def _group(draft: Draft, index: int, lines: _Lines, shared: _Shared) -> Group:
     if len(regions) == 1:
         return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=regions[0], **content)
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=regions, **content)
+
+
+def _sites(roi: Roi) -> list[sr.FindingSite] | None:
+    """Where in a body a region is; a phantom is none."""
+    if codes.category(roi.finding) is codes.PHYSICAL_OBJECT:
+        return None
+    return [sr.FindingSite(anatomic_location=codes.finding(roi.finding, roi.name))]
 
 
 def _drawn(roi: Roi) -> _Lines:

@@ -30,7 +30,7 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
         "reason": None if why is None else why.sentence,
         "code": None if why is None else why.code,
         "organ": organ.name,
-        "concentration": organ.symbol,
+        "concentration": organ.symbol if organ.has_iron else None,
         "echo_times_ms": list(stack.echo_times_ms),
         "incomplete": stack.incomplete or None,
         "left_out": list(stack.left_out),
@@ -92,12 +92,14 @@ def without_result(
 
 def _words(roi: Roi, one: RoiMeasurement) -> dict[str, str]:
     """The numbers of a region as the report words them, for who shows them elsewhere."""
-    rate, time, iron = wording.values(one)
+    rate, time, third = wording.values(one)
+    s0, iron = ("", third) if one.vial is None else (third, "–")
     known = one.lic is not None and one.measurable and not wording.is_under_range(one)
     return {
         "r2star_per_s": rate,
         "r2star_ci95": wording.rate_interval(one),
         "t2star_ms": time,
+        "s0": s0,
         "lic_mg_per_g": iron,
         "lic_ci95": wording.interval(one.lic) if known and one.lic is not None else "",
         "range": wording.band(roi, one),
@@ -127,6 +129,7 @@ def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
         "measurable_up_to": dataclasses.asdict(one.reach) if one.reach else None,
         "advice": one.advice or None,
         "calibration": one.calibration,
+        "vial": None if one.vial is None else dataclasses.asdict(one.vial),
         "confidence": None if one.confidence is None else round(one.confidence, 3),
         "slices": [dataclasses.asdict(slice_) for slice_ in one.slices],
         "flags": [{"code": f.code, "grade": f.grade.value, "sentence": f.sentence} for f in one.flags],

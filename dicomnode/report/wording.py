@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dicomnode.measure import iron
 from dicomnode.measure.organ import Answered
-from dicomnode.measure.organs import ORGANS, of_result
+from dicomnode.measure.organs import ORGANS, PHANTOM, of_result
 from dicomnode.measure.quality import NO_RANGES, TOLD
 from dicomnode.model import Grade
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dicomnode.measure.organ import Organ, Ranges
-    from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Statistics
+    from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Statistics, Vial
 
 LIC_UNIT = "mg/g dry weight"
 GRADES = {  # the worst first: how each is marked, with a sign that needs no colour
@@ -28,6 +28,7 @@ _WHERE = (
     "this node: it is measured and reported like this."
 )
 HOW_TO_DRAW_ANOTHER = f"To have another region measured, draw it {_WHERE}"
+NO_IRON = "no iron is given of a phantom"
 _FEW = 4  # letters of a flag's sentence are upper case where it begins with a quantity
 
 
@@ -53,6 +54,8 @@ def lead(result: Result) -> tuple[Roi, RoiMeasurement] | None:
 def headline(result: Result) -> Answer:
     """Return the answer for whoever reads no further."""
     first = lead(result)
+    if of_result(result.settings) is PHANTOM:
+        return _of_phantom(result)
     if first is None:
         return Answer(_no_value(of_result(result.settings).subject), "no region was found or drawn")
     roi, numbers = first
@@ -67,6 +70,23 @@ def headline(result: Result) -> Answer:
             f"{subject} not given", f"{_why_no_calibration(result, roi)}; median {value}", is_doubted(numbers)
         )
     return Answer(f"{subject} {lic(numbers)}", _meaning(roi, numbers), is_doubted(numbers))
+
+
+def _of_phantom(result: Result) -> Answer:
+    """How much of a phantom was measured, and from where to where."""
+    rates = [one.r2star_per_s.median for one in result.measurements if one.r2star_per_s is not None]
+    count = len(result.rois)
+    what = PHANTOM.subject if count == 1 else f"{PHANTOM.subject} with {count} vials"
+    if not rates:
+        stops = (flag.sentence for one in result.measurements for flag in _forbidding(one))
+        return Answer(f"{what}: nothing measured", next(stops, "it decays too fast"))
+    spread = " to ".join(dict.fromkeys((number(min(rates)), number(max(rates)))))
+    every = "" if len(rates) == count else f"{len(rates)} of them measured; "
+    return Answer(what, f"{every}median R2* {spread} /s; {NO_IRON}")
+
+
+def _forbidding(numbers: RoiMeasurement) -> list[Flag]:
+    return [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
 
 
 def _time(subject: str, organ: Organ, roi: Roi, numbers: RoiMeasurement) -> Answer:
@@ -111,7 +131,7 @@ def _unmeasured(subject: str, roi: Roi, numbers: RoiMeasurement) -> Answer:
     what = _no_value(subject)
     if not roi.mask.any():
         return Answer(what, f"no reliable {roi.name} region")
-    stops = [flag for flag in numbers.flags if flag.grade is Grade.NOT_MEASURABLE]
+    stops = _forbidding(numbers)
     return Answer(
         what, f"withheld because {_inner(stops[0].sentence)}" if stops else "the region could not be measured"
     )
@@ -218,14 +238,21 @@ def statistics(values: Statistics | None) -> str:
 
 
 def values(numbers: RoiMeasurement) -> tuple[str, str, str]:
-    """Return the medians of a region and its LIC for a table; a bound says that it is one."""
+    """Return the medians of a region and its LIC for a table, of a vial its S0; a bound says that it is one."""
     bound = numbers.at_least
     rate = "–" if bound is None else f"> {number(bound.r2star_per_s)}"
     if numbers.r2star_per_s is not None:
         rate = number(numbers.r2star_per_s.median)
     time = "–" if numbers.t2star_ms is None else number(numbers.t2star_ms.median)
-    iron = lic(numbers).removesuffix(f" {LIC_UNIT}")
-    return rate, time, "–" if iron == "not given" else iron
+    third = lic(numbers).removesuffix(f" {LIC_UNIT}")
+    if numbers.vial is not None:
+        third = "not given" if numbers.vial.s0 is None else number(numbers.vial.s0)
+    return rate, time, "–" if third == "not given" else third
+
+
+def third(organ: Organ) -> str:
+    """Return what the last of those values is, with its unit."""
+    return f"{organ.symbol} mg/g" if organ.has_iron else "S0"
 
 
 def fat(numbers: RoiMeasurement) -> str:
@@ -387,6 +414,8 @@ def _where_from(result: Result, roi: Roi, numbers: RoiMeasurement) -> str:
         return f"Region drawn by {author(result.drawn)}."
     if not roi.mask.any():
         return f"No region of the images was recognised as {roi.finding} with confidence."
+    if numbers.vial is not None:
+        return "Vials found automatically." if len(result.rois) > 1 else "Even body found automatically."
     chance = confidence(numbers.confidence if numbers.confidence is not None else roi.confidence)
     return "Region found automatically" + (f", {chance} confidence that it is {roi.name}." if chance else ".")
 
@@ -429,6 +458,8 @@ def person(name: str) -> str:
 def advice(result: Result) -> list[str]:
     """Say what to do next: how to scan again, how to draw a region where there is no number."""
     first, organ = lead(result), of_result(result.settings)
+    if organ is PHANTOM:
+        return []
     if first is None:
         return [how_to_draw(organ)]
     numbers = first[1]
@@ -479,6 +510,8 @@ def _numbers_of(organ: Organ, roi: Roi, numbers: RoiMeasurement) -> list[str]:
         found.append(
             f"median R2* {rate(numbers.r2star_per_s.median)}" + (f", 95 % interval {spread} /s" if spread else "")
         )
+    if numbers.vial is not None:
+        found.append(_vial(numbers, numbers.vial))
     if plain(numbers):
         found.append(f"median R2* by one exponential, fat not allowed for: {plain(numbers)}")
     if fat(numbers):
@@ -499,6 +532,13 @@ def _numbers_of(organ: Organ, roi: Roi, numbers: RoiMeasurement) -> list[str]:
     if reach(numbers):
         found.append(f"measurable with this protocol: {reach(numbers)}")
     return found
+
+
+def _vial(numbers: RoiMeasurement, vial: Vial) -> str:
+    s0 = "" if vial.s0 is None else f"S0 {number(vial.s0)}; "
+    sd = "" if numbers.r2star_per_s is None else f"standard deviation of R2* {number(numbers.r2star_per_s.sd)} /s; "
+    middle = ", ".join(f"{one:.1f}" for one in vial.centre_mm)
+    return f"{s0}{sd}middle at {middle} mm, radius {vial.radius_mm:.1f} mm"
 
 
 def slice_lines(result: Result) -> list[str]:

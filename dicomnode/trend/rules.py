@@ -97,7 +97,9 @@ class Trend:
 
 
 def trend(now: Point, priors: Priors, organ: Organ) -> Trend:
-    """Judge every earlier value of the organ."""
+    """Judge every earlier value of the organ; of what has no iron nothing was measured that a patient had before."""
+    if not organ.has_iron:
+        return Trend(now, organ)
     own = (point for point in priors.points if point.organ == now.organ == organ.name)
     return Trend(now, organ, tuple((point, compare(now, point, organ)) for point in own), priors.unasked)
 

@@ -128,6 +128,7 @@ def test_without_the_package_its_names_are_faults_of_the_file(tmp_path):
         ("organs", "kidney = math:pi", "it is a float, no dicomnode.measure.organ.Organ"),
         ("organs", "kidney = dicomnode.measure.organs:LIVER", "its record is of 'liver', its entry point of 'kidney'"),
         ("organs", "liver = dicomnode.measure.organs:LIVER", "this node has an organ of that name"),
+        ("organs", "phantom = dicomnode.measure.organs:PHANTOM", "this node has an organ of that name"),
         ("methods", "nls = math:sqrt", "this node has a method of that name"),
         ("methods", "best = math:pi", "it is a float, no function"),
     ],
@@ -138,6 +139,17 @@ def test_what_is_broken_is_refused_at_the_start_with_its_name_and_the_reason(tmp
     assert done.returncode == 2
     assert f"{group[:-1]} '{name}' of worn-out 2.0 cannot be used: {why}" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_an_organ_of_which_no_iron_could_be_told_is_refused(tmp_path):
+    site = broken(tmp_path / "site", "organs", "water = water:WATER")
+    (site / "water.py").write_text(
+        "from dataclasses import replace\nfrom dicomnode.measure.organs import PHANTOM\n"
+        'WATER = replace(PHANTOM, name="water")\n'
+    )
+    done = run(site, "process", series(tmp_path / "in"), "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert "it answers with R2* alone, which only a phantom does" in done.stderr
 
 
 def test_a_node_with_a_broken_package_does_not_start_to_receive(tmp_path):

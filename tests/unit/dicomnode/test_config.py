@@ -293,6 +293,13 @@ def test_a_wrong_password_entry_is_not_repeated(tmp_path):
     assert "hunter2" not in said
 
 
+def test_whether_phantoms_are_measured_is_said_by_the_scanner_or_else_for_all():
+    tables = (config.ScannerSettings(ae_title="MR1", phantoms="refused"), config.ScannerSettings(ae_title="MR2"))
+    assert config.GroupingSettings().phantoms == "measured"
+    settings = config.Settings(scanner=tables)
+    assert [settings.grouping_of(one).phantoms for one in ("MR1", "MR2")] == ["refused", "measured"]
+
+
 @pytest.mark.parametrize("key", ["ignore_series", "accept_series", "only_series"])
 def test_a_pattern_of_a_scanner_that_is_none_is_a_fault_with_its_key(tmp_path, key):
     said = faults(tmp_path, f'[[scanner]]\nae_title = "MR1"\n{key} = ["liver", "("]\n')

@@ -33,6 +33,10 @@ def stack(times=TIMES, field_t=1.5, orientation="axial", **words):
     return EchoStack("1", ("1",), times, (images,))
 
 
+def vials(count=8, *, smooth=False):
+    return SimpleNamespace(rois=(None,) * count, seen=count > 0, scene={"phantom": float(smooth)})
+
+
 def found(scene=TRUNK, *, trusted=False, seen=False):
     return SimpleNamespace(organ=np.full((1, 8, 8), trusted), scene=scene, seen=seen or trusted)
 
@@ -243,3 +247,75 @@ def test_a_train_is_judged_by_the_limits_of_its_organ():
     assert "mg/g" not in protocol.advice(long, HEART_RECORD)
     late = stack(times=(60.0, 90.0, 120.0), orientation="short-axis", **NAMES_HEART)
     assert code_of(protocol.check_header, late, HEART_RECORD, HEART) == "late-echoes"
+
+
+def test_what_is_named_a_phantom_is_looked_at_where_phantoms_are_measured():
+    named = stack((25.0, 50.0, 75.0), series_description="QA weekly")
+    protocol.check_header(named, phantoms=True)
+    assert protocol.may_be_phantom(named, found())
+    assert code_of(protocol.check_header, named) == "other-anatomy"
+
+
+@pytest.mark.parametrize(
+    ("words", "orientation", "among", "code"),
+    [
+        ({}, "short-axis", LIVER, "other-plane"),
+        (NAMES_LIVER, "short-axis", LIVER, "other-plane"),
+        (NAMES_HEART, "axial", BOTH, "other-plane"),
+        ({}, "axial", HEART, "other-plane"),
+        ({}, "between", BOTH, "organ-unclear"),
+        ({"series_description": "QA weekly"}, "axial", HEART, "phantom"),
+    ],
+)
+def test_what_a_phantom_may_have_against_it_waits_for_the_images_and_is_said_where_they_show_none(
+    words, orientation, among, code
+):
+    one = stack(orientation=orientation, **words)
+    organ = protocol.choose(one, among).organ
+    protocol.check_header(one, organ, among, phantoms=True)
+    assert code_of(protocol.check_images, one, found(trusted=True), (), organ, among) == code
+
+
+def test_a_knee_is_refused_by_its_header_also_where_phantoms_are_measured():
+    with pytest.raises(NotWanted, match="the knee"):
+        protocol.check_header(stack(series_description="knee"), phantoms=True)
+
+
+def test_a_finder_that_tells_no_phantoms_is_no_witness_against_one_however_sure_it_is_of_its_organ():
+    assert protocol.may_be_phantom(stack(**NAMES_HEART), found({"heart": 0.98}), HEART_RECORD)
+    assert not protocol.may_be_phantom(stack(**NAMES_LIVER), found({"trunk": 0.98, "phantom": 0.01}), LIVER_RECORD)
+
+
+def test_what_is_named_a_phantom_and_holds_none_is_refused_even_if_a_liver_is_seen_in_it():
+    assert code_of(protocol.check_images, stack(series_description="QA weekly"), found(trusted=True), ()) == "phantom"
+
+
+@pytest.mark.parametrize(
+    ("scene", "count", "words", "is_one"),
+    [
+        (PHANTOM, 1, {}, True),
+        (PHANTOM, 8, {"body_part": "LIVER"}, True),
+        ({"phantom": 0.6}, 8, {}, True),
+        ({"phantom": 0.6}, 1, {}, False),
+        ({"phantom": 0.2}, 8, {}, False),
+        ({"phantom": 0.2}, 1, {"series_description": "phantom 12 tubes"}, True),
+        (PHANTOM, 0, {}, False),
+    ],
+    ids=str,
+)
+def test_a_phantom_is_what_looks_like_one_and_has_vials_whatever_its_protocol_is_named_after(
+    scene, count, words, is_one
+):
+    assert protocol.is_phantom(stack(**words), found(scene), vials(count)) is is_one
+
+
+def test_images_that_are_clipped_show_no_phantom_that_no_word_names():
+    assert not protocol.is_phantom(stack(body_part="LIVER"), found(PHANTOM), vials(1, smooth=True), clipped=True)
+    assert protocol.is_phantom(stack(series_description="QA"), found(PHANTOM), vials(1, smooth=True), clipped=True)
+
+
+def test_a_smooth_ellipse_is_a_phantom_where_nothing_else_is_sure():
+    named, unsure = stack(study_description="liver"), found({"phantom": 0.3, "limbs": 0.4, "head": 0.3})
+    assert protocol.is_phantom(named, unsure, vials(1, smooth=True))
+    assert not protocol.is_phantom(named, unsure, vials(1))
+    assert not protocol.may_be_phantom(named, found({**TRUNK, "phantom": 0.01}))

@@ -5,7 +5,17 @@ import pytest
 from dicomnode import config
 from dicomnode.config import values
 from dicomnode.measure import iron
-from dicomnode.measure.organs import HEART, LIVER, ORGANS, made_from, of_result
+from dicomnode.measure.organs import (
+    HEART,
+    LIVER,
+    ORGANS,
+    PHANTOM,
+    made_from,
+    measures_phantoms,
+    of_result,
+    taken_for,
+    turned_out,
+)
 
 
 @pytest.mark.parametrize("organ", ORGANS.values(), ids=lambda organ: organ.name)
@@ -54,6 +64,32 @@ def test_a_result_says_which_organ_it_is_of(organ):
 
 def test_a_result_without_an_organ_is_older_than_the_second_one():
     assert of_result(config.Settings().result_parameters()) is LIVER
+
+
+@pytest.mark.parametrize("organ", [LIVER, HEART], ids=lambda organ: organ.name)
+def test_what_turns_out_to_be_a_phantom_keeps_of_what_it_was_taken(organ):
+    made = made_from(config.Settings().result_parameters(), organ)
+    assert turned_out(made, organ) == made
+    told = turned_out(made, PHANTOM)
+    assert (of_result(told), taken_for(told)) == (PHANTOM, organ)
+    assert of_result(made) is organ, "what its key is made of stays"
+    assert {name: value for name, value in told.items() if name != "organ"} == {
+        name: value for name, value in made.items() if name != "organ"
+    }
+
+
+def test_whether_phantoms_are_measured_is_part_of_what_a_result_is_made_from():
+    parameters = config.Settings().result_parameters()
+    assert measures_phantoms(made_from(parameters, LIVER))
+    assert not measures_phantoms(made_from(parameters, LIVER, phantoms="refused"))
+    assert not measures_phantoms(parameters), "what does not say so is older"
+
+
+def test_a_phantom_is_no_organ_that_may_be_asked_for_and_has_no_iron():
+    assert PHANTOM.name not in ORGANS
+    assert (PHANTOM.has_iron, PHANTOM.ranges, PHANTOM.repeatability, PHANTOM.calibrations) == (False, None, None, ())
+    assert (PHANTOM.quantity, PHANTOM.unit) == ("R2*", "/s")
+    assert all(organ.has_iron for organ in ORGANS.values())
 
 
 def measuring(organ, **settings):
