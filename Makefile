@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no
 COVERED := 93
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-receive faults study study-fat study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-quality bench-receive faults study study-fat study-liver sweep fuzz train gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -127,6 +127,10 @@ bench: $(PEERS)
 # A node killed, starved, crowded and misled, again and again; half an hour.
 faults: $(READY)
 	$(BIN)/python -m bench.faults
+
+# Control charts over simulated years: how soon a step is found, how many alarms are false.
+bench-quality: $(READY)
+	$(BIN)/python -m bench.quality
 
 # Images a second beside other receivers: needs Debian's dcmtk and orthanc.
 bench-receive: $(READY)

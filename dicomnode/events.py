@@ -478,6 +478,29 @@ class DiskFull(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ScannerChanged(Event):
+    """A phantom's scan lies beyond the limits of its scanner's control chart, or many have moved to one side."""
+
+    part = "quality"
+    usual_level = "warning"
+    key: str  # of the result
+    scanner: str  # as its page is called: a digest
+    chart: str  # "r2star", "vial-3", "snr", ...
+    what: str  # "outside", "step", "drift"
+    change: float  # from the baseline, in the unit of the chart
+
+
+@dataclass(frozen=True, slots=True)
+class QualityNotKept(Event):
+    """What a result says of its scanner could not be written down; it is tried again."""
+
+    part = "quality"
+    usual_level = "warning"
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepDied(Event):
     """A step broke its process or its limits; it is tried again, alone."""
 

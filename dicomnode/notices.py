@@ -70,12 +70,20 @@ def _certificate(event: events.CertificateEnds) -> Notice:
     return Notice("certificate", f"the certificate {event.path} {when}", advice)
 
 
+def _changed(event: events.ScannerChanged) -> Notice:
+    said = f"a scanner's control chart: {event.chart} {_CHANGED[event.what]} ({event.change:+.1f} % from its baseline)"
+    advice = "dicomnode quality, or the page Quality, shows the chart; scan the phantom again before you call service"
+    return Notice("scanner", said, advice, f"{event.scanner} {event.chart}")
+
+
+_CHANGED = {"outside": "lies beyond its limits", "step": "has taken a step", "drift": "drifts"}
 _MAKERS: Mapping[type[events.Event], Callable[[Any], Notice | None]] = {
     events.JobEnded: _ended,
     events.DiskFull: _full,
     events.QueueUnreachable: _queue_away,
     events.DatabaseSetAside: _set_aside,
     events.CertificateEnds: _certificate,
+    events.ScannerChanged: _changed,
 }
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "hold": "Send nothing more of a result until it is released.",
     "release": "Send what was held back.",
     "send-again": "Send all of a result once more.",
+    "quality": "Say how each scanner does over time: control charts of its phantoms, every exam as CSV.",
     "reprocess": "Make a result again from the images that are kept, and say how it differs.",
     "process-anyway": "Process one series that was refused as not ours.",
     "purge": "Remove all the node keeps of a study, for a reason.",

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dicomnode import events, logs, protocol
-from dicomnode.errors import ConfigError, InputError, Newer
-from dicomnode.jobs import again, checkpoint, commitments, lifecycle, orders, pipeline, remake, tidy
+from dicomnode.errors import ConfigError, InputError, Newer, NodeError
+from dicomnode.jobs import again, checkpoint, commitments, lifecycle, orders, pipeline, quality, remake, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.engine import Standing
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
@@ -121,6 +121,7 @@ class Recovery:
         self._next_round = 0.0
         self._next_forgetting = 0.0
         self._seen_done: set[str] = set()
+        self._quality = quality.Rebuilder(spool)
 
     def start(self, manifest: Manifest, stack: EchoStack | None) -> str:
         """Make a job durable, then queue it; return its key."""
@@ -252,6 +253,10 @@ class Recovery:
                 self._go_on(job)
             except Exception as fault:  # noqa: BLE001  one damaged job must not hold up the others
                 self._say(events.JobNotTakenUp(job.key, fault))
+        try:
+            self._quality.round()
+        except (NodeError, OSError) as fault:
+            self._say(events.QualityNotKept("", str(fault)))
 
     def turn(self, now: float) -> None:
         """Answer requests; from time to time, queue again what ended without being finished, as on a full disk."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicomnode import events, logs
 from dicomnode.errors import InputError, NodeError, Refused, StepError
-from dicomnode.jobs import again, lifecycle, pipeline, tidy
+from dicomnode.jobs import again, lifecycle, pipeline, quality, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.children import ChildDied, TooLarge, TooLong
 from dicomnode.jobs.lifecycle import JobStatus
@@ -116,9 +116,18 @@ class Steps:
             self._spent[key] = self._spent.get(key, 0.0) + seconds
             if name == pipeline.STEPS[-1]:
                 self._say(self._made(job))
+                self._note(job)
                 self._end(job)
 
         return step
+
+    def _note(self, job: Job) -> None:
+        """Keep what the result says of its scanner; what fails is put in later, and holds up nothing."""
+        try:
+            for event in quality.note(self._spool, job):
+                self._say(event)
+        except Exception as fault:  # noqa: BLE001  the result is there, whatever becomes of its row
+            self._say(events.QualityNotKept(job.key, f"{type(fault).__name__}: {fault}"))
 
     def _end(self, job: Job) -> None:
         """Let a result go, or stay where nobody has asked to send it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicomnode import protocol
 from dicomnode.analyse import why_no_number
+from dicomnode.control import exam
 from dicomnode.measure import iron, organs
 from dicomnode.report import change, wording
 
@@ -57,6 +58,7 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
             {**_roi_summary(one), "words": _words(roi, one)}
             for roi, one in zip(result.rois, result.measurements, strict=True)
         ],
+        "quality": exam.of(result),
         "outputs": [{**dataclasses.asdict(output), "path": str(output.path)} for output in outputs],
     }
 

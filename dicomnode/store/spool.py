@@ -22,6 +22,7 @@
     requests/<number>-<id>.json                     what an operator asked for (retry, purge, ...), the first first
     removed/<study uid>.json                        what was removed of a study, when and why
     audit/, notices/<time>-<id>                     what the audit repository, or people, were not told yet
+    quality/<digest>.jsonl                          what each exam said of that scanner: lines are added, none goes
     usage.json                                      how full the disk was on each day the node ran
     commitments/<transaction uid>.json              what a PACS was asked to keep for good, and for which result
     promises/<id>.json                              what a scanner asked us to keep, until it has our answer

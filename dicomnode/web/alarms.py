@@ -47,7 +47,7 @@ def of(shelf: Shelf) -> list[Alarm]:
     ]
     figures = shelf.figures()
     found = [*ailing, *_disk(shelf.disk()), *_destinations(figures), *_certificates(shelf.certificates())]
-    found += [*_scanners(shelf.last_images()), *_series(figures)]
+    found += [*_quality(shelf.scanner_alarms()), *_scanners(shelf.last_images()), *_series(figures)]
     return sorted(found, key=lambda alarm: alarm.tone != "bad")
 
 
@@ -89,6 +89,12 @@ def _scanners(last: dict[str, float]) -> Iterator[Alarm]:
         if days >= DAYS_WITHOUT_IMAGES:
             what = f"{name} has sent nothing for {words.number(days, 'day')}."
             yield Alarm("scanner", what, "See whether it still sends here.", "doubt")
+
+
+def _quality(scanners: list[tuple[str, str]]) -> Iterator[Alarm]:
+    for title, what in scanners:
+        do = "See its charts under Quality; scan the phantom again before you call service."
+        yield Alarm("quality", f"{title}: the last scan of its phantom is off: {what}.", do, "doubt")
 
 
 def _series(figures: Figures) -> Iterator[Alarm]:

@@ -24,10 +24,11 @@ from starlette.staticfiles import StaticFiles
 import dicomnode
 from dicomnode import events
 from dicomnode.config import FIT_METHODS, PUBLISHED_CALIBRATIONS
+from dicomnode.control import chart, rows, scanner
 from dicomnode.errors import InputError, NodeError
 from dicomnode.jobs import comparison
 from dicomnode.operate import removal, requests, status
-from dicomnode.web import alarms, passwords, picture, story, timeline, words
+from dicomnode.web import alarms, charts, passwords, picture, story, timeline, words
 from dicomnode.web.guard import SafeHeaders
 from dicomnode.web.process import certificates
 from dicomnode.web.search import Search
@@ -99,6 +100,10 @@ def application(site: Site) -> Starlette:
         Route("/study/{name}/delete", looks(pages.deletion)),
         Route("/study/{name}/delete", looks(pages.delete), methods=["POST"]),
         Route("/picture/{key}/{number:int}", looks(pages.picture)),
+        Route("/quality", looks(pages.quality)),
+        Route("/quality.csv", looks(pages.quality_table)),
+        Route("/quality/{name}.csv", looks(pages.quality_table)),
+        Route("/quality/{name}", looks(pages.scanner)),
         Route("/login", anybody(pages.login)),
         Route("/login", anybody(pages.log_in), methods=["POST"]),
         Route("/logout", anybody(pages.log_out), methods=["POST"]),
@@ -340,6 +345,35 @@ class _Pages:
         except FileNotFoundError:
             raise HTTPException(404, "The files of this result are no longer here.") from None
         return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+
+    def quality(self, asked: Asked) -> Response:
+        """Every scanner, and what its control charts say of its last scans."""
+        found = [(one, scanner.standing(one)) for one in rows.read(self._site.spool.folder)]
+        return self._page(asked, "quality.html", scanners=found)
+
+    def scanner(self, asked: Asked) -> Response:
+        """The control charts and the last exams of one scanner."""
+        history = self._history(asked)
+        phantoms = [
+            (one, [(named, drawn) for named in one.charts if (drawn := charts.drawn(named)) is not None])
+            for one in scanner.phantoms(history)
+        ]
+        return self._page(
+            asked, "scanner.html", history=history, phantoms=phantoms, charts=charts, baseline=chart.BASELINE
+        )
+
+    def quality_table(self, asked: Asked) -> Response:
+        """The rows of one scanner, or of all, as CSV."""
+        named = "name" in asked.request.path_params
+        found = [self._history(asked)] if named else rows.read(self._site.spool.folder)
+        headers = {"Content-Disposition": 'attachment; filename="quality.csv"'}
+        return Response(scanner.table(found), media_type="text/csv; charset=utf-8", headers=headers)
+
+    def _history(self, asked: Asked) -> rows.History:
+        history = rows.of(self._site.spool.folder, asked.request.path_params["name"])
+        if history is None:
+            raise HTTPException(404, "There is no such scanner.")
+        return history
 
     def _row(self, study: Study) -> dict[str, Any]:
         """A study in a list: where it stands, and its answer."""

@@ -38,6 +38,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "results": ("Reports that were made, with a number or without.", ("outcome",)),
     "flags": ("Flags of the regions of reports, by code and grade.", ("code", "grade")),
     "deliveries": ("Attempts at a destination, by what came of them.", ("destination", "outcome")),
+    "scanner_alarms": ("Scans of phantoms beyond the limits of their scanner's control chart, by kind.", ("kind",)),
     "logins_refused": ("Log-ins on the page that were refused.", ()),
     "errors": ("What else went wrong, by the part of the node.", ("part",)),
 }

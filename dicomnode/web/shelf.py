@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicomnode import tls
+from dicomnode.control import rows, scanner
 from dicomnode.errors import NodeError
 from dicomnode.jobs import manifest as manifests
 from dicomnode.jobs.lifecycle import DeliveryStatus, JobStatus
@@ -146,6 +147,16 @@ class Shelf:
         web, own = self._settings.web, self._settings.tls
         paths = dict.fromkeys(path for path in (own.certificate, own.authority, web.certificate) if path is not None)
         return [(path, days) for path in paths if (days := tls.days_left(path)) is not None]
+
+    def scanner_alarms(self) -> list[tuple[str, str]]:
+        """Scanners whose last scan of a phantom is beyond its charts' limits, and which charts say so."""
+        found = []
+        with contextlib.suppress(NodeError):
+            for history in rows.read(self._spool.folder):
+                alarms = dict.fromkeys(f"{named.title} ({one.kind})" for named, one in scanner.standing(history))
+                if alarms:
+                    found.append((history.scanner.title, ", ".join(alarms)))
+        return found
 
     def _look(self) -> None:
         now = time.monotonic()

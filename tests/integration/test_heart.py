@@ -333,6 +333,14 @@ def test_the_organ_is_part_of_what_a_result_is_made_from(bright):
     assert np.isfinite(series["rois"][0]["confidence"])
 
 
+def test_a_heart_says_of_its_scanner_what_a_liver_does(bright):
+    _, series = bright
+    said = series["quality"]
+    assert said["snr"] > 5
+    assert said["scanner"]["field_t"] == series["field_strength_t"]
+    assert said["vials"] == [], "it goes into no control chart"
+
+
 def test_the_simulator_draws_hearts(tmp_path):
     said = CliRunner().invoke(main, ["simulate", str(tmp_path / "heart"), "--heart", "--t2star", "12", "--slices", "1"])
     assert said.exit_code == 0, said.output

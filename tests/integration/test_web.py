@@ -18,6 +18,7 @@ import pytest
 
 from dicomnode import config, events, simulate
 from dicomnode.config import RetentionSettings
+from dicomnode.control import rows
 from dicomnode.jobs import lifecycle
 from dicomnode.jobs.lifecycle import Delivery, DeliveryStatus
 from dicomnode.store.durable import read_json, write_json
@@ -604,3 +605,44 @@ def test_events_are_never_waited_for(tmp_path, spool):
 
     threading.Thread(target=tell, daemon=True).start()
     assert done.wait(30)
+
+
+def scanned(spool, weeks=20, step=1.0):
+    """Weekly scans of three vials by one scanner; the last by ``step`` times the rates."""
+    rates = (40.0, 90.0, 200.0)
+    for week in range(weeks):
+        factor = (1.0 + 0.002 * (-1) ** week) * (step if week == weeks - 1 else 1.0)
+        vials = tuple(
+            {"name": f"vial {n}", "centre_mm": [30.0 * n, 0.0, 0.0], "r2star_per_s": factor * rate}
+            for n, rate in enumerate(rates, 1)
+        )
+        at = f"2026-{1 + week // 4:02d}-{1 + 7 * (week % 4):02d}T08:00:00"
+        scanner = rows.Scanner("SIEMENS", "Skyra", "ROOM <4>", 2.89, "MR1")
+        rows.append(
+            spool.folder, rows.Row(f"k{week}", f"e{week}", at, scanner, "phantom", "8 echoes", "1", 80.0, vials=vials)
+        )
+    return scanner
+
+
+def test_a_scanner_has_its_control_charts_and_its_table(opened, spool):
+    scanner = scanned(spool)
+    browser, _, _ = opened()
+    listed = browser.get("/quality").text
+    assert f'href="/quality/{scanner.name}"' in listed
+    assert "ROOM &lt;4&gt;" in listed
+    assert "Alarm" not in listed
+    page = browser.get(f"/quality/{scanner.name}").text
+    assert page.count("<svg") == 5, "all vials, each of three, signal over noise"
+    assert "script" not in page.replace('<script src="/static/page.js" defer></script>', "")
+    table = browser.get(f"/quality/{scanner.name}.csv")
+    assert table.headers["Content-Type"].startswith("text/csv")
+    assert len(table.text.splitlines()) == 1 + 20 * 3
+    assert browser.get("/quality.csv").text == table.text
+    assert browser.get("/quality/none").status == 404
+
+
+def test_a_step_of_a_scanner_is_an_alarm_on_the_first_page_and_in_its_chart(opened, spool):
+    scanner = scanned(spool, step=1.06)
+    browser, _, _ = opened()
+    assert "the last scan of its phantom is off: R2* of all vials (step)" in browser.get("/").text
+    assert "Last alarm: step" in browser.get(f"/quality/{scanner.name}").text
