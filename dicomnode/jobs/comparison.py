@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dicomnode.trend.values import LIVER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
     from dicomnode.jobs.manifest import Manifest
+    from dicomnode.model import Result
 
 FILE = "comparison.json"
 # By name: what stands over the column, how a value is written.
@@ -43,6 +50,59 @@ def of(
             _region(name, *(one.get(name) for one in regions)) for name in dict.fromkeys([*regions[1], *regions[0]])
         ],
     }
+
+
+def moved_by_fit(result: Result, before: NDArray[np.float32] | None) -> float | None:
+    """How far the median R2* of the first region moved by the map alone, in the region of the later result, 1/s."""
+    if before is None or not result.rois:
+        return None
+    voxels = result.rois[0].mask & result.maps.valid & (before > 0)
+    if not voxels.any():
+        return None
+    return float(np.median(result.maps.r2star_per_s[voxels]) - np.median(before[voxels]))
+
+
+def why(told_before: Mapping[str, Any] | None, told: Mapping[str, Any], moved: float | None) -> dict[str, Any] | None:
+    """By how much the LIC of the first region changed, mg/g, and which part of it has which cause.
+
+    What is of another organ now, or turned out to be a phantom, cannot be compared. Otherwise a number that came or
+    went did so by its flags. Of a rate the map's part is ``moved``; the rest is the region's, where that is another.
+    What the rates do not explain is the calibration's, where that is another. None where neither result has a first
+    region.
+    """
+    regions = [(one or {}).get("rois", ()) for one in (told_before, told)]
+    before, after = (one[0] if one else {} for one in regions)
+    if not before and not after:
+        return None
+    old, new = (one.get("lic_mg_per_g") for one in (before, after))
+    if old is not new and told_before is not None and told_before.get("organ", LIVER) != told.get("organ", LIVER):
+        return {"change": None, "parts": {}, "cause": "organ"}
+    if old is None or new is None:
+        return {"change": None, "parts": {}, "cause": "flags" if old is not new else None}
+    change = round(new - old, 3)
+    first, last = ((one.get("r2star_per_s") or {}).get("median") for one in (before, after))
+    line = before.get("calibration") != after.get("calibration")
+    rate = 0.0 if first is None or last is None else last - first
+    slope = change / rate if rate and not line else _slope(after, last)
+    same_region = _region_is_same(told_before or {}, told, before, after)
+    fit = rate if same_region or moved is None else moved
+    parts = {"fit": slope * fit, "region": slope * (rate - fit)}
+    parts["calibration"] = change - sum(parts.values()) if line else 0.0
+    rounded = {name: round(value, 3) for name, value in parts.items()}
+    largest = max(rounded, key=lambda name: abs(rounded[name]))
+    return {"change": change, "parts": rounded, "cause": largest if change else None}
+
+
+def _slope(after: Mapping[str, Any], rate: float | None) -> float:
+    """About how much LIC a rate stands for, mg/g for 1/s."""
+    return float(after["lic_mg_per_g"]) / rate if rate else 0.0
+
+
+def _region_is_same(
+    told_before: Mapping[str, Any], told: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> bool:
+    finders = [one.get("finder", {}).get("sha256") for one in (told_before, told)]
+    return finders[0] == finders[1] and before.get("n_voxels") == after.get("n_voxels")
 
 
 def lines(said: Mapping[str, Any]) -> Iterator[str]:

@@ -21,13 +21,13 @@ from dicomnode import analyse, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
-from dicomnode.jobs import checkpoint, comparison, drawings, lifecycle, orders, priors, tidy
+from dicomnode.jobs import checkpoint, comparison, drawings, earlier, lifecycle, orders, priors, tidy
 from dicomnode.jobs import manifest as manifests
 from dicomnode.measure import organs
 from dicomnode.model import DecayCurve, Drawn, FitRecord, Flag, Identity, Maps, Output, Result, Roi, RoiMeasurement
-from dicomnode.report import findings, point, source, summary
+from dicomnode.report import difference, findings, point, source, summary
 from dicomnode.report.instance import KINDS
-from dicomnode.store.durable import make_folder, sync_folder, written
+from dicomnode.store.durable import make_folder, sync_folder, write_durably, written
 from dicomnode.store.spool import Spool
 from dicomnode.trend import rules
 
@@ -263,7 +263,11 @@ def _report(work: _Work) -> None:
     if work.manifest.beside is not None:
         before = work.spool.job(work.manifest.beside)
         differing = comparison.of(manifests.read(before), work.manifest, before.read("summary.json"), told)
-        job.write(comparison.FILE, differing)
+        rates = earlier.rates(before, result.maps.valid.shape)
+        if rates is not None:
+            write_durably(job.folder / job.DIFFERENCE, difference.picture(result, rates))
+        moved = comparison.moved_by_fit(result, rates)
+        job.write(comparison.FILE, {**differing, "why": comparison.why(before.read("summary.json"), told, moved)})
     values = findings.of(
         result,
         known,

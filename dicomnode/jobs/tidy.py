@@ -63,11 +63,12 @@ def is_untidy(job: Job) -> bool:
 
 
 def remove_objects(job: Job) -> None:
-    """Remove the objects of a job, packed or not, and its findings, which name the patient; UIDs stay."""
+    """Remove the objects of a job, packed or not, its findings, which name the patient, and its picture; UIDs stay."""
     for path in (*_objects(job), *(job.folder / "outputs").glob(".*.part")):  # the last are what a killed step left
         for one in (path, _packed(path)):
             one.unlink(missing_ok=True)
-    (job.folder / job.FINDINGS).unlink(missing_ok=True)
+    for name in (job.FINDINGS, job.DIFFERENCE):
+        (job.folder / name).unlink(missing_ok=True)
 
 
 def has_objects(job: Job) -> bool:

@@ -61,12 +61,17 @@ def key_of(spool: Spool, identifier: str) -> str:
     return keys[0]
 
 
-def reprocess(spool: Spool, settings: Settings, asked: Reprocess, progress: Callable[[str], None]) -> Outcome:
+def reprocess(
+    spool: Spool, settings: Settings, asked: Reprocess, progress: Callable[[str], None], name: str | None = None
+) -> Outcome:
     """Have a result made again and wait for it; what is begun is finished also when nobody waits any more.
+
+    ``name`` is what the request goes by: asked twice by one name, it is done once.
 
     Raises InputError where it cannot be made again, ConfigError where a change is none.
     """
-    requests.check_reprocess(spool, settings, asked)
+    if not _is_begun(spool, asked.key, name):
+        requests.check_reprocess(spool, settings, asked)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(spool.lock())
@@ -75,11 +80,17 @@ def reprocess(spool: Spool, settings: Settings, asked: Reprocess, progress: Call
             is_alone = False
         if is_alone:
             progress("no node runs here: it is made by this command")
-            key = _here(spool, settings, asked)
+            key = _here(spool, settings, asked, name or uuid.uuid4().hex)
         else:
             progress("the node makes it, also when you do not wait for it")
-            key = _by_the_node(spool, asked)
+            key = _by_the_node(spool, asked, name or uuid.uuid4().hex)
     return outcome(spool.job(key))
+
+
+def _is_begun(spool: Spool, key: str, name: str | None) -> bool:
+    """Whether a request of that name was taken before, and what it asked for is only to be finished."""
+    known = again.of_study(spool, manifests.study_of(spool.job(key)))
+    return name is not None and any(one.request == name for one in known.values())
 
 
 def outcome(job: Job) -> Outcome:
@@ -89,9 +100,9 @@ def outcome(job: Job) -> Outcome:
     return Outcome(job.key, state.status.value, state.reason, made)
 
 
-def _by_the_node(spool: Spool, asked: Reprocess) -> str:
+def _by_the_node(spool: Spool, asked: Reprocess, name: str) -> str:
     """Leave a request, and wait until the node has answered it and the result is there, or is not."""
-    name, study_uid = uuid.uuid4().hex, manifests.study_of(spool.job(asked.key))
+    study_uid = manifests.study_of(spool.job(asked.key))
     request = requests.ask_to_reprocess(spool, asked, name)
     while request.exists():
         time.sleep(_LOOK_SECONDS)
@@ -107,7 +118,7 @@ def _by_the_node(spool: Spool, asked: Reprocess) -> str:
     return kept
 
 
-def _here(spool: Spool, settings: Settings, asked: Reprocess) -> str:
+def _here(spool: Spool, settings: Settings, asked: Reprocess, name: str) -> str:
     """Do what the node would, in processes of its own; the next node sends what is to be sent."""
 
     def made(key: str, changes: Mapping[str, str]) -> tuple[Manifest, EchoStack]:
@@ -122,7 +133,7 @@ def _here(spool: Spool, settings: Settings, asked: Reprocess) -> str:
         rules_of=settings.grouping_of,
         remake=made,
     )
-    key = recovery.reprocess(asked.key, asked.changes, asked.by, uuid.uuid4().hex, sends=asked.sends)
+    key = recovery.reprocess(asked.key, asked.changes, asked.by, name, sends=asked.sends)
     if lifecycle.state(spool.job(key)).status is JobStatus.QUEUED:
         _run(spool, settings, key)
     return key

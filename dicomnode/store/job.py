@@ -25,6 +25,7 @@ class Job:
         priors.json          earlier results of the patient, read once before the report is made
         outputs/*.dcm, summary.json, findings.json, outputs.json   } the last one vouches for the others
         comparison.json      how it differs from the result that a person had made again
+        difference.png       and where: its R2* less that of the other
         receipts/<destination>.json            what the destination has confirmed, by SOP Instance UID
         commitments/<destination>/<transaction uid>.json   what it has said to keep, and what it has not
         notes/<destination>.dcm                says there that the result this one replaces is rejected
@@ -38,6 +39,7 @@ class Job:
 
     folder: Path
     FINDINGS: ClassVar[str] = "findings.json"  # what a destination is told that gets no objects
+    DIFFERENCE: ClassVar[str] = "difference.png"
 
     @property
     def key(self) -> str:

@@ -28,6 +28,7 @@ from dicomnode.control import chart, rows, scanner
 from dicomnode.errors import InputError, NodeError
 from dicomnode.jobs import comparison
 from dicomnode.operate import removal, requests, status
+from dicomnode.store.job import Job
 from dicomnode.web import alarms, charts, passwords, picture, story, timeline, words
 from dicomnode.web.guard import SafeHeaders
 from dicomnode.web.process import certificates
@@ -104,6 +105,7 @@ def application(site: Site) -> Starlette:
         Route("/quality.csv", looks(pages.quality_table)),
         Route("/quality/{name}.csv", looks(pages.quality_table)),
         Route("/quality/{name}", looks(pages.scanner)),
+        Route("/difference/{key}", looks(pages.difference)),
         Route("/login", anybody(pages.login)),
         Route("/login", anybody(pages.log_in), methods=["POST"]),
         Route("/logout", anybody(pages.log_out), methods=["POST"]),
@@ -374,6 +376,14 @@ class _Pages:
         if history is None:
             raise HTTPException(404, "There is no such scanner.")
         return history
+
+    def difference(self, asked: Asked) -> Response:
+        """Where a result that was made again differs."""
+        key = asked.request.path_params["key"]
+        path = self._site.spool.job(key).folder / Job.DIFFERENCE
+        if not _KEY.fullmatch(key) or not path.exists():
+            raise HTTPException(404, "There is no such picture.")
+        return Response(path.read_bytes(), media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
 
     def _row(self, study: Study) -> dict[str, Any]:
         """A study in a list: where it stands, and its answer."""

@@ -61,6 +61,7 @@ class Chapter:
     earlier: tuple[str, ...] = ()  # keys of results that this one replaces
     problem: str = ""  # why something of it cannot be shown
     comparison: dict[str, Any] | None = None  # with the result that it was made again from
+    difference: bool = False  # whether there is a picture of where it differs
     may: frozenset[Action] = frozenset()  # what is of use to ask of it
 
     @property
@@ -99,6 +100,7 @@ def _chapter(spool: Spool, entry: dict[str, Any]) -> Chapter:
             pictures=len(pictures(job)),
             earlier=tuple(_earlier(spool, made_from.supersedes)),
             comparison=job.read(comparison.FILE),
+            difference=(job.folder / job.DIFFERENCE).exists(),
             may=requests.may(spool, entry),
         )
     except NodeError as fault:
