@@ -486,7 +486,7 @@ class ScannerChanged(Event):
     key: str  # of the result
     scanner: str  # as its page is called: a digest
     chart: str  # "r2star", "vial-3", "snr", ...
-    what: str  # "outside", "step", "drift"
+    code: str  # "outside", "step", "drift"
     change: float  # from the baseline, in the unit of the chart
 
 

@@ -71,7 +71,7 @@ def _certificate(event: events.CertificateEnds) -> Notice:
 
 
 def _changed(event: events.ScannerChanged) -> Notice:
-    said = f"a scanner's control chart: {event.chart} {_CHANGED[event.what]} ({event.change:+.1f} % from its baseline)"
+    said = f"a scanner's control chart: {event.chart} {_CHANGED[event.code]} ({event.change:+.1f} % from its baseline)"
     advice = "dicomnode quality, or the page Quality, shows the chart; scan the phantom again before you call service"
     return Notice("scanner", said, advice, f"{event.scanner} {event.chart}")
 

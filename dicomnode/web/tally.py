@@ -32,7 +32,7 @@ _COUNTED: dict[type[events.Event], Callable[[Any], Tally]] = {
     events.JobEnded: lambda event: Tally("jobs_ended", (event.status,)),
     events.DeliveryEnded: lambda event: Tally("deliveries", (event.destination, event.status)),
     events.DeliveryDelayed: lambda event: Tally("deliveries", (event.destination, "delayed")),
-    events.ScannerChanged: lambda event: Tally("scanner_alarms", (event.what,)),
+    events.ScannerChanged: lambda event: Tally("scanner_alarms", (event.code,)),
     events.LogInRefused: lambda _: Tally("logins_refused"),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench import phantom, scans
-from dicomnode import cli, config, events
+from dicomnode import cli, config, events, notices
 from dicomnode.control import rows
 from dicomnode.jobs import lifecycle, tidy
 from dicomnode.node import Node
@@ -141,7 +141,7 @@ def test_a_step_of_six_per_cent_is_said_once_the_baseline_is_whole(site):
     assert site.command().exit_code == 0
     job = site.scan(2, factor=1.06, day="20260601")
     (alarm,) = [one for one in site.alarms() if one.chart == "r2star"]
-    assert (alarm.key, alarm.what, alarm.scanner) == (job.key, "step", first.scanner.name)
+    assert (alarm.key, alarm.code, alarm.scanner) == (job.key, "step", first.scanner.name)
     assert alarm.change == pytest.approx(5.8, abs=0.6)
     assert lifecycle.state(job).status == "done", "an alarm holds up nothing"
     said = site.command()
@@ -151,3 +151,9 @@ def test_a_step_of_six_per_cent_is_said_once_the_baseline_is_whole(site):
     assert (len(table), table[-1]["alarms"]) == (19 * 8, "r2star step")
     assert site.command(first.scanner.name[:8], "--new-baseline", "gradient coil changed").exit_code == 0
     assert site.command().exit_code == 0, "what came before is judged no more"
+
+
+def test_an_alarm_is_a_notice_once_for_each_chart_of_a_scanner():
+    told = notices.notice_of(events.ScannerChanged("k", "a1b2", "r2star", "step", 3.21))
+    assert (told.kind, told.about) == ("scanner", "a1b2 r2star")
+    assert "r2star has taken a step (+3.2 % from its baseline)" in told.sentence
