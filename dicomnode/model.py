@@ -93,6 +93,7 @@ class EchoImage:
     rescale_slope: float = 1.0
     rescale_intercept: float = 0.0
     scale_slope: float | None = None  # Philips: from stored to floating-point values, where rescale is for display
+    turn: float | None = None  # of a phase: rescaled units in a whole turn; None where the header leaves that open
     repetition: int | None = None  # temporal position, where the header numbers them
     twin: tuple[str, ...] = ()  # facts that keep images apart which look alike: normalised, fat-saturated, ...
     field_strength_t: float | None = None  # from ImagingFrequency where given: 2.89 and 3.0 differ
@@ -133,6 +134,14 @@ class Reason:
     def __str__(self) -> str:
         """Return the sentence."""
         return self.sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Why what came beside the magnitudes of a stack was not used: a stable code and a sentence for its report."""
+
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from dicomnode.errors import Implausible, UndecodablePixels
 from dicomnode.header.envelope import enveloped
-from dicomnode.model import Component
+from dicomnode.model import Component, Unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
     from dicomnode.model import EchoImage, EchoStack
 
-__all__ = ["Slab", "load", "slabs"]
+__all__ = ["ComplexSlab", "Slab", "complex_slabs", "load", "no_complex_signal", "slabs"]
 
 # JPEG and JPEG-LS: their decoders fill what a stream that was cut short lacks, and say nothing.
 _ENDS_WITH_A_MARKER = frozenset({
     JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless,
 })  # fmt: skip
 _END_OF_IMAGE = b"\xff\xd9"  # ISO/IEC 10918-1 B.1.1.3, ISO/IEC 14495-1 C.1
+_REAL_AND_IMAGINARY = frozenset({Component.REAL, Component.IMAGINARY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,15 @@ class Slab:
     slice: int
     values: NDArray[np.float32]  # (K, L, M), the echo axis last, in the scanner's signal units
     header: bytes  # of the file of its first echo, as far as the pixels
+
+
+@dataclass(frozen=True, slots=True)
+class ComplexSlab:
+    """A slice of the complex signal, as its files hold it."""
+
+    slice: int
+    values: NDArray[np.complex64]  # (K, L, M), the echo axis last; |values| need not be the magnitudes of the stack
+    span_rad: float | None = None  # from the lowest phase to the highest, before it is wound up; None: of no phase
 
 
 def load(stack: EchoStack) -> NDArray[np.float32]:
@@ -72,17 +82,57 @@ def slabs(stack: EchoStack) -> Iterator[Slab]:
     parts = [stack.images]
     if stack.magnitude_from is not Component.MAGNITUDE:
         parts = [stack.companions[part] for part in (Component.REAL, Component.IMAGINARY)]
-    wanted = _wanted(parts)
-    floating = _floating([one.image for each in wanted.values() for one in each])
     headers = {echoes[0].path: b"" for echoes in stack.images}
-    slices = _Slices(stack.shape, len(parts))
+    for number, values in _decoded(parts, stack.shape, headers):
+        magnitude = values[0] if len(parts) == 1 else np.hypot(*values)
+        yield Slab(number, magnitude, headers[stack.images[number][0].path])
+
+
+def no_complex_signal(stack: EchoStack) -> Unused | None:
+    """Why a stack holds no complex signal; None where it does, from real and imaginary images or from a phase."""
+    if stack.companions.keys() >= _REAL_AND_IMAGINARY:
+        return None
+    phase = stack.companions.get(Component.PHASE)
+    if phase is None:
+        return Unused("no-phase", "no phase, nor real and imaginary images, of every echo and slice")
+    if any(not image.turn for echoes in phase for image in echoes):
+        return Unused("phase-unscaled", "the header does not say what of the phase is a whole turn")
+    return None
+
+
+def complex_slabs(stack: EchoStack) -> Iterator[ComplexSlab]:
+    """Yield every slice of the complex signal of a stack that holds one; order, files and errors as of ``slabs``.
+
+    It is real + i imaginary where these came, which is never mixed with stored magnitudes: scanners correct those.
+    Otherwise it is the magnitude, turned by the phase.
+    """
+    if stack.companions.keys() >= _REAL_AND_IMAGINARY:
+        parts = [stack.companions[part] for part in (Component.REAL, Component.IMAGINARY)]
+        for number, (real, imaginary) in _decoded(parts, stack.shape, {}):
+            yield ComplexSlab(number, real + 1j * imaginary)
+        return
+    phases = stack.companions[Component.PHASE]
+    for number, (magnitude, written) in _decoded([stack.images, phases], stack.shape, {}):
+        phase = written * np.array([2 * np.pi / (image.turn or np.inf) for image in phases[number]], np.float32)
+        turned = magnitude * np.exp(1j * phase)
+        yield ComplexSlab(number, turned.astype(np.complex64), float(np.ptp(phase)))
+
+
+def _decoded(
+    parts: Sequence[Sequence[Sequence[EchoImage]]], shape: tuple[int, int, int, int], headers: dict[Path, bytes]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Number of a slice and its values (parts, K, L, M), as soon as all are there; fills in ``headers`` by path."""
+    wanted = _wanted(parts)
+    images = [one.image for each in wanted.values() for one in each]
+    floating = _floating([image for image in images if image.component is not Component.PHASE])
+    slices = _Slices(shape, len(parts))
     for path, frames in wanted.items():
         file = _Opened(path, sorted(frames, key=lambda one: one.image.frame or 0))
         if path in headers:
             headers[path] = file.header
-        for one, values in file.decoded(slices.shape[1:3], floating=floating):
-            if (magnitude := slices.put(one, values)) is not None:
-                yield Slab(one.slice, magnitude, headers[stack.images[one.slice][0].path])
+        for one, values in file.decoded(shape[1:3], floating=floating):
+            if (done := slices.put(one, values)) is not None:
+                yield one.slice, done
 
 
 class _Slices:
@@ -95,16 +145,14 @@ class _Slices:
         self._missing = [parts * shape[3]] * shape[0]  # images, of each slice
 
     def put(self, one: _Wanted, values: NDArray[np.float64]) -> NDArray[np.float32] | None:
-        """Take an image; return the magnitudes of its slice if it was the last of them."""
+        """Take an image; return its slice (parts, K, L, M) if it was the last of it."""
         if one.slice not in self._begun:
             self._begun[one.slice] = np.empty((self._parts, *self.shape[1:]), np.float32)
         self._begun[one.slice][one.part, :, :, one.echo] = values
         self._missing[one.slice] -= 1
         if self._missing[one.slice]:
             return None
-        done = self._begun.pop(one.slice)
-        magnitude: NDArray[np.float32] = done[0] if self._parts == 1 else np.hypot(*done)
-        return magnitude
+        return self._begun.pop(one.slice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +225,7 @@ class _Opened:
                 raise _undecodable(one, f"{type(fault).__name__}: {fault}") from fault
             if frame.shape != shape:
                 raise _undecodable(one, f"decoded to {frame.shape}, the header says {shape}")
-            values = _scaled(frame, one.image, floating=floating)
+            values = _scaled(frame, one.image, floating=floating and one.image.component is not Component.PHASE)
             if (padded := self._padded(frame)) is not None:
                 values[padded] = 0.0  # no signal, as where a receiver heard nothing
             yield one, values

@@ -13,7 +13,7 @@ from dicomnode.header.envelope import is_uid
 from dicomnode.header.evidence import Evidence, component, sequence_kind
 from dicomnode.header.scope import Scope, words_of
 from dicomnode.header.vendors import TWIN_WORDS, Vendor, vendor_of
-from dicomnode.model import DAY_S, EchoImage, Encoding, Plane
+from dicomnode.model import DAY_S, Component, EchoImage, Encoding, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,8 @@ _DATE = re.compile(r"\d{8}", re.ASCII)
 _LARMOR_MHZ_PER_T = 42.577478
 _SHORTEST_ECHO_MS, _LONGEST_ECHO_MS = 0.02, 10_000.0
 _SMALLEST_SLOPE = 1e-9  # beyond it 32-bit floats lose the values
+_MOST_BITS = 32
+_SAME_TURN = 0.01  # relative: slopes of phases are written for 4095 steps or for 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +102,31 @@ def _image(scope: Scope, index: int | None, common: Mapping[str, Any]) -> EchoIm
     intercept = scope.of("RescaleIntercept").number("RescaleIntercept")
     if slope is not None and not _SMALLEST_SLOPE <= abs(slope) <= 1 / _SMALLEST_SLOPE:
         raise scope.of("RescaleSlope").damage("RescaleSlope")
+    part = component(Evidence(scope, vendor, words, common["encoding"]))
     return EchoImage(
         **common,
         frame=index,
-        component=component(Evidence(scope, vendor, words, common["encoding"])),
+        component=part,
         echo_time_ms=_echo_time(scope),
         plane=_plane(scope),
         rescale_slope=1.0 if slope is None else slope,
         rescale_intercept=0.0 if intercept is None else intercept,
         scale_slope=scope.private(vendor.scale_slope, vendor.frame_items),
+        turn=_turn(scope.top, vendor, slope) if part is Component.PHASE else None,
         repetition=_repetition(scope),
         acquired_s=_acquired(scope),
         echo_number=scope.top.whole("EchoNumbers"),
         twin=_twin(scope, vendor, words),
     )
+
+
+def _turn(top: Elements, vendor: Vendor, slope: float | None) -> float | None:
+    """Rescaled units in a whole turn, as the vendor writes it, if all that can be stored is one turn as well."""
+    turn, bits = vendor.unscaled_turn if slope is None else vendor.phase_turn, top.whole("BitsStored")
+    if turn is None or bits is None or not 0 < bits <= _MOST_BITS:
+        return None
+    stored = abs(1.0 if slope is None else slope) * 2.0**bits
+    return turn if abs(stored - turn) <= _SAME_TURN * turn else None
 
 
 def _echo_time(scope: Scope) -> float | None:

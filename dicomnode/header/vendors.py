@@ -5,6 +5,7 @@ To add a vendor, add an entry to VENDORS, a dialect to the simulator and a row t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,8 @@ class Vendor:
     diffusion_b: Private | None = None  # above 0: diffusion
     fat_saturation: Private | None = None  # "Y"
     scale_slope: Private | None = None  # stored values per signal unit, beside Rescale
+    phase_turn: float | None = None  # rescaled units in a whole turn of phase
+    unscaled_turn: float | None = None  # the same where the header gives no Rescale
     frame_items: Private | None = None  # sequence in which a frame of an enhanced object keeps the private elements
     echo_count: tuple[Private, ...] = ()  # how many echoes the scanner says it acquired
     split_word: str | None = None  # Image Type word of a multi-echo scan that is sent as one series per echo
@@ -73,6 +76,8 @@ VENDORS = (
         component_at=2,
         sequence_name=(Private(0x0021, "SIEMENS MR SDI 02", 0x77, "LO", "SequenceName"),),
         diffusion_b=Private(0x0019, "SIEMENS MR HEADER", 0x0C, "IS", "BValue"),
+        phase_turn=8192.0,  # 2 × stored − 4096, where 4096 is half a turn
+        unscaled_turn=4096.0,
         split_word="MFSPLIT",
     ),
     Vendor(
@@ -93,6 +98,7 @@ VENDORS = (
         diffusion_b=Private(0x2001, "Philips Imaging DD 001", 0x03, "FL", "DiffusionBFactor"),
         fat_saturation=Private(0x2001, "Philips Imaging DD 001", 0x21, "CS", "SPIR"),
         scale_slope=Private(0x2005, "Philips MR Imaging DD 001", 0x0E, "FL", "ScaleSlope"),
+        phase_turn=2000 * math.pi,  # mrad
         frame_items=Private(0x2005, "Philips MR Imaging DD 005", 0x0F, "SQ", "FrameAttributes"),
         echo_count=(Private(0x2001, "Philips Imaging DD 001", 0x14, "SL", "NumberOfEchoes"),),
     ),

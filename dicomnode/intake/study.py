@@ -16,12 +16,12 @@ from dicomnode.jobs import manifest as manifests
 from dicomnode.store.durable import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from dicomnode.header import Header
     from dicomnode.intake.complete import Decision
-    from dicomnode.model import EchoImage, Group
+    from dicomnode.model import EchoImage, EchoStack, Group
     from dicomnode.store.spool import Spool
 
 
@@ -79,17 +79,17 @@ class Begun:
     def __init__(self, spool: Spool, study_uid: str) -> None:
         self._spool = spool
         self._path = spool.studies / f"{study_uid}.begun"
-        self._said: dict[str, dict[str, str]] = read_json(self._path) or {}  # by group
+        self._said: dict[str, dict[str, Any]] = read_json(self._path) or {}  # by group
 
-    def of(self, group_id: str) -> dict[str, str]:
+    def of(self, group_id: str) -> dict[str, Any]:
         """What the record would say of a group whose job is durable."""
         one = self._said.get(group_id)
         return one if one is not None and manifests.exists(self._spool.job(one["key"])) else {}
 
     @contextlib.contextmanager
-    def marked(self, group_id: str, key: str, sources: str) -> Iterator[None]:
+    def marked(self, group_id: str, key: str, said: Mapping[str, Any]) -> Iterator[None]:
         """Leave a mark while a job is begun, until the record is written; what fails is tried again without one."""
-        self._said[group_id] = {"key": key, "started": sources}
+        self._said[group_id] = {"key": key, **said}
         write_json(self._path, self._said)
         try:
             yield
@@ -133,13 +133,27 @@ def is_overtaken(spool: Spool, study_uid: str, key: str) -> bool:
         record = read_json(spool.studies / f"{study_uid}.json") or {"groups": {}}
     except StorageError:
         return False
-    return any(one["key"] == key and one["sources"] != one["started"] for one in record["groups"].values())
+    return any(one["key"] == key and _has_more(one) for one in record["groups"].values())
+
+
+def _has_more(one: dict[str, Any]) -> bool:
+    """Whether more has come of what gives a group's values; a phase that comes late does not."""
+    measured = one.get("measured")
+    return one["sources"] != one["started"] and (measured is None or measured != one.get("made_of"))
 
 
 def sources(candidate: Group) -> str:
     """Digest of the instances of a group."""
-    uids = sorted({image.sop_instance_uid for image in candidate.images})
-    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
+    return _digest({image.sop_instance_uid for image in candidate.images})
+
+
+def measured(stack: EchoStack | None) -> str | None:
+    """Digest of the instances that give the values of a stack, without those beside them."""
+    return None if stack is None else _digest(stack.sop_instance_uids)
+
+
+def _digest(uids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(uids)).encode()).hexdigest()
 
 
 def known_of(candidate: Group, groups: dict[str, Any]) -> dict[str, Any]:
@@ -154,6 +168,7 @@ def known_of(candidate: Group, groups: dict[str, Any]) -> dict[str, Any]:
 def entry(candidate: Group, decision: Decision, before: dict[str, Any], among: Sequence[str]) -> dict[str, Any]:
     """What the study's record says of a group; ``key`` names the job that was started from the images ``started``.
 
+    ``made_of`` are those of them that give its values, ``beside`` the parts of the signal that came in time for it;
     ``among`` names the organs that are measured of what its scanner sends.
     """
     stack = candidate.stack
@@ -164,15 +179,35 @@ def entry(candidate: Group, decision: Decision, before: dict[str, Any], among: S
         "reason": decision.reason.sentence if decision.reason else None,
         "missing": list(candidate.missing),
         "holes": [list(cell) for cell in candidate.holes],
-        "left_out": list(candidate.left_out),
+        "left_out": [*candidate.left_out, *_late(stack, before)],
         "echo_times_ms": list(candidate.echo_times_ms),
         "slices": candidate.n_slices,
         "images": len(candidate.images),
         "sources": sources(candidate),
+        "measured": measured(stack),
         "started": before.get("started"),
+        "made_of": before.get("made_of"),
+        "beside": before.get("beside"),
         "key": before.get("key"),
         "advice": "" if stack is None else protocol.advice(stack, protocol.choose(stack, among).organ),
     }
+
+
+def made(stack: EchoStack) -> dict[str, Any]:
+    """What the study's record says of a stack whose job is started."""
+    return {"made_of": measured(stack), "beside": _companions(stack)}
+
+
+def _companions(stack: EchoStack) -> list[str]:
+    return sorted(str(component) for component in stack.companions)
+
+
+def _late(stack: EchoStack | None, before: dict[str, Any]) -> list[str]:
+    """What came beside the values of a result after it was begun, and so is not in it."""
+    in_time = before.get("beside")
+    if stack is None or in_time is None:
+        return []
+    return [f"{one} that came after the result was begun" for one in _companions(stack) if one not in in_time]
 
 
 def others(study: Study, drawn: dict[str, Any]) -> list[dict[str, Any]]:

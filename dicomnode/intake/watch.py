@@ -319,9 +319,12 @@ class Watcher:
         entry = studies.entry(candidate, decision, before, self._rules_of(first.sender, first.names).organs)
         if decision.verdict is Verdict.READY and entry["started"] != entry["sources"]:
             stack = _stack(candidate, decision)
-            manifest = self._manifest(candidate, stack, decision, before.get("key"))
-            with begun.marked(candidate.group_id, manifest.key, entry["sources"]):
-                entry["key"] = self._start(manifest, stack)
+            said = {"started": entry["sources"], **studies.made(stack)}
+            if entry["key"] is None or entry["made_of"] != said["made_of"]:
+                manifest = self._manifest(candidate, stack, decision, before.get("key"))
+                with begun.marked(candidate.group_id, manifest.key, said):
+                    entry["key"] = self._start(manifest, stack)
+                entry |= {**said, "left_out": list(candidate.left_out)}
             entry["started"] = entry["sources"]
         if (before.get("status"), before.get("code")) != (entry["status"], entry["code"]):
             self._say(

@@ -17,6 +17,7 @@ from dicomnode import group, header, pixels, simulate
 from dicomnode.config import GroupingSettings
 from dicomnode.model import Component, GroupStatus
 from dicomnode.simulate import DIALECTS, ORIENTATIONS, SeriesPlan, Simulated
+from solver import phantom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,73 @@ def test_traps_and_companions_stay_out_of_the_stack(dialect: str, tmp_path: Path
 def test_companions_travel_with_the_stack(dialect: str, tmp_path: Path) -> None:
     stack = the_stack(groups(made(dialect, with_phase=True), tmp_path))
     assert set(stack.companions) == {kind.component for kind in DIALECTS[dialect].companions}
+
+
+def truth_complex(simulated: Simulated) -> NDArray[np.complex128]:
+    """What the scanner saw, from the same plan written as real and imaginary numbers of no vendor."""
+    plan = simulated.plan
+    drawn = phantom.Abdomen(
+        (plan.rows, plan.columns),
+        plan.slices,
+        plan.spacing_mm[:2],
+        plan.liver_t2star_ms,
+        texture=plan.texture,
+        field_strength_t=plan.field_strength_t,
+    )
+    seen = phantom.complex_signal(phantom.abdomen(drawn, np.random.default_rng(plan.seed)), plan.echo_times_ms)
+    return np.asarray(seen * simulated.truth.s0.max() / np.abs(seen[..., 0]).max(), complex)
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if DIALECTS[name].companions])
+def test_the_complex_signal_has_the_scale_of_the_header_and_the_phase_of_the_truth(
+    dialect: str, tmp_path: Path
+) -> None:
+    simulated = made(dialect, with_phase=True)
+    stack = the_stack(groups(simulated, tmp_path))
+    assert pixels.no_complex_signal(stack) is None
+    slabs = sorted(pixels.complex_slabs(stack), key=lambda slab: slab.slice)
+    seen, truth = np.stack([slab.values for slab in slabs]), truth_complex(simulated)
+    body = truth_signal(simulated) > 100
+    turned = np.angle(seen[body] * truth[body].conj())
+    assert np.abs(turned).max() < 0.05
+    assert np.abs(np.abs(seen) - truth_signal(simulated))[body].max() <= 4 * step(simulated)
+    spans = [slab.span_rad for slab in slabs]
+    assert all(span is None or 0.95 < span / (2 * np.pi) <= 1 for span in spans)
+
+
+@pytest.mark.parametrize("dialect", ["philips-classic", "philips-enhanced"])
+def test_a_phase_in_milliradians_says_what_real_and_imaginary_images_say(dialect: str, tmp_path: Path) -> None:
+    stack = the_stack(groups(made(dialect, with_phase=True), tmp_path))
+    alone = replace(stack, companions={Component.PHASE: stack.companions[Component.PHASE]})
+    one, other = (
+        np.stack([slab.values for slab in sorted(pixels.complex_slabs(some), key=lambda slab: slab.slice)])
+        for some in (stack, alone)
+    )
+    bright = np.abs(one) > 100
+    assert np.abs(np.angle(one[bright] * other[bright].conj())).max() < 0.05
+
+
+@pytest.mark.parametrize("dialect", ["siemens-ve", "siemens-xa-enhanced", "siemens-xa-classic"])
+def test_a_phase_whose_slope_is_no_turn_is_not_guessed_at(dialect: str, tmp_path: Path) -> None:
+    def halve(dataset: Dataset) -> None:
+        frames = dataset.get("PerFrameFunctionalGroupsSequence", ())
+        for holder in (dataset, *(frame.PixelValueTransformationSequence[0] for frame in frames)):
+            if holder.get("RescaleSlope") == 2:
+                holder.RescaleSlope = "1"
+
+    stack = the_stack(groups(changed(dialect, halve, with_phase=True), tmp_path))
+    unused = pixels.no_complex_signal(stack)
+    assert unused is not None
+    assert unused.code == "phase-unscaled"
+
+
+def test_a_phase_that_lacks_an_image_is_left_out_by_name(tmp_path: Path) -> None:
+    simulated = made("siemens-ve", with_phase=True)
+    kept = [one for one in simulated.instances if "P" not in one.ImageType or one.InstanceNumber != 5]
+    (found,) = [g for g in groups(replace(simulated, instances=tuple(kept)), tmp_path) if g.stack]
+    assert found.stack is not None
+    assert found.stack.companions == {}
+    assert found.left_out == ("23 images: phase that does not fill the grid",)
 
 
 @pytest.mark.parametrize("dialect", COMPLEX)

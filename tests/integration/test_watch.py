@@ -10,6 +10,7 @@ import pytest
 
 from dicomnode import header, simulate
 from dicomnode.config import GroupingSettings
+from dicomnode.intake import study as studies
 from dicomnode.intake.watch import Watcher
 from dicomnode.jobs import manifest as manifests
 from dicomnode.model import Reason
@@ -522,3 +523,58 @@ def test_a_watcher_that_rests_for_long_can_be_told_from_one_that_hangs(tmp_path)
             time.sleep(0.05)
     finally:
         world.watcher.stop()
+
+
+def with_phase():
+    """Magnitudes and phases of one scan, each a series."""
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=1, echo_times_ms=(2.0, 4.0, 6.0, 8.0), with_phase=True)
+    made = simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances
+    return ([one for one in made if one.ImageType[2] == part] for part in "MP")
+
+
+def test_a_phase_that_is_there_in_time_goes_with_its_magnitudes(world):
+    magnitudes, phases = with_phase()
+    world.bringing = frozenset(one.SOPInstanceUID for one in magnitudes)
+    world.store(magnitudes, release=False)
+    world.turn()
+    assert world.started == []
+    world.store(phases, release=False)
+    world.bringing = frozenset()
+    world.spool.release(magnitudes[0].StudyInstanceUID, [one.SOPInstanceUID for one in (*magnitudes, *phases)])
+    world.settle()
+    (manifest,) = world.started
+    assert len(manifest.instances) == 8
+    assert len(manifest.sources) == 4
+
+
+def test_a_phase_that_comes_late_makes_no_second_result_and_is_named(world):
+    magnitudes, phases = with_phase()
+    world.store(magnitudes)
+    world.settle()
+    world.store(phases)
+    study_uid = magnitudes[0].StudyInstanceUID
+    world.turn()
+    assert not studies.is_overtaken(world.spool, study_uid, "key1")
+    world.settle()
+    assert len(world.started) == 1
+    record = json.loads((world.spool.studies / f"{study_uid}.json").read_text())
+    (entry,) = record["groups"].values()
+    assert entry["key"] == "key1"
+    assert entry["left_out"] == ["phase that came after the result was begun"]
+    world.restart()
+    world.settle()
+    assert len(world.started) == 1
+
+
+def test_a_late_magnitude_still_makes_a_new_result_with_the_phase_that_came_meanwhile(world):
+    magnitudes, phases = with_phase()
+    world.store(magnitudes[:3])
+    world.settle()
+    world.store(phases)
+    world.settle()
+    world.store(magnitudes[3:])
+    world.settle()
+    assert [len(one.sources) for one in world.started] == [3, 4]
+    record = json.loads((world.spool.studies / f"{magnitudes[0].StudyInstanceUID}.json").read_text())
+    (entry,) = record["groups"].values()
+    assert (entry["beside"], entry["left_out"]) == (["phase"], [])

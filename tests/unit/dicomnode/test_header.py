@@ -1,6 +1,7 @@
 """Reading headers: every vendor's dialect, and whatever damage may come."""
 
 import dataclasses
+import math
 import random
 import struct
 import time
@@ -352,6 +353,26 @@ def test_rescale_is_one_where_it_is_absent_and_kept_where_it_is_there(image):
     assert (image(dataset()).rescale_slope, image(dataset()).rescale_intercept) == (1.0, 0.0)
     scaled = image(dataset(RescaleSlope="1.2366", RescaleIntercept="-4096"))
     assert (scaled.rescale_slope, scaled.rescale_intercept) == (1.2366, -4096.0)
+
+
+_PHASE = ["ORIGINAL", "PRIMARY", "P", "ND"]
+_OF_PHILIPS = {"Manufacturer": "Philips", "ImageType": ["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "turn"),
+    [
+        ({"ImageType": _PHASE, "RescaleSlope": "2", "RescaleIntercept": "-4096"}, 8192.0),
+        ({"ImageType": _PHASE}, 4096.0),
+        ({"ImageType": _PHASE, "RescaleSlope": "1", "RescaleIntercept": "0"}, None),
+        ({**_OF_PHILIPS, "RescaleSlope": "1.53455433455433", "RescaleIntercept": "-3142"}, 2000 * math.pi),
+        ({**_OF_PHILIPS}, None),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"], "RescaleSlope": "2"}, None),
+        ({"ImageType": _PHASE, "Manufacturer": "UIH"}, None),
+    ],
+)
+def test_a_whole_turn_of_phase_is_what_its_vendor_writes_and_what_can_be_stored(image, changes, turn):
+    assert image(dataset(BitsStored=12, **changes)).turn == turn
 
 
 def test_a_series_split_by_the_scanner_names_its_scan(image):
