@@ -18,13 +18,14 @@ from dicomnode.config import FIT_METHODS
 from dicomnode.errors import StepError
 from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
+from solver.companion import Companion, fit_complex
 from solver.decay import Decay, Magnitudes, Model, fit_decay
 from solver.fat import beat, factors
 from solver.model import tells_fat
 from solver.noise import mean_of_noise, tabled_magnitude
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dicomnode.config import FitSettings
 
@@ -157,6 +158,14 @@ def _by_package(
 
 def _arrays(given: Rates) -> tuple[NDArray[Any], ...]:
     return given.s0, given.r2star_per_s, given.r2star_sd_per_s, given.valid
+
+
+def companion(
+    slices: Iterable[NDArray[Any]], echo_times_ms: tuple[float, ...], field_strength_t: float | None, maps: Maps
+) -> Companion:
+    """Fit complex slices (K, L, M) beside the maps of their magnitudes, and judge whether that may be believed."""
+    rates = np.where(maps.valid, maps.r2star_per_s, np.nan)
+    return fit_complex(slices, echo_times_ms, field_strength_t, rates)
 
 
 SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known
@@ -551,3 +560,4 @@ def compile_kernels() -> None:
     fit_t2star(signal.astype(np.float32), echo_times_ms, model="automatic", field_strength_t=1.5)
     for assumed in ("rician", "gaussian"):  # what decay() does with a region's median
         fit_t2star(signal[0, :1, :1], echo_times_ms, method="nls", noise=assumed, sigma=1.0)
+    fit_complex(signal + 1j * noise, echo_times_ms, 1.5, np.full(signal.shape[:-1], np.nan))

@@ -236,6 +236,7 @@ class FitRecord:
     parameters: Mapping[str, Any]  # JSON values only
     software_version: str
     regularised: bool = True  # neighbours share their noise
+    phase: Mapping[str, Any] | None = None  # what became of what came beside the magnitudes, JSON values: see ``phase``
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class ComplexSlab:
 
     slice: int
     values: NDArray[np.complex64]  # (K, L, M), the echo axis last; |values| need not be the magnitudes of the stack
-    span_rad: float | None = None  # from the lowest phase to the highest, before it is wound up; None: of no phase
+    span_turns: float | None = None  # from the lowest phase to the highest, before it is wound up; None: of no phase
 
 
 def load(stack: EchoStack) -> NDArray[np.float32]:
@@ -115,7 +115,7 @@ def complex_slabs(stack: EchoStack) -> Iterator[ComplexSlab]:
     for number, (magnitude, written) in _decoded([stack.images, phases], stack.shape, {}):
         phase = written * np.array([2 * np.pi / (image.turn or np.inf) for image in phases[number]], np.float32)
         turned = magnitude * np.exp(1j * phase)
-        yield ComplexSlab(number, turned.astype(np.complex64), float(np.ptp(phase)))
+        yield ComplexSlab(number, turned.astype(np.complex64), float(np.ptp(phase) / (2 * np.pi)))
 
 
 def _decoded(

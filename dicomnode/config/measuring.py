@@ -109,4 +109,5 @@ class ReportSettings(Section):
     series_number_offset: Annotated[int, Field(ge=0, le=100000)] = 900
     drawing_replaces_result: bool = False
     identity_on_pages: bool = True
+    judge_phase: bool = True
     products: tuple[Product, ...] = PRODUCTS  # type: ignore[assignment]

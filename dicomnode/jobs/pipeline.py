@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from dicomnode import analyse, protocol, report
+from dicomnode import analyse, phase, protocol, report
 from dicomnode.config import FitSettings, MeasureSettings, ReportSettings
 from dicomnode.errors import StepError
 from dicomnode.fit import compile_kernels
@@ -49,6 +49,7 @@ STEPS = ("fit", "measure", "report")
 PARTS = report.PARTS  # of the report: run_step knows each by name, and does what is missing of all in "report"
 _LOADED_LATE = ("matplotlib.colors",)  # what steps load when they need it, so that no command has to
 _MAPS, _MEASUREMENT = "maps.npz", "measurement.npz"
+_PHASE = "phase.json"
 
 
 def prepare() -> None:
@@ -158,10 +159,23 @@ def _fit(work: _Work) -> None:
     if work.judged:
         protocol.check_header(taken.stack, work.organ, work.among, phantoms=work.measures_phantoms)
     maps = analyse.fit_signal(taken.stack, taken.signal, settings)
+    maps = phase.with_word(maps, _said_of_phase(work, taken.stack, maps))
     beside = {name: getattr(maps, name) for name in _BESIDE}
     arrays = {**maps.values, **{name: values for name, values in beside.items() if values is not None}}
     record = {"sigma": maps.sigma, "record": dataclasses.asdict(maps.record)}
     _save(work.job.folder / _MAPS, arrays, record)
+
+
+def _said_of_phase(work: _Work, stack: EchoStack, maps: Maps) -> dict[str, Any] | None:
+    """What became of the phase that came with a stack: its images are asked once, however often the maps are made."""
+    if not _settings(ReportSettings, work.manifest.report).judge_phase:
+        return None
+    said: dict[str, Any] | None = work.job.read(_PHASE)
+    if said is None:
+        said = phase.judged(stack, maps, work.organ)
+        if said is not None:
+            work.job.write(_PHASE, said)
+    return said
 
 
 def _measure(work: _Work) -> None:

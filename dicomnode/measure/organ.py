@@ -126,6 +126,7 @@ class Organ:
     drawn_as: str = ""  # what a person who draws is asked for; empty: its name
     sites: Mapping[str, Site] = field(default_factory=lambda: MappingProxyType({}))  # of regions that are a part of it
     repeatability: Repeatability | None = None  # None: earlier results stand beside a new one without a verdict
+    fits_phase: bool = False  # whether a complex fit is made beside its magnitudes: the gates of it know abdomens
     origin: str = ""  # distribution and version of the package it comes from; empty: this one
 
     @property

@@ -67,6 +67,7 @@ LIVER = Organ(
     concentration="liver iron concentration",
     symbol="LIC",
     repeatability=Repeatability(share=0.15, least=iron.SMALLEST_MG_PER_G, source="of this software, docs/why.md"),
+    fits_phase=True,
 )
 HEART = Organ(
     name="heart",

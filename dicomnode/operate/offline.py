@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dicomnode
-from dicomnode import analyse, events, group, header, logs, protocol, report
+from dicomnode import analyse, events, group, header, logs, phase, protocol, report
 from dicomnode.errors import InputError, NodeError, Refused, StorageError
 from dicomnode.measure import organs
 from dicomnode.model import GroupStatus, Identity, Result
@@ -203,6 +203,8 @@ def _result(
         protocol.check_header(stack, taken_for, among, phantoms=phantoms)
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
     signal, maps = analyse.fit_stack(stack, settings.fit)
+    if settings.report.judge_phase:
+        maps = phase.with_word(maps, phase.judged(stack, maps, organ))
     progress(f"measuring ({maps.record.verdict})")
     parameters = organs.made_from(settings.result_parameters(), taken_for, phantoms=wanted.phantoms)
     measure = settings.measure.model_copy(update=organs.measuring(parameters))

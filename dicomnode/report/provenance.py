@@ -6,12 +6,13 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from dicomnode import phase
 from dicomnode.report import point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dicomnode.model import Result, RoiMeasurement
+    from dicomnode.model import FitRecord, Result, RoiMeasurement
     from dicomnode.report.instance import Draft
 
 
@@ -51,6 +52,7 @@ def _fit(result: Result) -> dict[str, Any]:
         "iterations": record.iterations,
         "verdict": record.verdict,
         "parameters": record.parameters,
+        **({} if record.phase is None else {"phase": record.phase}),
         "software_version": record.software_version,
     }
 
@@ -110,6 +112,7 @@ def in_words(draft: Draft) -> tuple[str, ...]:
         *(f"Left out of the scan: {what}." for what in stack.left_out),
         f"Fit: {record.method}, model {record.model}, noise {record.noise}: {record.verdict}.",
         f"Noise: {noise}.",
+        *_of_phase(record),
         *(f"Calibration: {words}." for words in calibrations),
         *_packages(result.settings.get("packages", {})),
     ]
@@ -126,6 +129,13 @@ def _packages(origins: Mapping[str, str]) -> Iterator[str]:
     for origin in dict.fromkeys(origins.values()):
         what = [f"the {one}" for one, other in origins.items() if other == origin]
         yield f"{' and '.join(what).capitalize()} {'are' if len(what) > 1 else 'is'} of {origin}."
+
+
+def _of_phase(record: FitRecord) -> Iterator[str]:
+    """What became of the complex signal, where it was there."""
+    if record.phase is not None:
+        came = "Phase was there" if record.phase["code"] == phase.PASSED else "Phase was there and was not used"
+        yield f"{came}: {record.phase['reason']}."
 
 
 def _named(finder: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -43,6 +43,7 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
         "converged": record.converged,
         "iterations": record.iterations,
         "verdict": record.verdict,
+        "phase": record.phase,
         "answer": str(wording.headline(result)),
         "seconds": round(record.seconds, 3),
         "sigma": list(result.maps.sigma),

@@ -19,6 +19,7 @@ class Job:
         stack.json           which image is which echo of which slice            } the job is queued
         signal.npy           the decoded pixels                 } after these the job
         headers.npz          the headers that a report needs    } needs no received file
+        phase.json           what became of the phase that came with the images
         maps.npz             the fit           } each written whole, so its presence
         measurement.npz      the regions       } means the step is done
         objects.json, pages.json   which parts of a report are made, until all are

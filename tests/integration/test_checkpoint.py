@@ -41,7 +41,11 @@ def opened(monkeypatch):
 @pytest.fixture(params=["siemens-ve", "philips-enhanced"])
 def spool(request, tmp_path):
     """A received series that nobody has looked at."""
-    plan = simulate.SeriesPlan(rows=48, columns=64, slices=2, dialect=request.param)
+    return received(tmp_path, dialect=request.param)
+
+
+def received(tmp_path, **plan):
+    plan = simulate.SeriesPlan(rows=48, columns=64, slices=2, **plan)
     spool = Spool(tmp_path / "store")
     spool.create()
     for one in simulate.make(plan, datetime(2026, 1, 1, tzinfo=UTC)).instances:
@@ -53,10 +57,15 @@ def spool(request, tmp_path):
 
 
 @pytest.fixture
-def begin(spool):
-    """Let the watcher find the series; return the job it makes."""
+def begin(spool, begin_of):
+    return lambda: begin_of(spool)
 
-    def run():
+
+@pytest.fixture
+def begin_of():
+    """Let the watcher find a series; return the job it makes."""
+
+    def run(spool):
         jobs = []
 
         def start(manifest, stack):
@@ -100,6 +109,20 @@ def test_after_the_first_step_a_job_needs_no_received_file(spool, begin):
     for step in ("measure", "report"):
         pipeline.run_step(str(spool.folder), job.key, step)
     assert job.outputs
+
+
+def test_what_became_of_a_phase_is_said_alike_when_maps_are_made_again_without_it(tmp_path, begin_of):
+    spool = received(tmp_path, dialect="siemens-ve", with_phase=True)
+    job = begin_of(spool)
+    pipeline.run_step(str(spool.folder), job.key, "fit")
+    maps = (job.folder / "maps.npz").read_bytes()
+    assert job.read("phase.json")["code"]
+    shutil.rmtree(spool.incoming)
+    (job.folder / "maps.npz").unlink()
+    for step in pipeline.STEPS:
+        pipeline.run_step(str(spool.folder), job.key, step)
+    assert len((job.folder / "maps.npz").read_bytes()) == pytest.approx(len(maps), abs=64)
+    assert job.read("summary.json")["phase"] == job.read("phase.json")
 
 
 def test_the_images_are_grouped_once(spool, begin, monkeypatch):
