@@ -1,8 +1,8 @@
 """What fat does to R2*, and what each model makes of it: ``python -m bench.fat``.
 
 Abdomens whose fat, iron and noise are known are fitted and measured as the node does it, by every model of ``[fit]``;
-their seeds are none that anything was tuned on. Magnitudes only, so of the
-field it is the strength that matters: it says how fast fat beats.
+their seeds are none that anything was tuned on. What is not of the complex fit is of
+magnitudes only, so of the field it is the strength that matters: it says how fast fat beats.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import argparse
 import itertools
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,15 @@ from dicomnode.model import (
     SequenceKind,
 )
 from solver import fit_t2star, phantom
+from solver.companion import fit_complex
 from solver.model import GYROMAGNETIC_RATIO_MHZ_PER_T
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from solver.companion import Companion
+
+Result = TypeVar("Result")
 Array = NDArray[Any]
 
 SHORT = {
@@ -60,6 +64,7 @@ LIVER_S0 = 300.0
 ADIPOSE, MUSCLE = 0.92, 0.03  # signal fractions of fat
 UNEVEN = 0.1  # of the liver's fat, relative
 FALSE = 0.03  # of the rate: a correction of more is looked at
+ANATOMY_T = 3.0  # in which the phantom's field is drawn
 HELD_OUT = 41_000  # seeds from here on are none that anything was tuned on
 SPECTRA = {  # ppm from water, relative amplitude
     # Hamilton et al. 2011: liver, the one that is fitted
@@ -87,7 +92,7 @@ class Case:
 class Scene:
     """What is measured, and the truth of it."""
 
-    signal: Array  # (1, K, L, M)
+    signal: Array  # (1, K, L, M), magnitudes or complex
     liver: NDArray[np.bool_]  # (1, K, L)
     rate_per_s: float  # median of the liver
     fraction: float
@@ -110,8 +115,40 @@ class Found:
 
 
 def scene(case: Case, shape: tuple[int, int] = SHAPE) -> Scene:
-    """Draw and acquire."""
+    """Draw and acquire magnitudes."""
     rng = np.random.default_rng(case.seed)
+    truth, fraction, mixed = _drawn(case, shape, rng)
+    liver = truth.regions["liver"]
+    clean = truth.s0[..., None] * np.abs(mixed) * _decayed(truth, case)
+    signal = phantom.add_rician(clean, LIVER_S0 / case.snr, rng).astype(np.float32)
+    return Scene(signal, liver, float(np.median(truth.r2star_per_s[liver])), float(np.median(fraction[liver])))
+
+
+def complex_scene(case: Case, swing: float = 0.0) -> Scene:
+    """The same abdomen with its phase: field, coil, and read-outs that alternate by ``swing`` radians."""
+    rng = np.random.default_rng(case.seed)
+    truth, fraction, mixed = _drawn(case, SHAPE, rng)
+    liver, t = truth.regions["liver"], np.array(case.times_ms) / 1000
+    # The phantom's field holds the shift of one peak of fat, which has six here.
+    hertz = phantom.GYROMAGNETIC_RATIO_MHZ_PER_T * case.field_t
+    field = truth.off_resonance_hz * case.field_t / ANATOMY_T
+    field -= hertz * phantom.FAT_SHIFT_PPM * truth.regions["fat"]
+    across = np.linspace(-1, 1, SHAPE[1])
+    signs = 1.0 - 2.0 * (np.arange(len(t)) % 2)
+    phase = truth.phase_rad[..., None] + 2 * np.pi * field[..., None] * t
+    phase = phase + swing * (2 / 3 + across / 3)[:, None] * signs
+    clean = truth.s0[..., None] * mixed * _decayed(truth, case) * np.exp(1j * phase)
+    noise = rng.standard_normal((2, *clean.shape)) * LIVER_S0 / case.snr
+    signal = (clean + noise[0] + 1j * noise[1]).astype(np.complex64)
+    return Scene(signal, liver, float(np.median(truth.r2star_per_s[liver])), float(np.median(fraction[liver])))
+
+
+def _decayed(truth: phantom.Phantom, case: Case) -> Array:
+    return np.asarray(np.exp(-truth.r2star_per_s[..., None] * np.array(case.times_ms) / 1000))
+
+
+def _drawn(case: Case, shape: tuple[int, int], rng: np.random.Generator) -> tuple[phantom.Phantom, Array, Array]:
+    """An abdomen, its fraction of fat (1, K, L) and what fat does to its signal (1, K, L, M)."""
     spacing_mm = (SPACING_MM[0] * SHAPE[0] / shape[0], SPACING_MM[1] * SHAPE[1] / shape[1])
     drawn = phantom.Abdomen(shape, 1, spacing_mm, liver_t2star_ms=1000 / case.rate_per_s, liver_s0=LIVER_S0)
     truth = phantom.abdomen(drawn, rng)
@@ -120,11 +157,8 @@ def scene(case: Case, shape: tuple[int, int] = SHAPE) -> Scene:
     fraction = np.select([truth.regions["fat"], truth.regions["muscle"]], [ADIPOSE, MUSCLE], 0.0)
     uneven = 1 + UNEVEN * np.clip(smooth / (2 * smooth.std()), -1, 1)
     fraction = np.where(liver, case.fraction * uneven, fraction)
-    t = np.array(case.times_ms) / 1000
-    mixed = np.abs(1 - fraction[..., None] + fraction[..., None] * fat_signal(t, case.field_t, SPECTRA[case.spectrum]))
-    clean = truth.s0[..., None] * mixed * np.exp(-truth.r2star_per_s[..., None] * t)
-    signal = phantom.add_rician(clean, LIVER_S0 / case.snr, rng).astype(np.float32)
-    return Scene(signal, liver, float(np.median(truth.r2star_per_s[liver])), float(np.median(fraction[liver])))
+    beside = fat_signal(np.array(case.times_ms) / 1000, case.field_t, SPECTRA[case.spectrum])
+    return truth, fraction, 1 - fraction[..., None] + fraction[..., None] * beside
 
 
 def fat_signal(t_s: Array, field_t: float, spectrum: Sequence[tuple[float, float]]) -> Array:
@@ -193,8 +227,94 @@ def by_solver(case: Case, model: str) -> Found:
     return Found(case, model, of_map, None, False, False, (), 0.0, None, fraction_covered=False)
 
 
-ONE, AUTOMATIC, FAT_WATER = "one exponential", "automatic", "fat-water"
-MODELS: dict[str, Callable[[Case, str], Found]] = {ONE: by_node, AUTOMATIC: by_node, FAT_WATER: by_solver}
+def by_companion(case: Case, model: str) -> Found:
+    """The complex fit beside the magnitudes; a gate that refuses it leaves nothing."""
+    made = complex_scene(case)
+    found, _ = companion(case, made.signal)
+    rate = _in_liver(found.r2star_per_s, made) if not found.refused else None
+    of_map = float("nan") if rate is None else rate / made.rate_per_s - 1
+    codes = (found.refused,) if found.refused else ()
+    return Found(case, model, of_map, None, False, False, codes, 0.0, None, fraction_covered=False)
+
+
+def companion(case: Case, signal: Array) -> tuple[Companion, Array]:
+    """The complex fit of a signal (1, K, L, M), and the rates that its magnitudes have."""
+    size = np.abs(signal).astype(np.float32)
+    fit = fit_t2star(size, case.times_ms, model="automatic", field_strength_t=case.field_t)
+    rates = np.where(fit.valid, fit.r2star_per_s, np.nan)
+    return fit_complex(signal, case.times_ms, case.field_t, rates), rates
+
+
+def _in_liver(rates: Array | None, made: Scene) -> float | None:
+    known = np.empty(0) if rates is None else rates[made.liver & np.isfinite(rates)]
+    return float(np.median(known)) if known.size else None
+
+
+SWING_RAD = 0.6  # of read-outs that alternate, as in a real series
+SPOILT: dict[str, Callable[[Array, Array], Array]] = {  # phase, and that of another abdomen -> phase
+    "as it is": lambda phase, _: phase,
+    "of the other sign": lambda phase, _: -phase,
+    "two echoes swapped": lambda phase, _: phase[..., [0, 1, 4, 3, 2, *range(5, phase.shape[-1])]],
+    "echoes the other way round": lambda phase, _: phase[..., ::-1],
+    "twice as large": lambda phase, _: 2 * phase,
+    "half as large": lambda phase, _: phase / 2,
+    "nothing": lambda phase, _: np.zeros_like(phase),
+    "noise": lambda phase, _: np.random.default_rng(HELD_OUT).uniform(-np.pi, np.pi, phase.shape),
+    "upside down": lambda phase, _: phase[:, ::-1],
+    "of another scan of the same body": lambda _, other: other,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gates make of a phase."""
+
+    kind: str
+    refused: str
+    apart: float  # median rate of the liver over that of its magnitudes, less one; 0 where it is refused
+
+
+def judge(job: tuple[Case, str]) -> Judged:
+    """Spoil the phase of a case and fit it."""
+    case, kind = job
+    made = complex_scene(case, SWING_RAD)
+    other = complex_scene(replace(case, seed=case.seed + 1, rate_per_s=50.0, fraction=0.0))
+    phase = SPOILT[kind](np.angle(made.signal), np.angle(other.signal))
+    found, rates = companion(case, np.abs(made.signal) * np.exp(1j * phase))
+    own, of_size = _in_liver(found.r2star_per_s, made), _in_liver(rates, made)
+    apart = 0.0 if found.refused or own is None or of_size is None else own / of_size - 1
+    return Judged(kind, found.refused, apart)
+
+
+def with_spoilt_phase(seeds: Sequence[int]) -> list[tuple[Case, str]]:
+    """Every way of spoiling for every train and field."""
+    trains = SHORT | LONG
+    grid = itertools.product(trains, FIELDS_T, ((0.0, 60.0), (0.2, 150.0), (0.0, 400.0)), seeds, SPOILT)
+    return [
+        (Case(train, trains[train], field, fraction, rate, 50.0, seed), kind)
+        for train, field, (fraction, rate), seed, kind in grid
+    ]
+
+
+def of_spoilt(found: Sequence[Judged], caption: str) -> Table:
+    """How many are refused, and by which gate, how far the others lie from the magnitudes."""
+    rows = []
+    for kind in SPOILT:
+        mine = [one for one in found if one.kind == kind]
+        gates = Counter(one.refused for one in mine if one.refused)
+        passed = [abs(one.apart) for one in mine if not one.refused]
+        by = ", ".join(f"{gate} {count}" for gate, count in gates.most_common()) or "–"
+        near = sum(apart <= FALSE for apart in passed)
+        most = f"{max(passed):.1%}" if passed else "–"
+        rows.append([kind, str(len(mine)), str(len(mine) - len(passed)), f"{near} of {len(passed)}", most, by])
+    columns = ["phase", "scans", "refused", f"within {FALSE:.0%} of the magnitudes, of the others", "furthest", "by"]
+    return Table(caption, columns, rows)
+
+
+ONE, AUTOMATIC, FAT_WATER, COMPLEX = "one exponential", "automatic", "fat-water", "complex"
+MODELS: dict[str, Callable[[Case, str], Found]] = {
+    ONE: by_node, AUTOMATIC: by_node, FAT_WATER: by_solver, COMPLEX: by_companion,
+}  # fmt: skip
 
 
 def cases(trains: Iterable[str], seeds: Sequence[int], snr: Sequence[float] = SNR) -> Iterator[Case]:
@@ -283,6 +403,20 @@ def totals(found: Sequence[Found], caption: str) -> Table:
     return Table(caption, columns, rows)
 
 
+def of_gates(found: Sequence[Found], caption: str) -> Table:
+    """How many complex fits pass, by fat and rate, and which gates refuse the others."""
+    mine = [one for one in found if one.model == COMPLEX]
+    rates = sorted({one.case.rate_per_s for one in mine})
+    rows = []
+    for fraction in sorted({one.case.fraction for one in mine}):
+        row = [[one for one in mine if (one.case.fraction, one.case.rate_per_s) == (fraction, rate)] for rate in rates]
+        gates = Counter(code for some in row for one in some for code in one.codes)
+        by = ", ".join(f"{gate} {count}" for gate, count in gates.most_common()) or "–"
+        passed = [f"{sum(not one.codes for one in some)}/{len(some)}" for some in row]
+        rows.append([f"{100 * fraction:.0f} %", *passed, by])
+    return Table(caption, ["fat", *(f"{rate:.0f} /s" for rate in rates), "refused by"], rows)
+
+
 def of_fractions(found: Sequence[Found], caption: str) -> Table:
     """The signal fat fraction, by fat and rate: median error in points (largest), share given, share that hold."""
     rates = sorted({one.case.rate_per_s for one in found})
@@ -337,9 +471,13 @@ def _run(job: tuple[Case, str]) -> Found:
 
 def run(jobs: Sequence[tuple[Case, str]], processes: int) -> list[Found]:
     """Fit all of them."""
+    return _all(_run, jobs, processes)
+
+
+def _all(work: Callable[[tuple[Case, str]], Result], jobs: Sequence[tuple[Case, str]], processes: int) -> list[Result]:
     found, started = [], time.perf_counter()
     with ProcessPoolExecutor(processes) as pool:
-        for number, one in enumerate(pool.map(_run, jobs, chunksize=8), 1):
+        for number, one in enumerate(pool.map(work, jobs, chunksize=8), 1):
             found.append(one)
             if number % 200 == 0:
                 seconds = time.perf_counter() - started
@@ -355,21 +493,31 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=HELD_OUT)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     options = parser.parse_args()
-    _print(speed())
+    if options.models != [COMPLEX]:
+        _print(speed())
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    ours = [model for model in options.models if model != FAT_WATER]
+    ours = [model for model in options.models if model in {ONE, AUTOMATIC}]
+    theirs = [model for model in options.models if model not in ours]
     for name, trains in (("short trains", SHORT), ("2.58–18.88 ms × 8", LONG)):
         found = run([(case, model) for model in ours for case in cases(trains, seeds)], options.processes)
-        beside = [(case, FAT_WATER) for case in cases(trains, seeds[:1], (50.0,)) if FAT_WATER in options.models]
-        _print(
-            by_truth(found + run(beside, options.processes), f"R2* maps, {name}: median error in % (largest)"),
-            of_regions(found, f"R2* of the region, {name}"),
-            totals(found, f"All cases, {name}"),
-            choices(found, f"Regions corrected for fat, {name}"),
-        )
+        beside = [(case, model) for model in theirs for case in cases(trains, seeds[:1], (50.0,))]
+        also = run(beside, options.processes)
+        _print(by_truth(found + also, f"R2* maps, {name}: median error in % (largest)"))
+        if COMPLEX in theirs:
+            _print(of_gates(also, f"Complex fits that pass every gate, {name}"))
+        if ours:
+            _print(
+                of_regions(found, f"R2* of the region, {name}"),
+                totals(found, f"All cases, {name}"),
+                choices(found, f"Regions corrected for fat, {name}"),
+            )
         automatic = [one for one in found if one.model == AUTOMATIC]
         if automatic:
             _print(of_fractions(automatic, f"Signal fat fraction, {name}: error in points, share given, that hold"))
+    if COMPLEX in theirs:
+        _print(of_spoilt(_all(judge, with_spoilt_phase(seeds[:1]), options.processes), "Spoilt phase"))
+    if not ours:
+        return
     found = run([(case, model) for model in ours for case in where_untold(seeds)], options.processes)
     _print(of_regions(found, "R2* of the region, echoes in phase"))
     found = run([(case, model) for model in ours for case in of_another_spectrum(seeds[:1])], options.processes)

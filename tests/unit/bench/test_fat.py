@@ -58,3 +58,22 @@ def test_what_is_left_to_the_evidence_has_a_fraction_that_holds():
     assert abs(found.of_map) < 0.01
     assert found.fraction_covered
     assert fat.of_fractions([found], "fat").rows[0][1].endswith("1/1, 100%")
+
+
+def test_a_complex_scene_has_the_magnitudes_of_the_plain_one():
+    one, other = fat.scene(case()), fat.complex_scene(case(), swing=0.6)
+    bright = one.signal > 100
+    assert np.abs(other.signal)[bright] / one.signal[bright] == pytest.approx(1, abs=0.2)
+    assert (other.rate_per_s, other.fraction) == (one.rate_per_s, one.fraction)
+
+
+def test_sound_phase_is_right_and_spoilt_phase_is_counted_by_the_gate_that_refuses_it():
+    found = fat.by_companion(case(fraction=0.05, rate=60.0), fat.COMPLEX)
+    assert found.codes == ()
+    assert abs(found.of_map) < 0.02
+    judged = [fat.judge((case(fraction=0.05, rate=60.0), kind)) for kind in ("as it is", "two echoes swapped")]
+    table = {row[0]: row for row in fat.of_spoilt(judged, "spoilt").rows if row[1] != "0"}
+    assert table["as it is"][2] == "0"
+    assert table["two echoes swapped"][2:4] == ["1", "0 of 0"]
+    assert table["two echoes swapped"][-1] == "incoherent 1"
+    assert fat.of_gates([found], "gates").rows == [["5 %", "1/1", "–"]]
