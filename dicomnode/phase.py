@@ -31,8 +31,8 @@ _WHY: Mapping[str, str] = {
     "no-adipose": "there is too little adipose tissue to confirm it by ({:.0f} voxels, 50 are asked for)",
     "fat-frequency": "fat turns {:.2f} times as fast as it does in this field",
     "adipose": "adipose tissue reads {:.0%} fat, where 85% is asked for",
-    "rates-differ": "its R2* differs from that of the magnitudes by {:+.1%}, where 3% is allowed",
-    PASSED: "its complex fit differs by {:+.1%} in R2*; the numbers are those of the magnitudes",
+    "rates-differ": "in a fifth of the body its R2* lies {:.1%} from that of the magnitudes, where 3% is allowed",
+    PASSED: "in four fifths of the body the R2* of its fit is within {:.1%}; the numbers are those of the magnitudes",
 }
 
 
@@ -61,7 +61,9 @@ def judged(stack: EchoStack, maps: Maps, organ: Organ) -> dict[str, Any] | None:
         code = code if LEAST_SPAN <= max(spans) <= MOST_SPAN else "phase-range"
     value = measured.get("rates-differ" if code == PASSED else code, 0.0)
     rounded = {name: round(number, 4) for name, number in measured.items()}
-    return {"code": code, "reason": _WHY[code].format(value), "measured": rounded}
+    across = found.across_hz(stack.echo_times_ms)
+    field = {} if across is None else {"field_from_slice_to_slice_hz": round(across, 1)}
+    return {"code": code, "reason": _WHY[code].format(value), "measured": rounded, **field}
 
 
 def with_word(maps: Maps, said: Mapping[str, Any] | None) -> Maps:

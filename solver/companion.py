@@ -32,14 +32,15 @@ MAD = 0.6745  # median absolute deviation of a normal distribution, in standard 
 MOSTLY_FAT, SOME_FAT = 0.5, 0.1  # fractions
 FEWEST_ADIPOSE = 50  # voxels of it, none at its rim
 STRETCHES = (0.90, 0.94, 0.98, 1.02, 1.06, 1.10)  # of the frequencies of fat, that are tried
-SLOWEST_PER_S, FASTEST_PER_S = 20.0, 300.0  # rates that magnitudes of one exponential know well
+SLOWEST_PER_S, FASTEST_PER_S = 20.0, 1000.0  # rates that magnitudes know well
+TILE, FEWEST_OF_TILE = 12, 30  # voxels a side, and known ones, for a median of its own
 LEAST_CHANNEL = 0.5  # noise of the real and imaginary part over each other
 LEAST_COHERENCE = 0.9
 MOST_MISFIT = 3.0  # reduced chi-square
 SURELY = 20.0  # ln of the odds for one way that fat turns
 MOST_STRETCH = 0.03
 LEAST_ADIPOSE = 0.85  # fraction of fat
-MOST_APART = 0.03  # of the rate, against magnitudes
+MOST_APART, SHARE = 0.03, 80  # of the rate, against magnitudes; per cent of the body that is no further
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,18 @@ class Companion:
     fat_fraction: NDArray[np.float32] | None = None
     field_hz: NDArray[np.float32] | None = None
 
+    def across_hz(self, echo_times_ms: ArrayLike) -> float | None:
+        """How far the field changes from slice to slice where there is a body: the median; None where nothing says.
+
+        It is known up to a turn between two echoes, and that of slices without a gap is what dephases them.
+        """
+        if self.field_hz is None or len(self.field_hz) < 2 or not GATES["incoherent"](self.measured["incoherent"]):
+            return None
+        turn = 1000.0 / float(np.mean(np.diff(np.asarray(echo_times_ms, np.float64))))
+        steps = np.diff(self.field_hz, axis=0)
+        known = np.abs(steps - turn * np.round(steps / turn))[np.isfinite(steps)]
+        return float(np.median(known)) if known.size else None
+
 
 GATES: Mapping[str, Callable[[float], bool]] = {
     "one-channel": lambda ratio: ratio >= LEAST_CHANNEL,
@@ -61,7 +74,7 @@ GATES: Mapping[str, Callable[[float], bool]] = {
     "no-adipose": lambda voxels: voxels >= FEWEST_ADIPOSE,
     "fat-frequency": lambda stretch: abs(stretch - 1) <= MOST_STRETCH,
     "adipose": lambda fraction: fraction >= LEAST_ADIPOSE,
-    "rates-differ": lambda difference: abs(difference) <= MOST_APART,
+    "rates-differ": lambda apart: apart <= MOST_APART,
 }
 
 
@@ -113,7 +126,7 @@ def _measured(seen: Sequence[_Seen]) -> dict[str, float]:
         "no-adipose": float(left["adipose"].size),
         "fat-frequency": _lowest(np.array(STRETCHES), stretched),
         "adipose": _median(left["adipose"], 0.0),
-        "rates-differ": _median(left["rates"], np.inf),
+        "rates-differ": float(np.percentile(left["rates"], SHARE)) if left["rates"].size else np.inf,
     }
 
 
@@ -163,7 +176,7 @@ class _Train:
         fraction = _map(body, x[:, FAT] / (x[:, WATER] + x[:, FAT]))
         fat = turned(nodes[0])[nodes[1] & (fraction[::STRIDE, ::STRIDE] > SOME_FAT)]
         own = _map(body, x[:, RATE])
-        sets = {"misfit": misfit, "adipose": _adipose(fraction), "rates": _against(own, rate, fraction)}
+        sets = {"misfit": misfit, "adipose": _adipose(fraction), "rates": _apart(own, rate)}
         maps = np.stack([own, fraction, _map(body, x[:, FIELD])]).astype(np.float32)
         numbers |= {"odds": odds}
         return _Seen(maps, numbers, sets | {"stretched": self._stretched(fat, noise)})
@@ -219,10 +232,14 @@ def _adipose(fraction: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(fraction[inner])
 
 
-def _against(own: NDArray[np.float64], rate: NDArray[Any], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rates over those of magnitudes, less one, where one exponential knows them well."""
-    known = np.isfinite(rate) & (rate > SLOWEST_PER_S) & (rate < FASTEST_PER_S) & (np.abs(fraction) < SOME_FAT)
-    return np.asarray(own[known] / rate[known] - 1)
+def _apart(own: NDArray[np.float64], rate: NDArray[Any]) -> NDArray[np.float64]:
+    """How far rates lie from those of magnitudes, relative, in squares: an organ that differs is a part of the body."""
+    known = np.isfinite(own) & np.isfinite(rate) & (rate > SLOWEST_PER_S) & (rate < FASTEST_PER_S)
+    ratio = np.where(known, own / np.where(known, rate, 1.0) - 1, np.nan)
+    corners = np.ndindex(*(-(-n // TILE) for n in known.shape))
+    tiles = (ratio[TILE * i : TILE * (i + 1), TILE * j : TILE * (j + 1)] for i, j in corners)
+    inside = (tile[np.isfinite(tile)] for tile in tiles)
+    return np.array([abs(float(np.median(tile))) for tile in inside if tile.size >= FEWEST_OF_TILE])
 
 
 def _nothing(shape: tuple[int, ...], numbers: Mapping[str, float]) -> _Seen:

@@ -6,10 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dicomnode import pixels, plausible
-from dicomnode.config import GroupingSettings
+from dicomnode import analyse, phase, pixels, plausible
+from dicomnode.config import FitSettings, GroupingSettings
 from dicomnode.group import assemble
 from dicomnode.header import read
+from dicomnode.measure.organs import LIVER
 from dicomnode.model import Component, EchoStack, Encoding, GroupStatus
 
 pytestmark = pytest.mark.shared_data
@@ -188,3 +189,13 @@ def test_all_transfer_syntaxes_decode_alike(shared_data):
         values.append(pixels.load(stack))
     assert len(values) == 9
     assert all(np.array_equal(one, values[0]) for one in values[1:])
+
+
+@pytest.mark.parametrize(
+    ("folder", "code"),
+    [("ge_mr750_12echo_abdomen", "whole-turns"), ("siemens_prisma_6echo_phantom", "misfit")],
+)
+def test_no_real_phase_passes_and_each_is_refused_for_what_it_is(shared_data, folder, code):
+    (stack,) = [one.stack for one in groups(shared_data / "dicom" / folder) if one.stack]
+    _, maps = analyse.fit_stack(stack, FitSettings(method="nls", model="mono-exponential"))
+    assert phase.judged(stack, maps, LIVER)["code"] == code

@@ -123,3 +123,11 @@ def test_what_alternates_between_echoes_is_taken_out():
     after = alternation(take_out(s[0], before.theta_rad), SHORT)
     assert before.coherence > 0.95
     assert np.abs(after.theta_rad).max() < 0.02
+
+
+def test_how_far_the_field_changes_from_slice_to_slice_is_told():
+    s, liver = drawn()
+    other = s[0] * np.exp(2j * np.pi * 35.0 * SHORT / 1000)
+    found = fit_complex(np.stack([s[0], other.astype(np.complex64)]), SHORT, 1.5, np.repeat(rates(liver), 2, 0))
+    assert found.across_hz(SHORT) == pytest.approx(35, abs=2)
+    assert judged(s).across_hz(SHORT) is None
