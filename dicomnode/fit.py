@@ -16,7 +16,7 @@ import dicomnode
 from dicomnode import plugins
 from dicomnode.config import FIT_METHODS
 from dicomnode.errors import StepError
-from dicomnode.model import DecayCurve, FitRecord, HiddenFat, Maps, RicherModel
+from dicomnode.model import DecayCurve, Dephasing, FitRecord, HiddenFat, Maps, RicherModel
 from solver import fit_t2star
 from solver.companion import Companion, fit_complex
 from solver.decay import Decay, Magnitudes, Model, fit_decay
@@ -248,6 +248,7 @@ class Sensitivity:
     fat: float = 0.0  # by what is not known of the fraction that the maps are freed of
     freed: float = 0.0  # how far that fraction has moved the rate of one exponential
     fraction: float = 0.0  # jackknife deviation over the echoes of the fraction itself
+    dephasing: Dephasing | None = None  # by a field across the slice; None of too few echoes
 
 
 def decay(
@@ -318,6 +319,7 @@ def sensitivity(
         fat=by_fat,
         freed=freed,
         fraction=asked.fraction_by_echoes(),
+        dephasing=asked.dephasing(),
     )
 
 
@@ -369,6 +371,21 @@ class _Asked:
             knows = (model.looks_for_fat, model.signs is not None)
             said.append(RicherModel(*knows, found.rate_per_s / base.rate_per_s - 1, echoes, evidence))
         return _jackknife(self.one, self.base, base), tuple(said)
+
+    def dephasing(self) -> Dephasing | None:
+        """How far a field across the slice has raised the rate, and how likely that is beside every other model."""
+        times = self.one.echo_times_ms
+        base = self.fit(self.base)
+        if len(times) < _FEWEST_FOR_RICHER or base is None:
+            return None
+        last, plain = float(times[-1]), (self.base, *self.models)
+        turning = [replace(model, turning_within_ms=last) for model in plain]
+        bent, rest = ([self.fit(model) for model in some] for some in (turning, plain))
+        found = min((one for one in bent if one is not None), key=lambda one: one.cost, default=None)
+        if found is None:
+            return None
+        evidence = (min(one.cost for one in rest if one is not None) - found.cost) * self.weight
+        return Dephasing(1000 * found.further[-1] / last, base.rate_per_s / found.rate_per_s - 1, evidence)
 
     def hidden(self) -> Iterator[HiddenFat]:
         """How far the rate moves if there is so much fat more, and how likely that is; a little first.

@@ -319,6 +319,15 @@ class HiddenFat:
 
 
 @dataclass(frozen=True, slots=True)
+class Dephasing:
+    """What a field that changes across the slice would make of a region's decay."""
+
+    hz: float  # from one face of the slice to the other
+    shift: float  # by how much it makes the rate too high, relative
+    evidence: float  # by how much it is likelier than every other model, ln of the ratio for the whole region
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Distribution of one quantity over the valid voxels of a region; sd is the sample standard deviation."""
 

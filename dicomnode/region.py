@@ -256,6 +256,7 @@ def _evidence(region: _Region) -> quality.Evidence:
         fat_fraction=None if fat is None else fat.fraction,
         fat_fraction_sd=0.0 if fat is None else fat.sd,
         fat_fraction_by_echoes=moved.fraction,
+        dephasing=moved.dephasing,
         mixed=quality.spread(rates, deviations) if any_valid else 0.0,
         classes=quality.two_classes(rates),
         disagreeing=quality.disagreeing(medians, float(np.median(rates))) if any_valid else 0.0,

@@ -1,8 +1,10 @@
-"""One decay, fitted for itself by richer models: with fat, with read-outs that alternate, with both.
+"""One decay, fitted for itself by richer models: with fat, read-outs that alternate, a field across the slice.
 
 A bipolar read-out runs to and fro: odd and even echoes meet other filters and eddy currents, and their magnitudes
 differ by a common factor, some per cent, whatever the tissue. Fat beats against water. A rate that knows neither is
-wrong by as much as they swing; the decay of a whole region, whose noise is small, tells both.
+wrong by as much as they swing; the decay of a whole region, whose noise is small, tells both. Where the field changes
+by g across a slice its parts turn away from each other, |sin(πgt)/(πgt)|: an exponential that bends down, which
+tissue never makes.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+SMALLEST = 1e-9  # turns
 EVEN = 0.5  # signal fraction where fat and water are as much
 START_FAT, START_MOSTLY = 0.05, 0.9
 HELD = 1e-5  # how near a fraction stays that is not to be found
 MOST_SWING = 0.25  # how far odd and even echoes lie from their mean, relative
 LEAST_VARIANCE = 0.2  # of sigma squared: in the floor the magnitude varies less than its expectation is known
 MOST_STEPS = 200
+START_TURNS, MOST_TURNS = 0.3, 0.9  # across the slice, until the last echo
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Model:
     signs: Array | None = None
     mostly_fat: bool = False
     held_fat: float | None = None  # the fraction, where it is not to be found
+    turning_within_ms: float | None = None  # time of the last echo, where the field changes across the slice
 
     def shape(self, t_ms: Array, further: Array) -> tuple[Array, Array]:
         """Factors (M,) on one exponential for the further parameters (P,), and their derivatives (P, M)."""
@@ -68,6 +73,12 @@ class Model:
             swing = 1 + rest.pop(0) * self.signs
             slopes = [*(slope * swing for slope in slopes), factor * self.signs]
             factor = factor * swing
+        if self.turning_within_ms is not None:
+            turns = rest.pop(0) * t_ms / self.turning_within_ms
+            left = np.sinc(turns)
+            by_turns = (np.cos(np.pi * turns) - left) / np.maximum(turns, SMALLEST) * t_ms / self.turning_within_ms
+            slopes = [*(slope * left for slope in slopes), factor * by_turns]
+            factor = factor * left
         return factor, np.reshape(slopes, (-1, t_ms.size))
 
     @property
@@ -82,7 +93,8 @@ class Model:
         if self.held_fat is not None:
             part = (self.held_fat, self.held_fat - HELD, self.held_fat + HELD)
         fat = [part] if self.fat_at_t is not None else []
-        return fat + ([(0.0, -MOST_SWING, MOST_SWING)] if self.signs is not None else [])
+        swing = [(0.0, -MOST_SWING, MOST_SWING)] if self.signs is not None else []
+        return fat + swing + ([(START_TURNS, 0.0, MOST_TURNS)] if self.turning_within_ms is not None else [])
 
 
 @dataclass(frozen=True, slots=True)

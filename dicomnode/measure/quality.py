@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicomnode.model import DecayCurve, HiddenFat, RicherModel
+    from dicomnode.model import DecayCurve, Dephasing, HiddenFat, RicherModel
 
 MOST_INVALID, MUCH_INVALID = 0.5, 0.1  # of a region's voxels: no number, doubt
 MOST_CLIPPED = 0.05  # of a region's voxels at full scale
@@ -46,6 +46,7 @@ MUCH_HIDDEN, MOST_HIDDEN = 0.03, 0.15  # of the rate: how far fat that the echoe
 FORBIDDING = 0.20  # of the rate, likewise: no number, where it is left to the evidence whether there is fat
 LEAST_FRACTION = 0.01  # deviation of a fraction of fat that no data takes away: its decay is not quite that of water
 SPECTRUM = 0.03  # of the fraction: how far it moves with another spectrum of fat
+TOO_HIGH = 0.10  # of the rate: by how much a field across the slice may raise it without a word
 WIDEST_FRACTION = 0.05  # half of its 95 % interval: wider is not told
 LIKELY_T = 1.5  # where the field is not told
 WIDEST = 0.5  # half of the 95 % interval over the value: wider is no measurement
@@ -75,6 +76,7 @@ class Evidence:
     fat_fraction: float | None  # that the maps are freed of; None where it was not looked for
     fat_fraction_sd: float  # of noise
     fat_fraction_by_echoes: float  # deviation by single echoes
+    dephasing: Dephasing | None  # by a field across the slice; None where that was not asked
     mixed: float  # interquartile range over the median, beyond noise
     classes: float  # share of the variance of ln R2* that two classes explain
     disagreeing: float  # share in slices far from the median
@@ -229,6 +231,18 @@ def _hidden_fat(e: Evidence) -> Iterator[Flag]:
     yield grade("fat-untold", f"these echoes cannot tell fat: {moves}")
 
 
+def _field(e: Evidence) -> Iterator[Flag]:
+    """A decay that bends down as none of tissue does; what is not known of the floor may bend it as well."""
+    bent = e.dephasing
+    if bent is None or bent.evidence < SEEN or bent.shift < TOO_HIGH or e.moved_by_noise > MUCH_NOISE:
+        return
+    yield _low(
+        "field",
+        f"the decay bends as a field that changes by {bent.hz:.0f} Hz across the slice makes it, as near air: "
+        f"R2* may be {bent.shift:.0%} too high",
+    )
+
+
 def _mixture(e: Evidence) -> Iterator[Flag]:
     spread = f"R2* in the region spreads over {e.mixed:.0%} of its median"
     if e.mixed > MUCH_MIXED and e.classes > TWO_TISSUES:
@@ -273,7 +287,7 @@ def judge_vial(evidence: Evidence) -> tuple[Flag, ...]:
 
 
 _RULES_OF_VIALS = (_measurable, _first_echo, _clipped, _convergence)
-_RULES = (_measurable, _first_echo, _clipped, _residuals, _richer, _mixture, _noise, _convergence)
+_RULES = (_measurable, _first_echo, _clipped, _residuals, _richer, _field, _mixture, _noise, _convergence)
 
 
 def _no(code: str, sentence: str) -> Flag:

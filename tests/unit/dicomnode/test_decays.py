@@ -16,10 +16,11 @@ OUT_AND_IN = (2.3, 4.6, 6.9, 9.2)  # of fat against water at 1.5 T
 WHOLE_TURNS = tuple(2.3 * k for k in range(1, 9))  # likewise at 3 T
 
 
-def evidence(rate, times=TIMES, field_t=1.5, fat=0.0, swing=0.0):
+def evidence(rate, times=TIMES, field_t=1.5, fat=0.0, swing=0.0, *, across_hz=0.0):
     t = np.array(times)
     signs = np.where(np.arange(len(t)) % 2, -1.0, 1.0)
     shape, _ = Model(field_t, signs).shape(t, np.array([fat, swing]))
+    shape *= np.sinc(across_hz * t / 1000)
     clean, rng = 400.0 * np.exp(-rate / 1000 * t) * shape, np.random.default_rng(7)
     noise = SIGMA * rng.standard_normal((2, VOXELS, len(t)))
     signal = np.median(np.hypot(clean + noise[0], noise[1]), axis=0)  # in the floor less than what is expected
@@ -29,6 +30,7 @@ def evidence(rate, times=TIMES, field_t=1.5, fat=0.0, swing=0.0):
     known = {"coils_source": "air", "noise_confidence": "high", "converged": True, "verdict": "converged"}
     regular = {"invalid": 0.0, "beyond": 0.0, "clipped": 0.0, "mixed": 0.0, "classes": 0.0, "disagreeing": 0.0}
     return quality.Evidence(
+        dephasing=moved.dephasing,
         decay=curve, sigma=SIGMA, plain_r2star_per_s=rate, unexplained=1.0, moved_by_noise=moved.noise,
         moved_by_echoes=moved.echoes, richer=moved.richer, hidden_fat=moved.hidden_fat,
         mostly_fat=moved.mostly_fat, fat_judged=False, unsure_fat=moved.fat, freed=moved.freed,
@@ -116,3 +118,20 @@ def test_the_rate_that_so_much_fat_would_mean_is_the_true_one_where_there_is_so_
     signal = SIGMA * median_magnitude(400.0 * np.exp(-550.0 / 1000 * t) * shape / SIGMA, 1.0)[0]
     held = fit_decay(Magnitudes(signal, t, SIGMA, 1.0), Model(1.5, held_fat=0.2), (400.0, 400.0))
     assert held.rate_per_s == pytest.approx(550.0, rel=0.005)
+
+
+@pytest.mark.parametrize("rate", [40.0, 120.0])
+@pytest.mark.parametrize(("fat", "swing"), [(0.0, 0.0), (0.15, 0.0), (0.0, 0.05)])
+def test_a_field_across_the_slice_is_told_in_hertz_and_nothing_else_looks_like_one(rate, fat, swing):
+    assert "field" not in {flag.code for flag in quality.judge(evidence(rate, fat=fat, swing=swing))}
+    found = evidence(rate, fat=fat, swing=swing, across_hz=45.0)
+    assert found.dephasing.hz == pytest.approx(45, rel=0.15)
+    assert "field" in {flag.code for flag in quality.judge(found)}
+
+
+def test_how_much_too_high_a_field_makes_the_rate_is_told():
+    found = evidence(60.0, across_hz=40.0).dephasing
+    t = np.array(TIMES)
+    bent = 400.0 * np.exp(-0.06 * t) * np.sinc(0.04 * t)
+    alone = fit_decay(Magnitudes(bent, t, SIGMA, 1.0), Model(), (400.0, 60.0)).rate_per_s
+    assert found.shift == pytest.approx(alone / 60.0 - 1, rel=0.1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dicomnode.measure import quality
-from dicomnode.model import DecayCurve, Estimate, Grade, HiddenFat, RicherModel
+from dicomnode.model import DecayCurve, Dephasing, Estimate, Grade, HiddenFat, RicherModel
 
 TIMES = (2.0, 4.0, 6.0, 8.0)
 SIGMA = 10.0
@@ -30,6 +30,7 @@ def alternation(shift, echoes, evidence):
 
 
 GOOD = quality.Evidence(
+    dephasing=None,
     decay=decay(100.0),
     sigma=SIGMA,
     plain_r2star_per_s=99.0,
@@ -274,3 +275,18 @@ def test_fat_that_the_maps_are_freed_of_is_said_with_the_other_value():
     (said,) = quality.judge(replace(GOOD, freed=0.2, fat_fraction=0.3))
     assert said.code == "fat-corrected"
     assert "one exponential gives 100/s" in said.sentence
+
+
+@pytest.mark.parametrize(
+    ("bent", "changes", "said"),
+    [
+        (Dephasing(60.0, 1.1, 300.0), {}, True),
+        (Dephasing(60.0, 0.05, 300.0), {}, False),  # moves little
+        (Dephasing(60.0, 1.1, 5.0), {}, False),  # no likelier than the rest
+        (Dephasing(60.0, 1.1, 300.0), {"moved_by_noise": 0.1}, False),  # a floor that is wrong bends as well
+        (None, {}, False),
+    ],
+)
+def test_a_field_across_the_slice_is_doubt_where_it_moves_the_rate(bent, changes, said):
+    flags = quality.judge(replace(GOOD, dephasing=bent, **changes))
+    assert (Grade.LOW_CONFIDENCE in {flag.grade for flag in flags if flag.code == "field"}) is said
