@@ -29,6 +29,25 @@ def drawn(t_ms=SHORT, field_t=1.5, *, stretched=1.0, seed=1, snr=60.0, swing=0.0
     return (clean + noise[0] + 1j * noise[1]).astype(np.complex64)[None], liver
 
 
+def layered(shift_ppm, field_t, *, fine=4, layer=3):
+    """The same disc in a layer of fat of some voxels and one of skin, whose fat lies in a field of its own."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[-1 : 1 : SHAPE[0] * fine * 1j, -1 : 1 : SHAPE[1] * fine * 1j]
+    radius, voxel = np.hypot(x, y), 2 / SHAPE[0]
+    liver = radius < 0.85 - (layer + 1) * voxel
+    fatty = ~liver & (radius < 0.85 - voxel)
+    t = SHORT / 1000
+    fraction = np.where(fatty, ADIPOSE, LIVER_FAT)[..., None]
+    mix = 1 - fraction + fraction * fat_signal(t, field_t)
+    hertz = 60 * y + 42.577 * field_t * shift_ppm * fatty
+    decay = np.exp(-np.where(fatty, 35.0, LIVER_RATE)[..., None] * t + 2j * np.pi * hertz[..., None] * t)
+    clean = np.where(radius < 0.85, 1, 0)[..., None] * mix * decay
+    clean = clean.reshape(SHAPE[0], fine, SHAPE[1], fine, t.size).mean((1, 3))  # voxels at its rim hold both
+    noise = rng.standard_normal((2, *clean.shape)) / 60
+    known = liver.reshape(SHAPE[0], fine, SHAPE[1], fine).all((1, 3))
+    return (clean + noise[0] + 1j * noise[1]).astype(np.complex64)[None], known
+
+
 def rates(liver):
     return np.where(liver, LIVER_RATE, np.nan)[None]
 
@@ -87,6 +106,15 @@ def test_fat_that_turns_at_another_speed_is_not_believed():
     found = judged(s)
     assert found.measured["fat-frequency"] == pytest.approx(0.93, abs=0.02)
     assert found.refused == "fat-frequency"
+
+
+@pytest.mark.parametrize("field_t", [1.5, 3.0])
+@pytest.mark.parametrize("shift_ppm", [0.0, 0.2])
+def test_a_layer_of_fat_confirms_a_phase_whatever_field_its_susceptibility_makes(shift_ppm, field_t):
+    s, liver = layered(shift_ppm, field_t)
+    found = fit_complex(s, SHORT, field_t, rates(liver))
+    assert found.refused == ""
+    assert found.measured["fat-frequency"] == pytest.approx(1, abs=0.01)
 
 
 def test_without_adipose_tissue_nothing_confirms_it():
