@@ -18,6 +18,16 @@ def test_the_speed_of_fat_that_leaves_least_is_the_true_one():
     assert found == pytest.approx(fraction[:, 0], abs=0.05)
 
 
+def test_fat_that_turns_otherwise_as_a_whole_is_told_from_a_faster_one():
+    mixture = axial.Mixture(T_S, 2.9, shifts=True, two_rates=True)
+    voxel = mixture.magnitudes(np.array([40.0, 60.0, 0.2, 10.0, 0.03, 90.0, 40.0]))
+    left, _, shift = mixture.fit(voxel)
+    assert left < 0.005
+    assert shift == pytest.approx(0.2, abs=0.03)
+    as_it_should, _, _ = axial.Mixture(T_S, 2.9, shifts=False, two_rates=False).fit(voxel)
+    assert as_it_should > 10 * left
+
+
 def test_a_field_across_the_slice_is_told_part_by_part():
     magnitudes = np.broadcast_to(20 * np.exp(-30 * T_S) * np.sinc(45 * T_S), (232, 256, 12))
     noise = axial.SIGMA * np.random.default_rng(1).standard_normal((2, *magnitudes.shape))
