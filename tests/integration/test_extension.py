@@ -65,8 +65,8 @@ def run(site, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
 
 
-def series(folder):
-    plan = simulate.SeriesPlan(rows=96, columns=128, spacing_mm=(3.1, 3.1, 8.0), slices=1, field_strength_t=1.5)
+def series(folder, **more):
+    plan = simulate.SeriesPlan(rows=96, columns=128, spacing_mm=(3.1, 3.1, 8.0), slices=1, field_strength_t=1.5, **more)
     folder.mkdir()
     for number, one in enumerate(simulate.make(plan, NOW).instances):
         one.SeriesDescription = one.ProtocolName = "T2* muscle"
@@ -77,11 +77,12 @@ def series(folder):
 def test_a_study_goes_through_an_organ_and_a_method_of_another_package(installed, tmp_path):
     (tmp_path / "c.toml").write_text(CONFIG)
     more = ("--output", tmp_path / "out", "--config", tmp_path / "c.toml", "--json")
-    done = run(installed, "process", series(tmp_path / "in"), *more)
+    done = run(installed, "process", series(tmp_path / "in", with_phase=True), *more)
     assert done.returncode == 0, done.stderr
     (one,) = json.loads(done.stdout)["series"]
     assert (one["status"], one["organ"], one["method"]) == ("done", "muscle", "log-linear"), one["reason"]
     assert one["answer"].startswith("Muscle T2* ")
+    assert one["phase"]["reason"] == "no complex fit is made of the muscle"
     assert one["settings"]["packages"] == {"organ": "iron-in-muscle 0.1.0", "method": "iron-in-muscle 0.1.0"}
     (path,) = [output["path"] for output in one["outputs"] if output["kind"] == "structured_report"]
     said = [str(element.value) for element in pydicom.dcmread(tmp_path / "out" / path).iterall()]

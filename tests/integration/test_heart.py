@@ -105,6 +105,12 @@ def test_the_septum_is_measured_with_its_band_and_its_iron(bright):
     assert series["answer"].startswith("Cardiac T2* 14.")
 
 
+def test_a_phase_that_comes_with_a_heart_is_not_fitted_and_the_report_says_so(tmp_path, bright):
+    series = processed(tmp_path, plan(with_phase=True))
+    assert series["phase"] == {"code": "organ", "reason": "no complex fit is made of the heart", "measured": {}}
+    assert series["rois"][0]["t2star_ms"] == bright[1]["rois"][0]["t2star_ms"]
+
+
 def test_the_codes_are_those_of_the_heart(bright):
     folder, series = bright
     report, segments = the(series, folder, "structured_report"), the(series, folder, "segmentation")
