@@ -71,10 +71,15 @@ def measure_regions(
     *,
     organ: Organ = LIVER,
 ) -> Measurement:
-    """Measure regions on maps that exist; ``organ`` is what the series is of: of a phantom all regions are its own."""
+    """Measure regions on maps that exist; ``organ`` is what the series is of: of a phantom all regions are its own.
+
+    Of those that were found in a body without a person's help slices whose field bends the decay are left out first.
+    """
+    images = region.Images.of(stack, signal, maps, organ)
     if organ is PHANTOM:
         rois = tuple(dataclasses.replace(one, finding=PHANTOM.name) for one in rois)
-    images = region.Images.of(stack, signal, maps, organ)
+    else:
+        rois = tuple(region.without_field(roi, images) for roi in rois)
     measured = [region.measure(roi, images, settings) for roi in rois]
     return rois, tuple(one for one, _ in measured), tuple(decay for _, decay in measured)
 

@@ -297,21 +297,13 @@ def sensitivity(
 
     ``fat`` is what the maps know of it, whose rate all of this is about.
     """
-    median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
-    plain = _fit(median, times, noise)
-    if plain is None:
+    asked = _Asked.of(decay, noise, field_strength_t, n_voxels, fat)
+    if asked is None:
         return Sensitivity(0.0, None, (), (), 0.0)
-    wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
-    fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
-    by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
-    moved = [max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)]
-    one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
-    weight = max(n_voxels / _SHARED, 1.0)
-    asked = _Asked(one, (plain.s0, plain.rate), weight, field_strength_t, fat)
     echoes, richer = asked.richer()
     by_fat, freed = asked.by_fat()
     return Sensitivity(
-        noise=math.hypot(*moved),
+        noise=_by_noise(decay, noise),
         echoes=echoes,
         richer=richer,
         hidden_fat=tuple(asked.hidden()),
@@ -323,6 +315,26 @@ def sensitivity(
     )
 
 
+def dephasing(
+    decay: DecayCurve, noise: Noise, field_strength_t: float | None, n_voxels: int, fat: KnownFat | None = None
+) -> tuple[Dephasing | None, float]:
+    """Of ``sensitivity`` what a field across the slice does, and how far the noise moves the rate."""
+    asked = _Asked.of(decay, noise, field_strength_t, n_voxels, fat)
+    return (None, 0.0) if asked is None else (asked.dephasing(), _by_noise(decay, noise))
+
+
+def _by_noise(decay: DecayCurve, noise: Noise) -> float:
+    """How far the rate moves when sigma and N are as wrong as they may be."""
+    median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
+    plain = _fit(median, times, noise)
+    if plain is None:
+        return 0.0
+    wrong = [replace(noise, sigma=noise.sigma * (1 + sign * noise.sigma_doubt)) for sign in (-1, 1)]
+    fewer = [replace(noise, n_coils=n) for n in sorted(set(noise.n_coils_range) - {noise.n_coils})]
+    by_sigma, by_coils = ([_fit(median, times, one) for one in others] for others in (wrong, fewer))
+    return math.hypot(*(max((_moved(one, plain) for one in others), default=0.0) for others in (by_sigma, by_coils)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """The decay of a region that models are asked about, beside the model that its maps were fitted with."""
@@ -332,6 +344,18 @@ class _Asked:
     weight: float  # independent voxels that it stands for
     field_t: float | None
     fat: KnownFat | None
+
+    @classmethod
+    def of(
+        cls, decay: DecayCurve, noise: Noise, field_t: float | None, n_voxels: int, fat: KnownFat | None
+    ) -> _Asked | None:
+        """None of a decay that cannot be fitted."""
+        median, times = np.array(decay.signal), np.array(decay.echo_times_ms)
+        plain = _fit(median, times, noise)
+        if plain is None:
+            return None
+        one = Magnitudes(median, times, max(noise.sigma, _LITTLE * median[0]), noise.n_coils)
+        return cls(one, (plain.s0, plain.rate), max(n_voxels / _SHARED, 1.0), field_t, fat)
 
     def fit(self, model: Model) -> Decay | None:
         return fit_decay(self.one, model, self.start)

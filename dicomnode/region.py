@@ -15,6 +15,7 @@ from dicomnode.measure.organs import LIVER, ORGANS, PHANTOM
 from dicomnode.model import (
     HALF_95,
     DecayCurve,
+    Dephasing,
     EchoStack,
     Estimate,
     Flag,
@@ -48,6 +49,7 @@ DARKER = 25.0  # per cent of that tissue that are darker than what the region is
 CAUTIOUS = 0.7  # of that amplitude: livers are as bright as the tissue around, coils are not even
 BODY = 0.2  # of the largest value of the first echo
 MUCH_CLIPPED = 0.2  # of the body, where no organ was found in it: fat near a coil is less; of a phantom's vials
+LEAST_KEPT = 0.5  # of a region's voxels: where more lies in a field that bends its decay, nothing is left out
 # What may stand beside "beyond the range" without taking the bound away: what is left is judged by its power alone.
 HARMLESS = frozenset(
     {
@@ -194,6 +196,40 @@ def _vial(region: _Region) -> tuple[RoiMeasurement, DecayCurve | None]:
     if rate is None or not withheld.measurable:
         return withheld, _without_curve(evidence.decay)
     return _measured(region, withheld, rate, 1.0, None), evidence.decay
+
+
+def without_field(roi: Roi, images: Images) -> Roi:
+    """A region without the slices whose own decay bends as a field across them makes it, near lung for instance.
+
+    It says so by a flag. What a person drew stays whole, and so does what would lose more than half: then the decay of
+    all of it is judged.
+    """
+    if not roi.automatic:
+        return roi
+    region = _Region.of(roi, images)
+    slices = [k for k, value, _ in region.slices() if value is not None]
+    found = {k: bent for k in slices if (bent := _bent(region, k)) is not None}
+    kept = roi.mask.copy()
+    kept[list(found)] = False
+    if not found or (region.voxels & kept).sum() < LEAST_KEPT * region.voxels.sum():
+        return roi
+    worst = max(found.values(), key=lambda one: one.shift)
+    said = (
+        f"left out: {len(found)} of {len(slices)} slices, whose decay bends as a field that changes by up to "
+        f"{max(one.hz for one in found.values()):.0f} Hz across them makes it, as near air; R2* there is up to "
+        f"{worst.shift:.0%} too high"
+    )
+    return replace(roi, mask=kept, doubts=(*roi.doubts, Flag("field-left-out", Grade.INFO, said)))
+
+
+def _bent(region: _Region, k: int) -> Dephasing | None:
+    """What a field does to the decay of one slice of a region, where it may be believed."""
+    images, own = region.images, np.zeros_like(region.voxels)
+    own[k] = region.voxels[k]
+    times, field_t = images.stack.echo_times_ms, images.stack.field_strength_t
+    decay, _ = fitting.decay(images.signal, times, own, region.noise)
+    fat = fitting.KnownFat.within(images.maps, own)
+    return quality.bent(*fitting.dephasing(decay, region.noise, field_t, int(own.sum()), fat))
 
 
 def _plain(region: _Region) -> float | None:

@@ -231,15 +231,21 @@ def _hidden_fat(e: Evidence) -> Iterator[Flag]:
     yield grade("fat-untold", f"these echoes cannot tell fat: {moves}")
 
 
+def bent(found: Dephasing | None, moved_by_noise: float) -> Dephasing | None:
+    """What bends a decay down as nothing of tissue does; what is not known of the floor may bend it as well."""
+    if found is None or found.evidence < SEEN or found.shift < TOO_HIGH or moved_by_noise > MUCH_NOISE:
+        return None
+    return found
+
+
 def _field(e: Evidence) -> Iterator[Flag]:
-    """A decay that bends down as none of tissue does; what is not known of the floor may bend it as well."""
-    bent = e.dephasing
-    if bent is None or bent.evidence < SEEN or bent.shift < TOO_HIGH or e.moved_by_noise > MUCH_NOISE:
+    by_field = bent(e.dephasing, e.moved_by_noise)
+    if by_field is None:
         return
     yield _low(
         "field",
-        f"the decay bends as a field that changes by {bent.hz:.0f} Hz across the slice makes it, as near air: "
-        f"R2* may be {bent.shift:.0%} too high",
+        f"the decay bends as a field that changes by {by_field.hz:.0f} Hz across the slice makes it, as near air: "
+        f"R2* may be {by_field.shift:.0%} too high",
     )
 
 

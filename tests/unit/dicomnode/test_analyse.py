@@ -161,6 +161,46 @@ def test_slices_that_agree_stand_beside_the_value_of_all(tmp_path):
     assert one.r2star.parts["slices"] > 0
 
 
+TRAIN = tuple(1.1 * n for n in range(1, 13))
+
+
+def with_a_field(tmp_path, across_hz, **drawn):
+    """Four slices of 50/s in fields of so many Hz from face to face, read as one exponential would."""
+    bends = np.sinc(np.array(across_hz)[:, None, None, None] * np.array(TRAIN) / 1000)
+    signal = decays(np.full((4, SIZE, SIZE), 50.0), times=TRAIN) * bends.astype(np.float32)
+    rates = np.stack([np.full((SIZE, SIZE), 50.0 + hz / 2) for hz in across_hz])
+    roi = Roi("liver", np.ones((4, SIZE, SIZE), bool), **drawn)
+    (kept,), (one,), _ = analyse.measure_regions(
+        (roi,), stack(tmp_path, times=TRAIN, slices=4), signal, maps_of(rates), MeasureSettings()
+    )
+    return kept, one
+
+
+def test_a_slice_whose_field_bends_its_decay_is_left_out_and_said(tmp_path):
+    kept, one = with_a_field(tmp_path, (0.0, 0.0, 0.0, 60.0))
+    assert [bool(slice_.any()) for slice_ in kept.mask] == [True, True, True, False]
+    assert one.r2star_per_s.median == 50.0
+    (said,) = [flag for flag in one.flags if flag.code == "field-left-out"]
+    assert said.grade is Grade.INFO
+    assert said.sentence.startswith("left out: 1 of 4 slices")
+    assert "field" not in codes(one)
+
+
+@pytest.mark.parametrize(
+    ("across_hz", "drawn", "doubted"),
+    [
+        ((0.0, 0.0, 0.0, 0.0), {}, False),
+        ((0.0, 60.0, 60.0, 60.0), {}, True),  # little would be left
+        ((0.0, 0.0, 0.0, 60.0), {"automatic": False}, False),  # what a person drew
+    ],
+)
+def test_nothing_else_leaves_a_region_for_a_field(tmp_path, across_hz, drawn, doubted):
+    kept, one = with_a_field(tmp_path, across_hz, **drawn)
+    assert kept.mask.all()
+    assert "field-left-out" not in codes(one)
+    assert ("field" in codes(one, Grade.LOW_CONFIDENCE)) is doubted
+
+
 def test_beyond_the_range_there_is_a_bound_below_the_truth_and_advice(tmp_path):
     one = measured(tmp_path, np.zeros((1, SIZE, SIZE)), signal=decays(np.full((1, SIZE, SIZE), 1200.0), floor=6.3))
     assert one.r2star_per_s is None
