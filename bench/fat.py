@@ -130,7 +130,7 @@ def complex_scene(case: Case, swing: float = 0.0) -> Scene:
     truth, fraction, mixed = _drawn(case, SHAPE, rng)
     liver, t = truth.regions["liver"], np.array(case.times_ms) / 1000
     # The phantom's field holds the shift of one peak of fat, which has six here.
-    hertz = phantom.GYROMAGNETIC_RATIO_MHZ_PER_T * case.field_t
+    hertz = GYROMAGNETIC_RATIO_MHZ_PER_T * case.field_t
     field = truth.off_resonance_hz * case.field_t / ANATOMY_T
     field -= hertz * phantom.FAT_SHIFT_PPM * truth.regions["fat"]
     across = np.linspace(-1, 1, SHAPE[1])

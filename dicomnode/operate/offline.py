@@ -204,7 +204,7 @@ def _result(
     progress(f"fitting {slices} slices of {rows} × {columns}, {echoes} echoes")
     signal, maps = analyse.fit_stack(stack, settings.fit)
     if settings.report.judge_phase:
-        maps = phase.with_word(maps, phase.judged(stack, maps, organ))
+        maps = phase.with_word(maps, phase.judged(stack, maps, taken_for))
     progress(f"measuring ({maps.record.verdict})")
     parameters = organs.made_from(settings.result_parameters(), taken_for, phantoms=wanted.phantoms)
     measure = settings.measure.model_copy(update=organs.measuring(parameters))
