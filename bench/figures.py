@@ -99,8 +99,11 @@ def _square(images: Array) -> Array:
 def _grid(panels: Sequence[Panel], columns: int, height: float = 0.85) -> Figure:
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(INCH * columns, height * INCH * rows), layout="constrained")
-    for place, panel in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), panels, strict=True):
+    places = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for place, panel in zip(places, panels, strict=False):
         _show(figure, place, panel)
+    for place in places[len(panels) :]:
+        place.set_axis_off()
     return figure
 
 

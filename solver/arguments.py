@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver import model, published
+from solver import bayesian, model, published
 from solver.noise import NoiseEstimate
 
 if TYPE_CHECKING:
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-METHODS = ("admm", "nls", "admm-published", "lm-published")
-REGULARISED = frozenset({"admm", "admm-published"})
+METHODS = ("admm", "nls", "bayesian", "admm-published", "lm-published")
+REGULARISED = frozenset({"admm", "bayesian", "admm-published"})
+LIKELIHOODS = frozenset({"admm", "bayesian"})  # methods of which magnitudes have a floor unless told otherwise
 NOISES = ("rician", "gaussian", "first-moment")
 REGULARISERS = ("tv", "laplacian")
 MOST_ECHOES = 1024
 MOST_COILS = 128
 SHORTEST_MS, LONGEST_MS = 0.5, 1000.0  # that the last echo may have
 HYPERPARAMETERS = {
+    "bayesian": ("seed",),
     "admm-published": tuple(published.fit_admm.__kwdefaults__ or ()),
     "lm-published": tuple(published.fit_levenberg_marquardt.__kwdefaults__ or ()),
 }
@@ -81,7 +83,7 @@ class Settings:
     @property
     def each_its_own(self) -> bool:
         """Whether a voxel is fitted in units of its own sigma; eq. 2 with given weights knows only one."""
-        return not self.method.endswith("-published") and (self.method == "nls" or self.weights is None)
+        return not self.method.endswith("-published") and (self.method != "admm" or self.weights is None)
 
     @property
     def regularised(self) -> bool:
@@ -247,7 +249,10 @@ def further(given: Mapping[str, Any], method: str, arguments: Iterable[str]) -> 
             raise ValueError(f"{name}: only method={' and '.join(owners)} has it, not {method!r}{hint}")
         raise ValueError(f"{name}: fit_t2star has no such argument{_meant(name, (*arguments, *known))}")
     findings = {name: value for name, value in given.items() if name in FINDINGS}
-    return {name: value for name, value in given.items() if name not in findings}, findings
+    own = {name: value for name, value in given.items() if name not in findings}
+    if method == "bayesian":
+        own = {"seed": seed(own.get("seed", bayesian.SEED))}
+    return own, findings
 
 
 def told_noise(findings: Mapping[str, Any], sigma: Any, n_coils: float | None) -> NoiseEstimate | None:
@@ -311,6 +316,13 @@ def coils(value: Any) -> float | None:
     if n is not None and not 1 <= n <= MOST_COILS:
         raise ValueError(f"n_coils must lie between 1 and {MOST_COILS}, not {value}")
     return n
+
+
+def seed(value: Any) -> int:
+    """What random numbers begin with."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more, not {value!r}")
+    return int(value)
 
 
 def threads(value: Any) -> int:

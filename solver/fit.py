@@ -179,20 +179,22 @@ def fit_t2star(
 ) -> T2StarFit:
     """Fit S0 exp(-TE / T2*) to magnitudes.
 
-    ``signal`` (..., K, L, M): any real type, echo axis last, leading axes are slices; float64 keeps its precision, all
-    else is fitted in float32. (M,) is one decay, (n, M) are decays that are no neighbours, fitted each for itself. An
-    xarray.DataArray has its echoes along the dimension called so ("echo", "te", ...), else along the last; its maps
-    keep the others. ``echo_times_ms`` (M,) ascends. ``method``: "admm" regularises in the K-L plane, "nls"
-    fits every voxel for itself, "admm-published" and "lm-published" are the paper's, their hyper-parameters as
-    keywords. ``noise``: "rician" (default of "admm"; non-central chi with ``n_coils``), "first-moment", or "gaussian"
-    (default of the others), least squares. ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are
-    estimated where not given. ``weights``: "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in
-    1/ms. ``mask`` (..., K, L): what may be fitted. ``spacing``: between rows, between columns. ``model``: one of
-    ``solver.model.MODELS``; "fat-water" needs ``field_strength_t``, "automatic" looks for fat where it is given and the
-    echoes can tell, and frees each voxel of as much as is likely. ``regulariser``: "tv" or "laplacian". The result
-    does not depend on ``threads``. ``further``: hyper-parameters of the published methods, or the parameters of an
-    earlier result, ``fit_t2star(signal, **fit.parameters)``: with the same signal and mask it comes out the same to the
-    last bit (a sigma that was given for each voxel is to be given again).
+    ``signal`` (..., K, L, M): any real type, echo axis last, leading axes are slices; float64 keeps its precision,
+    all else is fitted in float32. (M,) is one decay, (n, M) are decays that are no neighbours, fitted each for
+    itself. An xarray.DataArray has its echoes along the dimension called so ("echo", "te", ...), else along the
+    last; its maps keep the others. ``echo_times_ms`` (M,) ascends. ``method``: "admm" regularises in the K-L plane,
+    "nls" fits every voxel for itself, "bayesian" gives the posterior mean and deviation under a prior of edges and
+    smooth trends whose scales it finds itself (``seed`` of its draws: 0), "admm-published" and "lm-published" are
+    the paper's, their hyper-parameters as keywords. ``noise``: "rician" (default of "admm" and "bayesian";
+    non-central chi with ``n_coils``), "first-moment", or "gaussian" (default of the others), least squares.
+    ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are estimated where not given. ``weights``:
+    "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in 1/ms. ``mask`` (..., K, L): what may
+    be fitted. ``spacing``: between rows, between columns. ``model``: one of ``solver.model.MODELS``; "fat-water"
+    needs ``field_strength_t``, "automatic" looks for fat where it is given and the echoes can tell, and frees each
+    voxel of as much as is likely. ``regulariser``: "tv" or "laplacian". The result does not depend on ``threads``.
+    ``further``: hyper-parameters of the published methods, or the parameters of an earlier result,
+    ``fit_t2star(signal, **fit.parameters)``: with the same signal and mask it comes out the same to the last bit (a
+    sigma that was given for each voxel is to be given again).
 
     The result's parameters tell where the noise came from: "noise_source" is "given", "air", "late echoes", "tissue",
     "residuals" or "differences"; "n_coils_source" is "given", "air", "late echoes", "moments", "decays", "assumed",
@@ -208,12 +210,15 @@ def fit_t2star(
     s = arguments.signal(signal)
     t_ms = arguments.echo_times(echo_times_ms, s.shape[-1])
     arguments.choice("method", method, arguments.METHODS)
-    noise = arguments.choice("noise", noise or ("rician" if method == "admm" else "gaussian"), arguments.NOISES)
+    noise = arguments.choice(
+        "noise", noise or ("rician" if method in arguments.LIKELIHOODS else "gaussian"), arguments.NOISES
+    )
     hyperparameters, findings = arguments.further(
         further, method, (*(fit_t2star.__kwdefaults__ or ()), "echo_times_ms")
     )
     layout = Layout(s.shape[:-1])
-    method = _method(method, layout)
+    if _method(method, layout) != method:
+        method, hyperparameters = _method(method, layout), {}
     slices = layout.slices(s)
     chosen = layout.slices(arguments.mask(mask, layout.shape))
     dtype = arguments.precision(s)
@@ -270,7 +275,7 @@ def _method(method: str, layout: Layout) -> str:
         return method
     if method == "admm-published":
         raise ValueError("method='admm-published' makes neighbours alike, signal must have the shape (..., K, L, M)")
-    return "nls" if method == "admm" else method
+    return "nls" if method in arguments.LIKELIHOODS else method
 
 
 def _each(fit: Callable[[int], _Course], count: int, threads: int) -> list[_Course]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solver.arguments import Settings
+    from solver.likelihood import Likelihood
 
 FADED = 1.0  # sigma: a voxel with less amplitude has lost its own decay to its neighbours
 LOCAL = 0.06  # of sigma: how far it may be another at a place than what is known of the image
@@ -49,23 +50,34 @@ def _beating(settings: Settings) -> NDArray[np.float64]:
     return beat(settings.t_ms, settings.field_strength_t or 0.0)
 
 
+def known_beside(
+    fat: FatMap | None, likelihood: Likelihood, settings: Settings
+) -> tuple[MonoExponential, NDArray[Any]] | None:
+    """The likelihood beside the fat of each voxel, and a start (2, K, L); None where there is none."""
+    if fat is None or not fat.fraction.any() or not isinstance(likelihood, MonoExponential):
+        return None
+    factor = factors(fat.fraction, _beating(settings)).astype(settings.dtype)
+    start = np.stack([fat.start[0], np.clip(fat.start[1], *settings.bounds)]).astype(settings.dtype)
+    return replace(likelihood, factor=factor.reshape(len(factor), -1)), start
+
+
 def fit_beside(
     fat: FatMap | None, problem: Problem, found: Solution, settings: Settings, schedule: Schedule
 ) -> tuple[Problem, Solution]:
     """Fit again with the fat of each voxel known; where there is none, what was found stands."""
-    if fat is None or not fat.fraction.any() or not isinstance(problem.likelihood, MonoExponential):
+    beside = known_beside(fat, problem.likelihood, settings)
+    if beside is None:
         return problem, found
-    factor = factors(fat.fraction, _beating(settings)).astype(settings.dtype)
-    start = np.stack([fat.start[0], np.clip(fat.start[1], *settings.bounds)]).astype(settings.dtype)
-    problem = replace(problem, likelihood=replace(problem.likelihood, factor=factor.reshape(len(factor), -1)))
+    likelihood, start = beside
+    problem = replace(problem, likelihood=likelihood)
     if settings.weights is None and settings.regularised:
-        problem = replace(problem, weights=_weights(problem, found.x, start, factor, settings))
+        problem = replace(problem, weights=_weights(problem, found.x, start, likelihood.factor, settings))
     again = minimise(problem, start, found.p.copy(), schedule)
     return problem, replace(again, iterations=found.iterations + again.iterations)
 
 
 def _weights(
-    problem: Problem, x: NDArray[Any], start: NDArray[Any], factor: NDArray[Any], settings: Settings
+    problem: Problem, x: NDArray[Any], start: NDArray[Any], factor: NDArray[Any] | None, settings: Settings
 ) -> NDArray[Any]:
     """The weights of one exponential ``x``, as fat changes what data tell: where there is none, nothing moves."""
     known = settings.t, settings.floor_coils, problem.free

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver import freed, published
+from solver import bayesian, freed, published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
 from solver.model import signal_model
 from solver.noise import GAUSSIAN, mean_of_noise
@@ -78,7 +78,7 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], sigma: float | NDArray[A
     free = _detectable(stack, usable, settings.n_coils) if seen else usable
     box = _box(free)
     stack, inside = np.ascontiguousarray(stack[:, *box]), np.ascontiguousarray(free[box])
-    fit = {"nls": _voxelwise, "admm": _regularised}[settings.method]
+    fit = {"nls": _voxelwise, "admm": _regularised, "bayesian": _bayesian}[settings.method]
     return _pasted(fit(stack, inside, settings), box, free)
 
 
@@ -117,8 +117,32 @@ def _regularised(stack: NDArray[Any], free: NDArray[np.bool_], settings: Setting
     return _ended(found, free, sd, fat, plain)
 
 
+def _bayesian(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> SliceFit:
+    """Find posterior mean and deviation of all voxels together."""
+    if not free.any():
+        none = np.zeros((2, *free.shape), settings.dtype)
+        return SliceFit(none, free, none[0], (0.0,), 0, converged=True, verdict="converged")
+    likelihood, t, n_coils = _likelihood(stack, settings), settings.t, settings.floor_coils
+    around = smooth_start(stack, t, n_coils, free, settings.bounds)
+    start = _start(sharpened(around, stack, t, n_coils, free), settings)
+    where = bayesian.Where(free, settings.spacing, settings.bounds)
+    seed = int(settings.hyperparameters["seed"])
+    found = bayesian.posterior(likelihood, start, where, seed)
+    fat, plain = freed.look_for_fat(stack, found.x, free, settings), found.x[1]
+    beside = freed.known_beside(fat, likelihood, settings)
+    if beside is not None:
+        again = bayesian.posterior(*beside, where, seed)
+        found = replace(again, iterations=found.iterations + again.iterations)
+    sd = _with_doubt(found.x[1] * found.relative_sd, found.x, settings)
+    return _ended(found, free, freed.with_doubt_of(fat, sd, found.x, settings), fat, plain)
+
+
 def _ended(
-    found: Solution, free: NDArray[np.bool_], sd: NDArray[Any], fat: FatMap | None, plain: NDArray[Any]
+    found: Solution | bayesian.Posterior,
+    free: NDArray[np.bool_],
+    sd: NDArray[Any],
+    fat: FatMap | None,
+    plain: NDArray[Any],
 ) -> SliceFit:
     told = None if fat is None else Fat(fat.fraction, fat.sd, plain)
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict, told)

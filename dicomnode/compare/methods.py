@@ -41,12 +41,13 @@ def _algorithm_1(weight: float) -> dict[str, Any]:
 METHODS: Mapping[str, Method] = {
     REFERENCE: Method("ADMM", "admm"),
     "nls": Method("voxelwise", "nls"),
+    "bayesian": Method("Bayesian", "bayesian"),
     "lm-100": Method("LM from [100, 0.2]", "lm-published", {"start": (100.0, 0.2)}),
     "lm-50": Method("LM from [50, 0.05]", "lm-published", {"start": (50.0, 0.05)}),
     "algorithm-1": Method("Algorithm 1, λ = 1e−5", "admm-published", _algorithm_1(1e-5)),
     "algorithm-1-lambda-10": Method("Algorithm 1, λ = 10", "admm-published", _algorithm_1(10.0)),
 }
-QUICK = ("nls", "lm-100", "lm-50")
+QUICK = ("nls", "bayesian", "lm-100", "lm-50")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def warm_up(signal: NDArray[np.float32], stack: EchoStack, settings: FitSettings
     _, rows, columns, _ = stack.shape
     top, left = max(rows // 2 - 8, 0), max(columns // 2 - 8, 0)
     centre = np.s_[:1, top : top + 16, left : left + 16]
-    for key in (REFERENCE, "nls"):
+    for key in (REFERENCE, "nls", "bayesian"):
         fit(key, signal[centre], stack, settings)
 
 
