@@ -94,7 +94,7 @@ def test_report_holds_the_tables_of_the_paper_and_says_what_was_not_run(done):
         "Time for all series",
     )
     assert all(f"**{caption}" in text for caption in captions)
-    assert "Not run: voxelwise; LM from [50, 0.05]; Algorithm 1" in text
+    assert "Not run: voxelwise; Bayesian; LM from [50, 0.05]; Algorithm 1" in text
     assert "its header states no unit, 1/s is assumed" in text
     assert "refused: 1 echo" in text
 
