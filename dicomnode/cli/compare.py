@@ -17,7 +17,7 @@ from dicomnode.compare import comparison
 @config_option
 @click.option(
     "--methods",
-    help="What to set beside ADMM: nls,lm-100,lm-50 (the default), algorithm-1,algorithm-1-lambda-10, or 'all'.",
+    help="What to set beside ADMM: nls,bayesian,lm-100,lm-50 (the default), algorithm-1,algorithm-1-lambda-10, or 'all'.",
 )
 @json_option
 def command(folder: Path, output: Path, config_path: Path | None, methods: str | None, as_json: bool) -> None:

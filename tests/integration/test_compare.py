@@ -206,7 +206,7 @@ def test_folder_without_a_series_to_fit_says_why(tmp_path):
 def test_unknown_method_is_bad_usage(tmp_path):
     ran = CliRunner().invoke(main, ["compare", str(tmp_path), "--methods", "nls,magic"])
     assert ran.exit_code == 2
-    assert "'magic' is none of admm, nls, lm-100" in ran.stderr
+    assert "'magic' is none of admm, nls, bayesian, lm-100" in ran.stderr
 
 
 def test_help_names_every_method():
