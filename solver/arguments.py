@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 METHODS = ("admm", "nls", "bayesian", "admm-published", "lm-published")
 REGULARISED = frozenset({"admm", "bayesian", "admm-published"})
 LIKELIHOODS = frozenset({"admm", "bayesian"})  # methods of which magnitudes have a floor unless told otherwise
-NOISES = ("rician", "gaussian", "first-moment")
+MOMENTS = {"first-moment": 1, "second-moment": 2}  # of the noise, that least squares are made on
+NOISES = ("rician", "gaussian", *MOMENTS)
 REGULARISERS = ("tv", "laplacian")
 MOST_ECHOES = 1024
 MOST_COILS = 128
@@ -99,6 +100,11 @@ class Settings:
     def one_exponential(self) -> bool:
         """Whether a decay has amplitude and rate alone, but for factors that are known."""
         return self.model in {"mono-exponential", "automatic"}
+
+    @property
+    def moment(self) -> int:
+        """Of the noise, that least squares are made on; 0 where its likelihood is used."""
+        return MOMENTS.get(self.noise, 0)
 
     @property
     def fat_untold(self) -> str:
@@ -360,8 +366,8 @@ def check_model(name: str, t_ms: NDArray[np.float64], field_strength_t: float | 
     choice("model", name, model.MODELS)
     if name != "mono-exponential" and method.endswith("-published"):
         raise ValueError(f"model must be mono-exponential for method={method!r}")
-    if name == "automatic" and noise == "first-moment":
-        raise ValueError("model='automatic' needs a likelihood: noise must not be 'first-moment'")
+    if name == "automatic" and noise in MOMENTS:
+        raise ValueError(f"model='automatic' needs a likelihood: noise must not be {noise!r}")
     if name == "fat-water":
         model.check_fat_water(t_ms, field_strength_t)
     fewest = model.signal_model(name, field_strength_t, 1.0).fewest_echoes

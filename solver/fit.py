@@ -186,7 +186,8 @@ def fit_t2star(
     "nls" fits every voxel for itself, "bayesian" gives the posterior mean and deviation under a prior of edges and
     smooth trends whose scales it finds itself (``seed`` of its draws: 0), "admm-published" and "lm-published" are
     the paper's, their hyper-parameters as keywords. ``noise``: "rician" (default of "admm" and "bayesian";
-    non-central chi with ``n_coils``), "first-moment", or "gaussian" (default of the others), least squares.
+    non-central chi with ``n_coils``), "gaussian" (default of the others), least squares, or "first-moment" and
+    "second-moment", least squares on what noise makes of m and of m^2.
     ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are estimated where not given. ``weights``:
     "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in 1/ms. ``mask`` (..., K, L): what may
     be fitted. ``spacing``: between rows, between columns. ``model``: one of ``solver.model.MODELS``; "fat-water"

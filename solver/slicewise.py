@@ -175,12 +175,11 @@ def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> N
 def _likelihood(stack: NDArray[Any], settings: Settings) -> Likelihood:
     s = stack.reshape(len(stack), -1)
     order = settings.floor_coils - 1 if settings.floor_coils else GAUSSIAN
-    first_moment = settings.noise == "first-moment"
-    if settings.one_exponential and not first_moment:
+    if settings.one_exponential and not settings.moment:
         return MonoExponential(s, settings.t, order)
     chosen = signal_model(settings.model, settings.field_strength_t, float(settings.t_ms[-1]))
     use = _echoes_to_use(s, settings) if settings.model == "truncation" else np.ones(s.shape, bool)
-    return Profiled(s.astype(np.float64), settings.t.astype(np.float64), order, chosen, use, first_moment)
+    return Profiled(s.astype(np.float64), settings.t.astype(np.float64), order, chosen, use, settings.moment)
 
 
 def _echoes_to_use(s: NDArray[Any], settings: Settings) -> NDArray[np.bool_]:
@@ -283,6 +282,8 @@ def _deviation(x: NDArray[Any], problem: Problem, settings: Settings) -> NDArray
         known = None if factor is None else factor.reshape(len(factor), *x.shape[1:])
         bound: NDArray[Any] = cramer_rao(x[0], x[1], settings.t, settings.floor_coils, known)[1]
         return bound
+    if isinstance(problem.likelihood, Profiled) and settings.moment:
+        return problem.likelihood.deviation(x.reshape(2, -1)).reshape(x.shape[1:])
     aa, ar, rr = problem.likelihood.terms(x.reshape(2, -1))[3:]
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation: NDArray[Any] = np.sqrt(aa / (aa * rr - ar * ar)).reshape(x.shape[1:])

@@ -83,6 +83,7 @@ def test_what_makes_neighbours_alike_needs_neighbours():
     [
         {},
         {"method": "nls", "noise": "first-moment"},
+        {"method": "nls", "noise": "second-moment"},
         {"weights": (10, 1e4), "spacing": (1.2, 1.7)},
         {"sigma": 5.0},
         {"n_coils": 2},

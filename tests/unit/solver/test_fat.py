@@ -136,9 +136,10 @@ def test_a_factor_changes_the_bound_of_cramer_and_rao_as_it_changes_the_signal()
     np.testing.assert_allclose(cramer_rao(a, r, t, 1, twice)[1], cramer_rao(2 * a, r, t, 1)[1], rtol=1e-9)
 
 
-def test_first_moment_noise_is_refused_by_name():
-    with pytest.raises(ValueError, match="first-moment"):
-        fitted(images(0.1, 100.0), noise="first-moment")
+@pytest.mark.parametrize("noise", ["first-moment", "second-moment"])
+def test_moments_of_noise_are_refused_by_name(noise):
+    with pytest.raises(ValueError, match=noise):
+        fitted(images(0.1, 100.0), noise=noise)
 
 
 @pytest.mark.parametrize("louder", [0.9, 1.06])

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from solver import fit_t2star
 from solver.phantom import PAPER_ECHO_TIMES_MS, Receiver, acquire, add_gaussian, paper_images, signal
@@ -206,6 +207,41 @@ def test_laplacian_smooths_too():
     image = decay((24, 24), sigma=8.0)
     plain, smooth = (fit_t2star(image, T, **k) for k in ({"method": "nls"}, {"regulariser": "laplacian"}))
     assert np.nanstd(smooth.t2star_ms) < 0.5 * np.nanstd(plain.t2star_ms)
+
+
+@pytest.mark.parametrize("noise", ["first-moment", "second-moment"])
+@pytest.mark.parametrize("coils", [1, 6])
+def test_a_moment_of_the_noise_takes_its_floor_off_and_knows_how_sure_it_is(noise, coils):
+    rng = np.random.default_rng(6)
+    clean = 300 * np.exp(-T / 4.0) * np.ones((40, 60, 1))  # S0/sigma 30: the last echoes are floor
+    image = np.sqrt(sum((clean * (k == 0) + 10 * rng.standard_normal(clean.shape)) ** 2 for k in range(2 * coils)))
+    fit = fit_t2star(image, T, method="nls", noise=noise, sigma=10.0, n_coils=coils)
+    plain = fit_t2star(image, T, method="nls", sigma=10.0, n_coils=coils)
+    assert np.nanmedian(fit.r2star_per_s) == pytest.approx(250, rel=0.03)
+    assert np.nanmedian(plain.r2star_per_s) < 0.94 * 250
+    assert np.nanstd(fit.r2star_per_s) == pytest.approx(np.nanmedian(fit.r2star_sd_per_s), rel=0.25)
+
+
+def test_the_second_moment_is_the_fit_of_squares():
+    image = decay((3, 4), sigma=5.0).astype(np.float64)
+    fit = fit_t2star(image, T, method="nls", noise="second-moment", sigma=5.0, n_coils=1)
+
+    def squares(x, samples):
+        return (x[0] * np.exp(-x[1] * T)) ** 2 + 2 * 5.0**2 - samples**2
+
+    by_hand = [
+        1000 * least_squares(squares, (300, 0.1), x_scale=(1, 1e-3), args=(s,)).x[1] for s in image.reshape(-1, T.size)
+    ]
+    np.testing.assert_allclose(fit.r2star_per_s.ravel(), by_hand, rtol=2e-4)
+
+
+@pytest.mark.parametrize("noise", ["first-moment", "second-moment"])
+def test_moments_are_regularised_too(noise):
+    image = decay((24, 24), sigma=8.0)
+    alone, together = (fit_t2star(image, T, method=m, noise=noise, sigma=8.0, n_coils=1) for m in ("nls", "admm"))
+    assert together.converged
+    assert np.nanstd(together.r2star_per_s) < 0.5 * np.nanstd(alone.r2star_per_s)
+    assert np.nanmean(together.r2star_per_s) == pytest.approx(125, rel=0.03)
 
 
 def test_coils_are_estimated_from_air():

@@ -3,7 +3,7 @@ import pytest
 
 from solver.likelihood import MonoExponential, Profiled
 from solver.model import signal_model
-from solver.noise import GAUSSIAN
+from solver.noise import GAUSSIAN, expected_magnitude
 
 T = np.linspace(0.1, 1.0, 10)
 RNG = np.random.default_rng(0)
@@ -45,7 +45,19 @@ def test_samples_that_are_not_used_say_nothing():
     np.testing.assert_allclose(cut, short)
 
 
-def test_least_squares_on_the_first_moment_has_a_true_gradient():
+@pytest.mark.parametrize("moment", [1, 2])
+@pytest.mark.parametrize("name", ["mono-exponential", "truncation"])
+def test_least_squares_on_a_moment_has_a_true_gradient(moment, name):
+    model = signal_model(name, None, 1.0)
+    likelihood = Profiled(S, T, 0.0, model, np.ones(S.shape, bool), moment)
+    np.testing.assert_allclose(likelihood.terms(X)[1:3], numeric_gradient(likelihood, X), atol=2e-4)
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+@pytest.mark.parametrize("order", [0.0, 7.0])
+def test_a_moment_that_is_met_leaves_nothing(moment, order):
+    clean = X[0] * np.exp(-X[1] * T[:, None])
+    met = expected_magnitude(clean, order + 1)[0] if moment == 1 else np.sqrt(clean**2 + 2 * (order + 1))
     model = signal_model("mono-exponential", None, 1.0)
-    likelihood = Profiled(S, T, 0.0, model, np.ones(S.shape, bool), first_moment=True)
-    np.testing.assert_allclose(likelihood.terms(X)[1:3], numeric_gradient(likelihood, X), atol=1e-4)
+    terms = Profiled(met, T, order, model, np.ones(S.shape, bool), moment).terms(X)
+    np.testing.assert_allclose(terms[:3], 0, atol=1e-9)
