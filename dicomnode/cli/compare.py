@@ -9,6 +9,7 @@ import click
 from dicomnode import config
 from dicomnode.cli.options import EXISTING, FOLDER, config_option, json_option, print_json, say
 from dicomnode.compare import comparison
+from dicomnode.compare import methods as ways
 
 
 @click.command("compare")
@@ -17,21 +18,25 @@ from dicomnode.compare import comparison
 @config_option
 @click.option(
     "--methods",
-    help="What to set beside ADMM: nls,bayesian,lm-100,lm-50 (the default), algorithm-1,algorithm-1-lambda-10, or 'all'.",
+    default="quick",
+    show_default=True,
+    help=f"What to set beside ADMM, between commas: {', '.join(ways.METHODS)}; or "
+    + ", ".join(f"'{name}'" for name in ways.GROUPS)
+    + ". The sweep is of eq. 2's weights; Algorithm 1 takes most of a minute a slice, bi-exponential decays seconds.",
 )
 @json_option
-def command(folder: Path, output: Path, config_path: Path | None, methods: str | None, as_json: bool) -> None:
-    """Set ADMM beside LM beside the scanner's own map, per region; write tables and figures.
+def command(folder: Path, output: Path, config_path: Path | None, methods: str, as_json: bool) -> None:
+    """Set ADMM beside LM beside the scanner's own map, per region; write a page, tables, CSV and figures.
 
     A configuration is read only where --config or the environment variable DICOMNODE_CONFIG names it.
     """
     path = config_path or config.named_file()
     settings = config.load(path)
-    chosen = list(comparison.METHODS) if methods == "all" else (methods or ",".join(comparison.QUICK)).split(",")
-    unknown = [name for name in chosen if name not in comparison.METHODS]
-    if unknown:
-        known = ", ".join(comparison.METHODS)
-        raise click.BadParameter(f"'{unknown[0]}' is none of {known}, all", param_hint="--methods")
+    try:
+        chosen = ways.chosen(methods)
+    except KeyError as unknown:
+        known = ", ".join((*ways.METHODS, *ways.GROUPS))
+        raise click.BadParameter(f"{unknown} is none of {known}", param_hint="--methods") from unknown
     result, text = comparison.run(folder, output, chosen, settings, say, configuration=path)
     if as_json:
         print_json(result)

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dicomnode
-from dicomnode.compare import figures, series
+from dicomnode.compare import figures, page, series
 from dicomnode.compare.figures import Panel
-from dicomnode.compare.methods import METHODS, QUICK, REFERENCE
-from dicomnode.compare.tables import Means, Table, best_roi_table, roi_table, time_table
+from dicomnode.compare.methods import LAMBDAS, METHODS, REFERENCE, SWEEP
+from dicomnode.compare.tables import COLUMNS, Means, Table, best_roi_table, csv_text, roi_table, time_table
 from dicomnode.errors import InputError, NodeError
 from dicomnode.fit import Noise
 from dicomnode.operate import offline
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.config import Settings
     from dicomnode.model import EchoImage, Group
 
-__all__ = ["METHODS", "QUICK", "run"]
-
+TITLE = "Methods compared"
 Picture = tuple[str, str, Figure]  # file, caption, drawing
 
 _QUANTITIES = (("T2* in ms", "t2star_ms"), ("R2* in 1/s", "r2star_per_s"))
@@ -42,11 +41,11 @@ def run(
     *,
     configuration: Path | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Compare the methods on every series in ``folder``; write ``compare.json``, ``report.md`` and figures.
+    """Compare the methods on every series in ``folder``; write ``compare.json``, a report, a page, CSV and figures.
 
     ``chosen`` are keys of METHODS; ADMM is always there. ``configuration`` is the file that the settings are from, to
-    be named beside the result. Returns what the two files hold, the report without its pictures. Raises InputError
-    where no series can be fitted.
+    be named beside the result. Returns what ``compare.json`` and ``report.md`` hold, this without its pictures. Raises
+    InputError where no series can be fitted.
     """
     candidates, _ = offline.find([folder], settings.grouping, progress)
     done, left, files = _compare_all(candidates, output, chosen, settings, progress=progress)
@@ -66,6 +65,9 @@ def run(
     text = _text(done, left, tables, not_run)
     images = [f"![{caption}]({name})\n\n{caption}\n" for name, caption in files]
     (output / "report.md").write_text("\n".join([text, "## Figures\n", *images]), encoding="utf-8")
+    (output / "index.html").write_text(page.html(TITLE, _remarks(done, left, not_run), tables, files), encoding="utf-8")
+    numbers = [row for quantity, attribute in _QUANTITIES for row in _means(done, quantity, attribute).numbers()]
+    (output / "compare.csv").write_text(csv_text(COLUMNS, numbers), encoding="utf-8")
     return result, text
 
 
@@ -139,6 +141,9 @@ def _tables(done: Sequence[Compared]) -> tuple[list[Table], list[Picture]]:
             tables.append(best_roi_table(caption, means))
             caption = f"Means of {quantity}; the colour is the distance from the scanner's"
             drawn.append((f"differences-{attribute.split('_')[0]}.png", caption, figures.differences(means)))
+        if len(SWEEP.keys() & done[0].records.keys()) > 1:
+            caption = f"Mean {quantity} by λ of eq. 2 (figure 21, table 4)"
+            drawn.append((f"lambda-{attribute.split('_')[0]}.png", caption, figures.sweep(means, _swept(means))))
     seconds = {
         METHODS[key].label: (
             sum(one.records[key].seconds for one in done),
@@ -172,6 +177,12 @@ def _means(done: Sequence[Compared], quantity: str, attribute: str) -> Means:
     )
 
 
+def _swept(means: Means) -> dict[float, str]:
+    """The methods of the sweep that were run, by their λ."""
+    labels = {weight: one.label for weight, one in zip(LAMBDAS, SWEEP.values(), strict=True)}
+    return {weight: label for weight, label in labels.items() if label in means.methods}
+
+
 def _pictures(one: Compared, images: Images) -> list[Picture]:
     """Draw one slice of each map, the regions and their decays."""
     k = series.shown_slice(one)
@@ -203,11 +214,18 @@ def _pictures(one: Compared, images: Images) -> list[Picture]:
 
 def _text(done: Sequence[Compared], left: Sequence[dict[str, Any]], tables: Sequence[Table], not_run: list[str]) -> str:
     """Say everything in Markdown but the pictures."""
-    lines = ["# Methods compared\n", *(table.markdown() for table in tables)]
+    lines = [f"# {TITLE}\n", *(table.markdown() for table in tables)]
     for one in done:
         lines += [f"{one.name}:\n", *(f"- {remark}" for remark in series.remarks_of(one)), ""]
+    return "\n".join([*lines, *(f"{what}\n" for what in _left_out(left, not_run))])
+
+
+def _remarks(done: Sequence[Compared], left: Sequence[dict[str, Any]], not_run: list[str]) -> list[str]:
+    """What qualifies the numbers, and what is missing among them."""
+    return [*(f"{one.name}: {remark}" for one in done for remark in series.remarks_of(one)), *_left_out(left, not_run)]
+
+
+def _left_out(left: Sequence[dict[str, Any]], not_run: list[str]) -> list[str]:
     told = Counter(f"{one['name']}: {one['status']}: {one['reason']}" for one in left)
-    lines += [f"{what}{f' ({count} times)' if count > 1 else ''}\n" for what, count in told.items()]
-    if not_run:
-        lines.append(f"Not run: {'; '.join(not_run)} (--methods chooses).\n")
-    return "\n".join(lines)
+    lines = [f"{what}{f' ({count} times)' if count > 1 else ''}" for what, count in told.items()]
+    return [*lines, f"Not run: {'; '.join(not_run)} (--methods chooses)."] if not_run else lines

@@ -78,7 +78,7 @@ def decays(echo_times_ms: Sequence[float], means: Mapping[str, Sequence[float]],
 
 
 def differences(means: Means) -> Figure:
-    """Colour each mean by its distance from the reference, a panel a method (tables 2, 4 and 6 of the paper)."""
+    """Colour each mean by its distance from the reference, a panel a method (tables 2, 4, 6); bold is the nearest."""
     errors = {name: _errors(means, name) for name in means.methods}
     largest = float(np.nanmax([np.nanmax(one, initial=0.0) for one in errors.values()])) or 1.0
     width, height = 2.6 + 2.2 * len(means.subjects), 0.9 + 0.32 * len(means.reference)
@@ -91,8 +91,27 @@ def differences(means: Means) -> Figure:
         for i, region in enumerate(means.reference):
             for j, text in enumerate(means.cells(name, region)):
                 dark = math.isfinite(error[i, j]) and error[i, j] > 0.6 * largest
-                place.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+                weight = "bold" if name in means.nearest(region, j) else "normal"
+                colour = "white" if dark else "black"
+                place.text(j, i, text, ha="center", va="center", fontsize=8, color=colour, fontweight=weight)
         figure.colorbar(drawn, ax=place).set_label("absolute difference", fontsize=8)
+    return figure
+
+
+def sweep(means: Means, methods: Mapping[float, str]) -> Figure:
+    """Draw the mean of each region over the weight of TV, a panel a subject; dashed is the reference."""
+    figure = Figure(figsize=(INCH * len(means.subjects) + 1.6, INCH), layout="constrained")
+    places = figure.subplots(1, len(means.subjects), squeeze=False)[0]
+    for subject, place in enumerate(places):
+        for index, (region, reference) in enumerate(means.reference.items()):
+            values = [means.methods[name][region][subject] for name in methods.values()]
+            colour = LINES[index % len(LINES)]
+            place.plot(list(methods), values, marker="o", markersize=4, color=colour, label=region)
+            if math.isfinite(reference[subject]):
+                place.axhline(reference[subject], color=colour, linestyle="--", linewidth=1)
+        place.set(xscale="log", xlabel="λ1 = λ2", title=means.subjects[subject])
+    places[0].set_ylabel(means.quantity)
+    figure.legend(*places[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 

@@ -69,12 +69,14 @@ def compare(
     signal = pixels.load(stack)
     plausible.check(signal, stack.echo_times_ms)
     methods.warm_up(signal, stack, settings.fit)
-    fits = {}
-    for key in (REFERENCE, *(key for key in METHODS if key in chosen and key != REFERENCE)):
+    progress(f"{name}: {METHODS[REFERENCE].label}, {len(signal)} slices")
+    fits = {REFERENCE: methods.fit(REFERENCE, signal, stack, settings.fit)}
+    rois = _regions(stack, signal, fits[REFERENCE].maps)
+    measured = np.logical_or.reduce([roi.mask for roi in rois])
+    for key in (key for key in METHODS if key in chosen and key != REFERENCE):
         progress(f"{name}: {METHODS[key].label}, {len(signal)} slices")
-        fits[key] = methods.fit(key, signal, stack, settings.fit)
+        fits[key] = methods.fit(key, signal, stack, settings.fit, measured)
     maps = {key: one.maps for key, one in fits.items()}
-    rois = _regions(stack, signal, maps[REFERENCE])
     measure = settings.measure.model_copy(update={"calibration": "none"})
     found = scanner.find(stack, study, maps[REFERENCE])
     progress(f"{name}: {found.sentence}")

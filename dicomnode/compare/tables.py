@@ -1,10 +1,25 @@
-"""Tables of T2* and R2* per region beside a reference, as Markdown."""
+"""Tables of T2* and R2* per region beside a reference, as Markdown; the numbers in them, as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+COLUMNS = ("quantity", "subject", "region", "method", "mean", "reference", "difference", "nearest")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is seen of a cell: its error as a share of the table's largest, and whether no other is nearer."""
+
+    error: float = 0.0
+    nearest: bool = False
+
+
+PLAIN = Mark()
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +30,20 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)  # by row and column, from 0
 
     def markdown(self) -> str:
-        """Return the table with its columns padded, so that the text is readable as it is."""
-        cells = [list(self.columns), *[list(row) for row in self.rows]]
+        """Return the table with its columns padded, so that the text is readable as it is; the nearest is bold."""
+        cells = [list(self.columns), *[self._bold(number) for number in range(len(self.rows))]]
         widths = [max(len(row[k]) for row in cells) for k in range(len(self.columns))]
         lines = [_line(row, widths) for row in cells]
         lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
         notes = [f"\n{note}" for note in self.notes]
         return "\n".join([f"**{self.caption}**", "", *lines, *notes, ""])
+
+    def _bold(self, number: int) -> list[str]:
+        nearest = [self.marks.get((number, column), PLAIN).nearest for column in range(len(self.columns))]
+        return [f"**{cell}**" if best else cell for cell, best in zip(self.rows[number], nearest, strict=True)]
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -53,16 +73,48 @@ class Means:
         """Return what a method's row says of a region."""
         return [with_error(v, r) for v, r in zip(self.methods[method][region], self.reference[region], strict=True)]
 
+    def error(self, method: str, region: str, subject: int) -> float:
+        """Return how far a mean is from the reference; NaN without one."""
+        return abs(self.methods[method][region][subject] - self.reference[region][subject])
+
+    def nearest(self, region: str, subject: int) -> list[str]:
+        """Return the methods that are nearest to the reference."""
+        estimates = {name: regions[region][subject] for name, regions in self.methods.items()}
+        return nearest(estimates, self.reference[region][subject])
+
+    def marks(self, method: str, region: str) -> list[Mark]:
+        """Return what is seen of a method's means in a region."""
+        everywhere = range(len(self.subjects))
+        errors = [self.error(name, one, k) for name in self.methods for one in self.reference for k in everywhere]
+        largest = max((one for one in errors if math.isfinite(one)), default=0.0) or 1.0
+        own = [self.error(method, region, k) for k in everywhere]
+        shares = [one / largest if math.isfinite(one) else 0.0 for one in own]
+        several = len(self.methods) > 1
+        return [Mark(share, several and method in self.nearest(region, k)) for k, share in enumerate(shares)]
+
+    def numbers(self) -> Iterator[tuple[str | float, ...]]:
+        """Return a row of ``COLUMNS`` for each mean, empty where there is none."""
+        for region, reference in self.reference.items():
+            for name, regions in self.methods.items():
+                for k, (value, theirs) in enumerate(zip(regions[region], reference, strict=True)):
+                    row = (value, theirs, value - theirs)
+                    best = int(name in self.nearest(region, k)) if math.isfinite(value - theirs) else ""
+                    full = tuple(one if math.isfinite(one) else "" for one in row)
+                    yield (self.quantity, self.subjects[k], region, name, *full, best)
+
 
 def roi_table(caption: str, means: Means) -> Table:
     """Lay out the means per region under the value they are compared with, as tables 2, 4 and 6 of the paper."""
-    rows = []
+    rows: list[list[str]] = []
+    marks: dict[tuple[int, int], Mark] = {}
     for region, reference in means.reference.items():
         if means.has_reference:
             rows.append([region, means.reference_name, *[number(value) for value in reference]])
-        rows += [[region, method, *means.cells(method, region)] for method in means.methods]
+        for method in means.methods:
+            marks |= {(len(rows), 2 + k): mark for k, mark in enumerate(means.marks(method, region))}
+            rows.append([region, method, *means.cells(method, region)])
     error = " (difference)" if means.has_reference else ""
-    return Table(caption, ["region", means.quantity + error, *means.subjects], rows)
+    return Table(caption, ["region", means.quantity + error, *means.subjects], rows, marks=marks)
 
 
 def best_roi_table(caption: str, means: Means) -> Table:
@@ -72,7 +124,7 @@ def best_roi_table(caption: str, means: Means) -> Table:
     for region, reference in means.reference.items():
         row = [region]
         for k, value in enumerate(reference):
-            best = nearest({name: regions[region][k] for name, regions in means.methods.items()}, value)
+            best = means.nearest(region, k)
             wins.update({name: wins[name] + 1 for name in best})
             row.append(f"{with_error(means.methods[best[0]][region][k], value)} {' = '.join(best)}" if best else "–")
         rows.append(row)
@@ -94,6 +146,15 @@ def time_table(caption: str, seconds: Mapping[str, tuple[float, float]]) -> Tabl
     fastest = min(max(cpu, 1e-3) for _, cpu in seconds.values())
     rows = [[name, f"{wall:.2f}", f"{cpu:.2f}", f"{cpu / fastest:.0f}×"] for name, (wall, cpu) in seconds.items()]
     return Table(caption, ["method", "seconds", "CPU seconds", "ratio of CPU seconds"], rows)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str | float]]) -> str:
+    """Return rows as CSV: numbers with a point and in full."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -81,8 +82,22 @@ def test_report_json_and_figures_are_written_and_name_nobody(done):
     report = (output / "report.md").read_text()
     assert report.startswith(text)
     assert all(f"]({name})" in report and (output / name).stat().st_size > 5000 for name in result["figures"])
-    assert {path.suffix for path in output.iterdir()} == {".json", ".md", ".png"}
-    assert "SIMULATED" not in report + json.dumps(result)
+    assert {path.suffix for path in output.iterdir()} == {".json", ".md", ".png", ".html", ".csv"}
+    page, numbers = ((output / name).read_text() for name in ("index.html", "compare.csv"))
+    assert all(f'<img src="{name}"' in page for name in result["figures"])
+    assert "SIMULATED" not in report + json.dumps(result) + page + numbers
+
+
+def test_csv_holds_every_mean_and_one_nearest_of_each_region(done):
+    with (done[0] / "compare.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    one = the_series(done[1])
+    assert len(rows) == 2 * 2 * len(one["rois"])  # quantities, methods
+    liver = [row for row in rows if (row["region"], row["quantity"]) == ("liver", "T2* in ms")]
+    assert [float(row["mean"]) for row in liver] == [
+        one["rois"][0]["methods"][key]["t2star_ms"]["mean"] for key in ("admm", "lm-100")
+    ]
+    assert sum(int(row["nearest"]) for row in liver) >= 1
 
 
 def test_report_holds_the_tables_of_the_paper_and_says_what_was_not_run(done):
@@ -94,7 +109,7 @@ def test_report_holds_the_tables_of_the_paper_and_says_what_was_not_run(done):
         "Time for all series",
     )
     assert all(f"**{caption}" in text for caption in captions)
-    assert "Not run: voxelwise; Bayesian; LM from [50, 0.05]; Algorithm 1" in text
+    assert "Not run: voxelwise; Bayesian; LM from [50, 0.05]; with offset" in text
     assert "its header states no unit, 1/s is assumed" in text
     assert "refused: 1 echo" in text
 
@@ -197,6 +212,38 @@ def test_algorithm_1_keeps_its_steps_stable_on_bright_images(tmp_path):
     assert found.maps.record.noise == "gaussian"
 
 
+def test_methods_of_the_field_and_the_sweep_are_rows_and_fitted_where_something_is_measured(tmp_path):
+    chosen = methods.chosen("field,sweep")
+    result, text = compared(written(tmp_path / "in"), tmp_path / "out", *chosen)
+    one = the_series(result)
+    liver = one["rois"][0]
+    for key in chosen:
+        most = 1.0 if key == "bi-exponential" else 0.35  # its r is that of the faster part
+        assert abs(liver["methods"][key]["difference_t2star_ms"]) < most, key
+        assert f"| {methods.METHODS[key].label} " in text
+    assert one["fits"]["second-moment"]["noise"] == "second-moment"
+    assert one["fits"]["bi-exponential"]["parameters"]["model"] == "bi-exponential"
+    assert one["fits"]["laplacian"]["parameters"]["regulariser"] == "laplacian"
+    assert {"lambda-t2star.png", "lambda-r2star.png"} < set(result["figures"])
+
+
+def test_what_is_slow_is_fitted_in_the_regions_alone(tmp_path):
+    images = [image for path in written(tmp_path).glob("*.dcm") for image in header.read(path).images]
+    (stack,) = [one.stack for one in group.assemble(images, Settings().grouping) if one.stack]
+    signal = pixels.load(stack)
+    region = np.zeros(signal.shape[:3], bool)
+    region[:, 40:56, 30:46] = True
+    found = methods.fit("second-moment", signal, stack, FitSettings(), region)
+    assert found.maps.valid.any()
+    assert not found.maps.valid[~region].any()
+
+
+def test_groups_of_methods_stand_for_their_members():
+    assert methods.chosen("lm-50,sweep,lm-50")[:2] == ("lm-50", "lambda-1e-5")
+    assert set(methods.chosen("all")) == set(methods.METHODS)
+    assert not {"bi-exponential", *methods.SWEEP, *methods.ALGORITHM_1} & set(methods.chosen("quick"))
+
+
 def test_folder_without_a_series_to_fit_says_why(tmp_path):
     folder = written(tmp_path / "in", echo_times_ms=(2.0, 4.0), with_traps=False)
     with pytest.raises(InputError, match="2 echoes, minimum is 3"):
@@ -211,7 +258,7 @@ def test_unknown_method_is_bad_usage(tmp_path):
 
 def test_help_names_every_method():
     shown = " ".join(CliRunner().invoke(main, ["compare", "--help"], terminal_width=200).stdout.split())
-    assert all(key in shown.lower() for key in methods.METHODS)
+    assert all(key in shown.lower() for key in (*methods.METHODS, *methods.GROUPS))
 
 
 def test_command_prints_json_on_standard_output_only(tmp_path):
