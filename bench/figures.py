@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from dicomnode.report.regions import outlines
 from solver.phantom import PAPER_ECHO_TIMES_MS, PAPER_S0, PAPER_T2STAR_MS
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 SIGNAL = {"cmap": "gray", "vmin": 0.0, "vmax": 480.0}
 S0 = {"cmap": "viridis", "vmin": 100.0, "vmax": 500.0}
 T2STAR = {"cmap": "cividis", "vmin": 0.0, "vmax": 25.0}
+BODY_S0 = {"cmap": "gray", "vmin": 0.0, "vmax": 420.0}
 BODY_T2STAR = {"cmap": "cividis", "vmin": 0.0, "vmax": 40.0}
 ERROR = {"cmap": "PuOr", "vmin": -20.0, "vmax": 20.0}
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito
 STYLES = ("-", "--", "-.", ":")
-INCH = 3.2  # width of a panel
+INCH, DPI = 3.2, 110  # width of a panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,17 @@ RESULTS = (
 )
 
 
+# Number in the paper, method, quantity.
+PATIENT_MAPS = (
+    (9, "Algorithm 1, λ = 1e−5", "t2star_ms"),
+    (10, "Algorithm 1, λ = 1e−5", "s0"),
+    (14, "LM from [100, 0.2]", "t2star_ms"),
+    (15, "LM from [100, 0.2]", "s0"),
+    (21, "Algorithm 1, λ = 10", "t2star_ms"),
+    (25, "LM from [50, 0.05]", "t2star_ms"),
+)
+
+
 def draw(
     folder: Path,
     runs: Mapping[str, Mapping[str, Estimate]],
@@ -77,8 +90,14 @@ def draw(
         13: ("T2* with noise of variance 100", _robustness(runs["noise of variance 100"])),
         16: ("CPU time for the four patients", _times(found)),
         17: ("Decay of the signal in the four images", _decay()),
-        21: ("Stand-ins for the patients: T2*; white has no answer", _patients(found, subjects)),
+        8: ("Stand-ins for the patients: signal at each echo time, a row each", _patient_echoes(subjects)),
+        11: ('Region "Right" of patient 1', _outlined(subjects[:1], ("Right ROI",))),
+        12: ('Mean signal in the region "Right"', _patient_decays(subjects)),
+        24: ("Regions of a liver with little and one with much iron", _outlined((subjects[2], subjects[1]))),
     }
+    for number, method, quantity in PATIENT_MAPS:
+        name = "a" if quantity == "s0" else "T2*"
+        made[number] = f"Stand-ins for the patients: {name}, {method}", _patients(found[method], subjects, quantity)
     for number, noise, method, quantity in RESULTS:
         caption = f"{'a' if quantity == 's0' else 'T2*'}, {method}, {noise}"
         made[number] = caption, _results(runs[noise][method], signals[noise], quantity)
@@ -87,7 +106,7 @@ def draw(
 
 def _save(folder: Path, number: int, caption: str, figure: Figure) -> Picture:
     name = f"figure_{number:02d}.png"
-    figure.savefig(folder / name, dpi=110)
+    figure.savefig(folder / name, dpi=DPI)
     return Picture(name, f"Figure {number}. {caption}")
 
 
@@ -167,10 +186,61 @@ def _times(found: Mapping[str, list[Estimate]]) -> Figure:
     return figure
 
 
-def _patients(found: Mapping[str, list[Estimate]], subjects: list[Patient]) -> Figure:
-    shown = [name for name in found if "λ = 10" in name or name == "default"]
-    panels = []
+def _patients(estimates: list[Estimate], subjects: list[Patient], quantity: str) -> Figure:
+    """The truth above, what was found below; white has no answer."""
+    look, unit = (BODY_S0, "signal") if quantity == "s0" else (BODY_T2STAR, "ms")
+    numbers = range(1, len(subjects) + 1)
+    truth = [
+        Panel(f"patient {k}, truth", getattr(one.truth, quantity)[0], look, unit)
+        for k, one in zip(numbers, subjects, strict=True)
+    ]
+    found = [
+        Panel(f"patient {k}", np.asarray(getattr(one, quantity))[0], look, unit)
+        for k, one in zip(numbers, estimates, strict=True)
+    ]
+    return _grid([*truth, *found], len(subjects), 0.62)
+
+
+def _patient_echoes(subjects: list[Patient]) -> Figure:
+    panels = [
+        Panel(f"patient {k}, TE {te:g} ms", one.signal[0, ..., m], BODY_S0, "signal")
+        for k, one in enumerate(subjects, 1)
+        for m, te in enumerate(PAPER_ECHO_TIMES_MS)
+    ]
+    return _grid(panels, len(PAPER_ECHO_TIMES_MS), 0.62)
+
+
+def _outlined(subjects: Sequence[Patient], names: Sequence[str] = ()) -> Figure:
+    """Outlines of regions, all where none is named, on the first echo."""
+    figure = Figure(figsize=(2 * INCH * len(subjects), 1.4 * INCH), layout="constrained")
+    for place, one in zip(figure.subplots(1, len(subjects), squeeze=False)[0], subjects, strict=True):
+        _show(figure, place, Panel(f"TE {PAPER_ECHO_TIMES_MS[0]:g} ms", one.signal[0, ..., 0], BODY_S0, "signal"))
+        for k, name in enumerate(names or one.rois):
+            for points in outlines(one.rois[name][0]):
+                place.plot(*(points - 0.5).T, STYLES[k], color=LINES[k])
+            place.plot([], [], STYLES[k], color=LINES[k], label=name)
+        place.legend(loc="lower right", fontsize=7)
+    return figure
+
+
+def _patient_decays(subjects: list[Patient]) -> Figure:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    place = figure.subplots()
     for k, one in enumerate(subjects):
-        panels.append(Panel(f"patient {k + 1}, truth", one.truth.t2star_ms[0], BODY_T2STAR, "ms"))
-        panels += [Panel(name, np.asarray(found[name][k].t2star_ms)[0], BODY_T2STAR, "ms") for name in shown]
-    return _grid(panels, 1 + len(shown), 0.62)
+        mean = one.signal[one.rois["Right ROI"]].mean(axis=0)
+        place.plot(PAPER_ECHO_TIMES_MS, mean, STYLES[k], color=LINES[k], marker="o", label=f"patient {k + 1}")
+    place.set(xlabel="TE in ms", ylabel="mean signal", ylim=(0, None))
+    place.legend(frameon=False)
+    return figure
+
+
+def draw_sweep(folder: Path, errors: Mapping[str, Mapping[float, float]]) -> Picture:
+    """Write the error of T2* over λ by method and noise."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    place = figure.subplots()
+    for k, (name, by_weight) in enumerate(errors.items()):
+        place.plot(list(by_weight), list(by_weight.values()), STYLES[k], color=LINES[k], marker="o", label=name)
+    place.set(xscale="log", yscale="log", xlabel="λ1 = λ2", ylabel="error of T2* in % (root mean square)")
+    place.legend(frameon=False, fontsize=8)
+    figure.savefig(folder / "lambda.png", dpi=DPI)
+    return Picture("lambda.png", "Error of T2* over the λ of eq. 2")

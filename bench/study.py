@@ -17,7 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import figures
-from dicomnode.compare.tables import Means, Table, best_roi_table, roi_table
+from dicomnode.compare import page
+from dicomnode.compare.methods import FIELD, LAMBDAS, SWEEP, number
+from dicomnode.compare.tables import COLUMNS, Mark, Means, Table, best_roi_table, csv_text, roi_table
+from dicomnode.measure import regions
+from dicomnode.model import Plane
 from solver import fit_t2star, phantom, published
 from solver.phantom import PAPER_ECHO_TIMES_MS, PAPER_S0, PAPER_T2STAR_MS, Abdomen, Phantom, Receiver
 
@@ -25,7 +29,8 @@ Array = NDArray[Any]
 
 CLEAN, MILD, SEVERE, RICIAN = "no noise", "noise of variance 10", "noise of variance 100", "Rician noise of σ 10"
 VARIANCES = {CLEAN: 0.0, MILD: 10.0, SEVERE: 100.0, RICIAN: 100.0}
-LAMBDAS = {1e-5: 1000, 10.0: 400, 100.0: 400}  # and how many iterations Algorithm 1 may take
+PUBLISHED_LAMBDAS = {1e-5: 1000, 10.0: 400, 100.0: 400}  # and how many iterations Algorithm 1 may take
+SWEEP_ITERATIONS = 200  # of Algorithm 1
 PRINTED_S0 = (154.8006, 254.9949, 355.0071, 455.0027)  # B, Table 1
 PRINTED_T2STAR_MS = (5.0113, 10.0004, 14.9993, 19.9997)
 SCANNER_T2STAR_MS = (9.1323, 4.2624, 16.2949, 10.7012)  # B, Table 2
@@ -77,24 +82,12 @@ def _published_estimate(found: published.PublishedFit, seconds: float) -> Estima
         return Estimate(found.s0, 1 / found.r2star_per_ms, seconds, found.iterations, found.verdict)
 
 
-def default(noise: str = "rician") -> Method:
-    """Fit as the node does, σ and weights from the data; the node assumes Rician noise."""
+def default(**arguments: Any) -> Method:
+    """Fit as the node does, σ and weights from the data, but for what is said otherwise."""
 
     def fit(signal: Array) -> Estimate:
         begin = time.process_time()
-        found = fit_t2star(signal, PAPER_ECHO_TIMES_MS, noise=noise)
-        seconds = time.process_time() - begin
-        return Estimate(found.s0, found.t2star_ms, seconds, found.iterations, found.verdict)
-
-    return fit
-
-
-def bayesian() -> Method:
-    """Posterior mean under a prior of edges and trends, its scales, σ and N from the data."""
-
-    def fit(signal: Array) -> Estimate:
-        begin = time.process_time()
-        found = fit_t2star(signal, PAPER_ECHO_TIMES_MS, method="bayesian")
+        found = fit_t2star(signal, PAPER_ECHO_TIMES_MS, **arguments)
         seconds = time.process_time() - begin
         return Estimate(found.s0, found.t2star_ms, seconds, found.iterations, found.verdict)
 
@@ -102,22 +95,26 @@ def bayesian() -> Method:
 
 
 DEFAULT, GAUSSIAN, BAYESIAN = "default", 'default, noise="gaussian"', "Bayesian"
+ALGORITHM_1, ALGORITHM_1_STRONG = "Algorithm 1, λ = 1e−5", "Algorithm 1, λ = 10"
+LM, LM_OTHER = "LM from [100, 0.2]", "LM from [50, 0.05]"
 
 
 def methods() -> Mapping[str, Method]:
     """Every method of the phantom tables by the name it has there."""
     return {
-        **{f"Algorithm 1, λ = {_number(value)}": algorithm_1(value, n) for value, n in LAMBDAS.items()},
-        "LM from [100, 0.2]": levenberg_marquardt(published.START),
-        "LM from [50, 0.05]": levenberg_marquardt(published.OTHER_START),
+        **{f"Algorithm 1, λ = {number(value)}": algorithm_1(value, n) for value, n in PUBLISHED_LAMBDAS.items()},
+        LM: levenberg_marquardt(published.START),
+        LM_OTHER: levenberg_marquardt(published.OTHER_START),
         DEFAULT: default(),
-        GAUSSIAN: default("gaussian"),
-        BAYESIAN: bayesian(),
+        GAUSSIAN: default(noise="gaussian"),
+        BAYESIAN: default(method="bayesian"),
+        **_of_the_field(),
     }
 
 
-def _number(value: float) -> str:
-    return "1e−5" if value == 1e-5 else f"{value:g}"
+def _of_the_field() -> Mapping[str, Method]:
+    """What others fit by, as ``dicomnode compare`` sets it beside ADMM."""
+    return {one.label: default(**one.arguments) for one in FIELD.values()}
 
 
 def paper_signal(noise: str) -> Array:
@@ -127,21 +124,46 @@ def paper_signal(noise: str) -> Array:
     return add(clean, float(np.sqrt(VARIANCES[noise])), np.random.default_rng(SEED + list(VARIANCES).index(noise)))
 
 
+IMAGES = tuple(f"Image {k + 1}" for k in range(4))
+QUANTITIES = (("a", "s0", PAPER_S0, PRINTED_S0), ("T2* in ms", "t2star_ms", PAPER_T2STAR_MS, PRINTED_T2STAR_MS))
+
+
 def estimate_tables(noise: str, estimates: Mapping[str, Estimate]) -> list[Table]:
     """Return one table for a and one for T2*, mean ± standard deviation over each image (Table 1 of B)."""
-    images = [f"Image {k + 1}" for k in range(4)]
     tables = []
-    quantities = (("a", "s0", PAPER_S0, PRINTED_S0), ("T2* in ms", "t2star_ms", PAPER_T2STAR_MS, PRINTED_T2STAR_MS))
-    for name, attribute, truth, printed in quantities:
+    for (name, attribute, truth, printed), means in zip(QUANTITIES, image_means(noise, estimates), strict=True):
         rows = [["true value", *[f"{value:g}" for value in truth]]]
         if noise == CLEAN:
             rows.append(["B, Table 1", *[f"{p:.4f} ({abs(p - t):.4f})" for p, t in zip(printed, truth, strict=True)]])
+        marks: dict[tuple[int, int], Mark] = {}
         for method, estimate in estimates.items():
+            marks |= {(len(rows), 1 + k): mark for k, mark in enumerate(means.marks(method, WHOLE))}
             maps = getattr(estimate, attribute)
             rows.append([method, *[_mean_and_spread(one, t) for one, t in zip(maps, truth, strict=True)]])
         caption = f"{name}, {noise}: mean ± standard deviation over voxels (absolute error of the mean)"
-        tables.append(Table(caption, ["method", *images], rows, _warning(noise)))
+        tables.append(Table(caption, ["method", *IMAGES], rows, _warning(noise), marks))
     return tables
+
+
+WHOLE = "whole image"
+
+
+def image_means(noise: str, estimates: Mapping[str, Estimate]) -> list[Means]:
+    """Return the means over each image, of a and of T2*."""
+    everything = np.ones(estimates[next(iter(estimates))].s0.shape[1:], bool)
+    return [
+        Means(
+            f"{name}, {noise}",
+            IMAGES,
+            "true value",
+            {WHOLE: truth},
+            {
+                method: {WHOLE: [_mean_in(image, everything) for image in getattr(one, attribute)]}
+                for method, one in estimates.items()
+            },
+        )
+        for name, attribute, truth, _ in QUANTITIES
+    ]
 
 
 def _warning(noise: str) -> list[str]:
@@ -227,28 +249,92 @@ def _patient(t2star_ms: float, seed: int) -> Patient:
     return Patient(truth, phantom.acquire(truth, PAPER_ECHO_TIMES_MS, Receiver(sigma=5.0), rng), _rois(truth))
 
 
+REGIONS = {regions.RIGHT: "Right ROI", regions.VESSEL: "Vasc ROI", regions.EDGE: "Edge ROI", regions.LEFT: "Left ROI"}
+
+
 def _rois(truth: Phantom) -> Mapping[str, NDArray[np.bool_]]:
-    """Circles of 4 cm in the places of B's Figure 24: right lobe, over a vessel, on the edge, left lobe."""
-    _, rows, columns = truth.s0.shape
-    centres = {"Right": (0.60, 0.27), "Vasc": (0.49, 0.37), "Edge": (0.62, 0.18), "Left": (0.34, 0.52)}
-    y, x = np.mgrid[:rows, :columns]
-    step = truth.spacing_mm
+    """Circles of up to 4 cm that the node places in a liver's mask, as B's Figure 24 shows them."""
+    liver, vessels = truth.regions["liver"][0], truth.regions["vessels"][0]
+    rows, columns = liver.shape
+    plane = Plane(rows, columns, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), truth.spacing_mm, "")
+    found = regions.circles(liver | vessels, liver, plane)
+    return {REGIONS[name]: disc[None] for name, disc in found.items()}
+
+
+def patient_means(found: Mapping[str, list[Estimate]], subjects: list[Patient]) -> Means:
+    """Return mean T2* per region, with the truth where B has its scanner's value."""
+    truth = _means([p.truth.t2star_ms for p in subjects], subjects)
+    layout = {name: _means([e.t2star_ms for e in estimates], subjects) for name, estimates in found.items()}
+    return Means("T2* in ms", PATIENTS, "truth", truth, layout)
+
+
+def patient_tables(every: Means) -> list[Table]:
+    """Return tables in the layout of B's 2, 3, 4 and 6, and all methods together."""
+    one_by_one = [
+        roi_table(f"Mean T2* per region, {name} (layout of B's table {table})", _only(every, name))
+        for table, name in ((2, ALGORITHM_1), (6, LM))
+    ]
+    return [
+        *one_by_one,
+        better_table("Mean T2* per region, λ = 10 (layout of B's table 4)", every, ALGORITHM_1_STRONG, ALGORITHM_1),
+        best_roi_table("Best of Algorithm 1 and LM (layout of B's table 3)", _only(every, ALGORITHM_1, LM)),
+        best_roi_table("Best of all methods", every),
+        roi_table("Mean T2* per region and method", every),
+    ]
+
+
+def _only(every: Means, *names: str) -> Means:
+    return replace(every, methods={name: every.methods[name] for name in names})
+
+
+def better_table(caption: str, every: Means, name: str, other: str) -> Table:
+    """Return the means of a method; marked are those that are nearer than another's."""
+    table = roi_table(caption, _only(every, name))
+    marks, nearer = dict(table.marks), 0
+    for row, region in enumerate(every.reference):
+        for k in range(len(every.subjects)):
+            place = (2 * row + 1, 2 + k)
+            better = every.error(name, region, k) < every.error(other, region, k)
+            marks[place] = replace(marks[place], nearest=better)
+            nearer += better
+    note = f"Marked are {nearer} of {len(marks)} that are nearer than those of {other}."
+    return replace(table, notes=[note], marks=marks)
+
+
+def sweep_table(errors: Mapping[str, Mapping[float, float]]) -> Table:
+    """Say what λ does: error of T2* over voxels, by method and λ; marked is the least of each method."""
+    rows = [[number(weight), *[f"{one[weight]:.2f}" for one in errors.values()]] for weight in LAMBDAS]
+    best = {
+        (LAMBDAS.index(min(one, key=lambda weight: one[weight])), 1 + column): Mark(nearest=True)
+        for column, one in enumerate(errors.values())
+    }
+    note = (
+        "One λ serves a and r, whose units differ: what smooths r here is far too much for another signal, "
+        "which is why the default's weights follow the noise."
+    )
+    return Table("Error of T2* over the λ of eq. 2 (root mean square in %)", ["λ", *errors], rows, [note], best)
+
+
+def swept() -> Mapping[str, Mapping[float, float]]:
+    """Return the error of T2* in % by method, noise and λ."""
+    ways: Mapping[str, Callable[[float], Method]] = {
+        "Algorithm 1": lambda weight: algorithm_1(weight, SWEEP_ITERATIONS),
+        "eq. 2 at its minimum": lambda weight: default(**SWEPT[weight]),
+    }
     return {
-        f"{name} ROI": (np.hypot((y - row * rows) * step[0], (x - column * columns) * step[1]) < 20.0)[None]
-        for name, (row, column) in centres.items()
+        f"{name}, {noise}": {weight: _error(way(weight)(paper_signal(noise))) for weight in LAMBDAS}
+        for name, way in ways.items()
+        for noise in (SEVERE, RICIAN)
     }
 
 
-def patient_tables(found: Mapping[str, list[Estimate]], subjects: list[Patient]) -> list[Table]:
-    """Return tables in the layout of B's 2, 3, 4 and 6, with the truth where B has its scanner's value."""
-    truth = _means([p.truth.t2star_ms for p in subjects], subjects)
-    layout = {name: _means([e.t2star_ms for e in estimates], subjects) for name, estimates in found.items()}
-    every = Means("T2* in ms", PATIENTS, "truth", truth, layout)
-    tables = [
-        roi_table(f"Mean T2* per region, {name} (layout of B's tables 2, 4 and 6)", replace(every, methods={name: one}))
-        for name, one in layout.items()
-    ]
-    return [*tables, best_roi_table("Best mean T2* per region (layout of B's table 3)", every)]
+SWEPT = {weight: one.arguments for weight, one in zip(LAMBDAS, SWEEP.values(), strict=True)}
+
+
+def _error(found: Estimate) -> float:
+    """Root mean square of the relative error of T2*, in %."""
+    relative = found.t2star_ms / np.reshape(PAPER_T2STAR_MS, (4, 1, 1)) - 1
+    return float(100 * np.sqrt(np.nanmean(relative**2)))
 
 
 def _means(maps: list[Array], subjects: list[Patient]) -> dict[str, list[float]]:
@@ -293,42 +379,54 @@ def time_table(found: Mapping[str, list[Estimate]]) -> Table:
 
 
 def patient_methods() -> Mapping[str, Method]:
-    """Algorithm 1 with two weights, LM from both starts, the default, Bayesian."""
+    """Algorithm 1 with two weights, LM from both starts, the default, Bayesian, what others fit by."""
     return {
-        "Algorithm 1, λ = 1e−5": algorithm_1(1e-5, PATIENT_ITERATIONS),
-        "Algorithm 1, λ = 10": algorithm_1(10.0, PATIENT_ITERATIONS),
-        "LM from [100, 0.2]": levenberg_marquardt(published.START),
-        "LM from [50, 0.05]": levenberg_marquardt(published.OTHER_START),
+        ALGORITHM_1: algorithm_1(1e-5, PATIENT_ITERATIONS),
+        ALGORITHM_1_STRONG: algorithm_1(10.0, PATIENT_ITERATIONS),
+        LM: levenberg_marquardt(published.START),
+        LM_OTHER: levenberg_marquardt(published.OTHER_START),
         DEFAULT: default(),
-        BAYESIAN: bayesian(),
+        BAYESIAN: default(method="bayesian"),
+        **_of_the_field(),
     }
 
 
 def study(folder: Path) -> str:
-    """Run everything, write the figures to ``folder`` and return the report."""
+    """Run everything, write page, CSV and figures to ``folder`` and return the report."""
     folder.mkdir(parents=True, exist_ok=True)
-    for ours in (default(), bayesian()):
+    for ours in (default(), default(method="bayesian")):
         ours(paper_signal(MILD)[:, :8, :8])  # compile before the clock starts
     runs = {noise: {name: fit(paper_signal(noise)) for name, fit in methods().items()} for noise in VARIANCES}
     tables = [table for noise, estimates in runs.items() for table in estimate_tables(noise, estimates)]
     subjects = patients()
     found = {name: [fit(p.signal) for p in subjects] for name, fit in patient_methods().items()}
-    tables += [verdict_table(runs), damping_table(), *patient_tables(found, subjects)]
+    every, errors = patient_means(found, subjects), swept()
+    tables += [verdict_table(runs), damping_table(), sweep_table(errors), *patient_tables(every)]
     tables += [liver_error_table(found, subjects), time_table(found)]
     pictures = figures.draw(folder, runs, {noise: paper_signal(noise) for noise in runs}, found, subjects)
+    pictures.append(figures.draw_sweep(folder, errors))
+    numbers = [
+        row for noise, estimates in runs.items() for one in image_means(noise, estimates) for row in one.numbers()
+    ]
+    (folder / "study.csv").write_text(csv_text(COLUMNS, [*numbers, *every.numbers()]), encoding="utf-8")
+    shown = [(one.file, one.caption) for one in pictures]
+    (folder / "index.html").write_text(page.html(TITLE, [SEEDS], tables, shown), encoding="utf-8")
     return report(tables, pictures)
+
+
+TITLE, SEEDS = "The paper's experiments, run again", "Seeds are fixed: another run gives the same numbers, times apart."
 
 
 def report(tables: Iterable[Table], pictures: Iterable[figures.Picture]) -> str:
     """Join tables and pictures to one Markdown text."""
-    head = "# The paper's experiments, run again\n\nSeeds are fixed: another run gives the same numbers, times apart.\n"
+    head = f"# {TITLE}\n\n{SEEDS}\n"
     body = [table.markdown() for table in tables]
     images = [f"![{one.caption}]({one.file})\n\n{one.caption}\n" for one in pictures]
     return "\n".join([head, *body, "## Figures\n", *images])
 
 
 def main() -> None:
-    """Write build/study/report.md and print it."""
+    """Write build/study/report.md beside the page and print it."""
     folder = Path("build/study")
     text = study(folder)
     (folder / "report.md").write_text(text, encoding="utf-8")

@@ -94,15 +94,19 @@ def _why(found: liver.LiverFinding) -> str:
 def _circles(found: liver.LiverFinding, planes: tuple[Plane, ...]) -> tuple[Roi, ...]:
     """The circles, each in the slice that holds most of the liver; those that find no place are left out."""
     k = int(np.argmax(found.region.sum(axis=(1, 2))))
-    slice_ = _Slice(found.mask[k], found.parenchyma[k], planes[k])
-    made = {RIGHT: slice_.right(), VESSEL: slice_.vessel(), EDGE: slice_.edge(), LEFT: slice_.left()}
     rois = []
-    for name, disc in made.items():
-        if disc is not None and disc.any():
-            mask = np.zeros(found.mask.shape, bool)
-            mask[k] = disc
-            rois.append(Roi(name, mask, confidence=found.slice_confidence[k]))
+    for name, disc in circles(found.mask[k], found.parenchyma[k], planes[k]).items():
+        mask = np.zeros(found.mask.shape, bool)
+        mask[k] = disc
+        rois.append(Roi(name, mask, confidence=found.slice_confidence[k]))
     return tuple(rois)
+
+
+def circles(mask: NDArray[np.bool_], parenchyma: NDArray[np.bool_], plane: Plane) -> dict[str, NDArray[np.bool_]]:
+    """The circles by name that find a place in one slice (K, L) of a liver and of its parenchyma."""
+    slice_ = _Slice(mask, parenchyma, plane)
+    made = {RIGHT: slice_.right(), VESSEL: slice_.vessel(), EDGE: slice_.edge(), LEFT: slice_.left()}
+    return {name: disc for name, disc in made.items() if disc is not None and disc.any()}
 
 
 @dataclass(frozen=True, slots=True)

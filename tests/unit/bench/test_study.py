@@ -5,7 +5,10 @@ import pytest
 
 from bench import figures, study
 from bench.study import Estimate
+from dicomnode.compare.methods import FIELD
 from solver.phantom import PAPER_S0, PAPER_T2STAR_MS
+
+PUBLISHED = (study.ALGORITHM_1, study.ALGORITHM_1_STRONG, study.LM)
 
 
 def found(error=0.0, shape=(4, 6, 6)):
@@ -42,15 +45,46 @@ def test_every_stand_in_has_the_rate_of_its_patient_and_four_regions(subjects):
     for one, t2star_ms in zip(subjects, study.SCANNER_T2STAR_MS, strict=True):
         liver = one.truth.regions["liver"]
         assert 1000 / one.truth.r2star_per_s[liver].mean() == pytest.approx(t2star_ms, rel=0.05)
-        assert all(mask.sum() * 1.6**2 == pytest.approx(np.pi * 400, rel=0.03) for mask in one.rois.values())
+        assert list(one.rois) == ["Right ROI", "Vasc ROI", "Edge ROI", "Left ROI"]
+        assert all(500 < mask.sum() * 1.6**2 < 1.03 * np.pi * 400 for mask in one.rois.values())
+        assert not (one.rois["Right ROI"] & ~liver).any()
+        assert (one.rois["Vasc ROI"] & one.truth.regions["vessels"]).any()
 
 
 def test_a_perfect_estimate_has_no_error_in_any_region(subjects):
-    perfect = {"ours": [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, 1, "") for p in subjects]}
-    layout = study.patient_tables(perfect, subjects)[0]
+    perfect = {name: [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, 1, "") for p in subjects] for name in PUBLISHED}
+    layout = study.patient_tables(study.patient_means(perfect, subjects))[0]
     assert all(cell.endswith("(+0.0000)") for row in layout.rows[1::2] for cell in row[2:])
     errors = study.liver_error_table(perfect, subjects).rows[0][1:]
     assert {cell.lstrip("+-") for cell in errors} == {"0.0, 0.0"}
+
+
+def test_what_is_nearer_with_more_regularisation_is_marked_and_counted(subjects):
+    def off(by):
+        return [Estimate(p.truth.s0, p.truth.t2star_ms * (1 + by), 1.0, 1, "") for p in subjects]
+
+    weak, strong = off(0.02), off(0.01)
+    strong[0] = off(0.05)[0]
+    found = {study.ALGORITHM_1: weak, study.ALGORITHM_1_STRONG: strong}
+    table = study.better_table("4", study.patient_means(found, subjects), study.ALGORITHM_1_STRONG, study.ALGORITHM_1)
+    assert {place[1] for place, mark in table.marks.items() if mark.nearest} == {3, 4, 5}
+    assert "12 of 16" in table.notes[0]
+
+
+def test_the_least_error_of_each_method_is_marked_in_the_sweep():
+    errors = {"one": dict(zip(study.LAMBDAS, (3, 2, 1, 2, 9), strict=True))}
+    errors["other"] = dict(zip(study.LAMBDAS, (3, 2, 1, 0.5, 9), strict=True))
+    assert set(study.sweep_table(errors).marks) == {(2, 1), (3, 2)}
+
+
+def test_the_sweep_runs_eq_2_with_every_weight():
+    assert [study.SWEPT[weight]["weights"] for weight in study.LAMBDAS] == [(w, w) for w in study.LAMBDAS]
+
+
+def test_every_method_of_the_field_is_a_row():
+    labels = {one.label for one in FIELD.values()}
+    assert labels < set(study.methods())
+    assert labels < set(study.patient_methods())
 
 
 def test_fixed_damping_fails_where_adapted_damping_does_not():
@@ -68,5 +102,5 @@ def test_every_figure_of_the_paper_is_drawn(tmp_path, subjects):
     }
     pictures = figures.draw(tmp_path, runs, signals, patients, subjects)
     numbers = [int(one.file[7:9]) for one in pictures]
-    assert numbers == [3, 4, 5, 6, 7, 13, 16, 17, 18, 19, 20, 21, 22, 23]
+    assert numbers == list(range(3, 26))
     assert all((tmp_path / one.file).stat().st_size > 5000 for one in pictures)
