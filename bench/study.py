@@ -309,8 +309,8 @@ def sweep_table(errors: Mapping[str, Mapping[float, float]]) -> Table:
         for column, one in enumerate(errors.values())
     }
     note = (
-        "One λ serves a and r, whose units differ: what smooths r here is far too much for another signal, "
-        "which is why the default's weights follow the noise."
+        "λ has the unit of the signal, and one λ serves a and r: the same images twice as bright need another. "
+        "The default's weights follow the noise."
     )
     return Table("Error of T2* over the λ of eq. 2 (root mean square in %)", ["λ", *errors], rows, [note], best)
 

@@ -371,6 +371,16 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A published range and how likely it is that the concentration lies in it; None: nothing is known of that."""
+
+    name: str  # the scheme's own word
+    low_mg_per_g: float | None  # None: it is the first
+    high_mg_per_g: float | None  # None: it is the last
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """A rate and the iron it stands for, as a bound: of what is there, or of what a protocol can measure."""
 
@@ -439,6 +449,9 @@ class RoiMeasurement:
     plain_r2star_per_s: float | None = None  # median of one exponential, where fat was looked for
     fat_fraction: Estimate | None = None  # of the signal, 0 to 1; None where its interval is too wide or nothing tells
     vial: Vial | None = None  # of a phantom: what else is measured of it
+    stages: tuple[
+        Stage, ...
+    ] = ()  # the published ranges, ascending; empty where no concentration, nor a bound, is given
 
     @property
     def measurable(self) -> bool:

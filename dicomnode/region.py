@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomnode import fit as fitting
-from dicomnode.measure import iron, phantom, quality
+from dicomnode.measure import iron, phantom, quality, staging
 from dicomnode.measure.organs import LIVER, ORGANS, PHANTOM
 from dicomnode.model import (
     HALF_95,
@@ -25,6 +25,7 @@ from dicomnode.model import (
     Roi,
     RoiMeasurement,
     SliceValue,
+    Stage,
     Statistics,
     Vial,
 )
@@ -157,6 +158,22 @@ class _Region:
 
 def measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMeasurement, DecayCurve | None]:
     """Measure a region, and give the decay that its report shows; None where it has no voxel."""
+    measured, decay = _measure(roi, images, settings)
+    return replace(measured, stages=_stages(roi, measured)), decay
+
+
+def _stages(roi: Roi, measured: RoiMeasurement) -> tuple[Stage, ...]:
+    """The published ranges of a concentration that is given; those of R2* are named without a probability."""
+    organ = ORGANS.get(roi.finding)
+    ranges = None if organ is None else organ.ranges
+    if ranges is None or ranges.of_rate or any(flag.code == quality.NO_RANGES for flag in measured.flags):
+        return ()
+    if measured.at_least is not None:
+        return staging.from_bound(ranges, measured.at_least)
+    return () if measured.lic is None else staging.stages(ranges, measured.lic)
+
+
+def _measure(roi: Roi, images: Images, settings: MeasureSettings) -> tuple[RoiMeasurement, DecayCurve | None]:
     if not roi.mask.any():
         return _empty(roi, images), None
     if images.organ is PHANTOM:

@@ -216,6 +216,11 @@ def calibration(name: str | None, formula: str | None, symbol: str = "LIC") -> C
     return private(name.upper()[:16], f"{name}: {formula}"[:64].rstrip())
 
 
+def in_range(name: str, symbol: str, scheme: str) -> Code:
+    """The probability that a concentration lies in a published range."""
+    return private(f"P-{name.upper().replace(' ', '-')}"[:16], f"Probability of {symbol} {name} ({scheme})"[:64])
+
+
 def concept(code: Code) -> CodedConcept:
     """Return ``code`` as an item of a code sequence."""
     return CodedConcept.from_code(code)

@@ -218,21 +218,24 @@ def legend(sheet: Sheet, x: float, y: float, size: float) -> None:
 # ---- the value on its scale
 
 
-def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: float) -> None:
+def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: float) -> float:
     """Draw the value with its interval over the published ranges; without one, the ranges alone.
 
     Each range is drawn equally wide, or the mild ones would be too narrow to read. ``box`` is the strip of the ranges;
-    the value stands above it, the limits below.
+    the value stands above it, the limits below, and under these how likely each range is, where that is known. Return
+    the last baseline.
     """
     ranges = wording.ranges_of(roi, numbers)
     if ranges is None:
-        return
+        return box.bottom
     step = box.width / len(ranges.limits)
+    chances = [wording.chance(stage) for stage in numbers.stages] or [""] * len(ranges.limits)
     for index, (_, high, word) in enumerate(ranges.limits):
         part = Box(box.x + index * step, box.y, step, box.height)
         sheet.fill(part.corners(), sheet.palette.bands[index])
         middle = box.y + box.height / 2 + 0.36 * size
         sheet.write(part.x + step / 2, middle, word, size, sheet.palette.band_ink, align="middle")
+        sheet.write(part.x + step / 2, box.bottom + 2.3 * size, chances[index], size, align="middle")
         if high < 1e9:
             sheet.write(
                 part.right, box.bottom + 1.1 * size, ranges.printed(high), size, sheet.palette.faint, align="middle"
@@ -241,6 +244,7 @@ def iron_scale(sheet: Sheet, box: Box, roi: Roi, numbers: RoiMeasurement, size: 
         sheet.write(box.x, box.bottom + 1.1 * size, "0", size, sheet.palette.faint)
     sheet.write(box.right, box.bottom + 1.1 * size, ranges.unit, size, sheet.palette.faint, align="right")
     _mark(sheet, box, ranges, (roi, numbers), size)
+    return box.bottom + (2.3 if any(chances) else 1.1) * size
 
 
 def along(ranges: Ranges, value: float) -> float:

@@ -138,8 +138,7 @@ def _scale(page: Sheet, result: Result, y: float) -> float:
     first = wording.lead(result)
     if first is None or not wording.has_scale(*first):
         return y
-    figures.iron_scale(page, Box(LEFT, y, RIGHT - LEFT, 17), *first, SMALL)
-    return y + 17 + 1.1 * SMALL
+    return figures.iron_scale(page, Box(LEFT, y, RIGHT - LEFT, 17), *first, SMALL)
 
 
 def _numbers(page: Sheet, draft: Draft, y: float) -> float:

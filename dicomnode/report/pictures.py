@@ -175,8 +175,7 @@ def _iron(made: Sheet, draft: Draft, k: int, top: float) -> None:
     first = wording.lead(draft.result)
     y: float = top + 32
     if first is not None and wording.has_scale(*first):
-        figures.iron_scale(made, Box(LEFT, top + 8, SCALE_WIDTH, 32), *first, SMALL)
-        y = top + 40 + 2.7 * SMALL
+        y = figures.iron_scale(made, Box(LEFT, top + 8, SCALE_WIDTH, 32), *first, SMALL) + 1.6 * SMALL
     here = [entry for entry in rows(draft.result) if entry[1].mask[k].any()]
     if not here:
         made.write(LEFT, y, "No region on this slice.", SMALL)

@@ -131,6 +131,7 @@ def _measurements(draft: Draft, numbers: RoiMeasurement, written: Written) -> li
         *_first(draft, r2star, t2star, iron),
         *_interval(draft, numbers),
         *_confidence(numbers),
+        *_staging(draft, numbers),
         _plain(codes.AREA, numbers.area_mm2, codes.SQUARE_MILLIMETRE),
         _plain(codes.VOXELS, int(numbers.n_voxels), codes.VOXEL_COUNT),
         *iron[1:],
@@ -189,6 +190,18 @@ def _confidence(numbers: RoiMeasurement) -> list[sr.Measurement]:
     if numbers.confidence is None:
         return []
     return [_plain(codes.CONFIDENCE, round(100 * float(numbers.confidence), 1), codes.PERCENT)]
+
+
+def _staging(draft: Draft, numbers: RoiMeasurement) -> list[sr.Measurement]:
+    """Return how likely each published range is; what a bound excludes is said by the bound."""
+    ranges = draft.organ.ranges
+    if ranges is None or numbers.lic is None or not numbers.measurable:
+        return []
+    return [
+        _plain(codes.in_range(stage.name, draft.organ.symbol, ranges.scheme), 100 * stage.probability, codes.PERCENT)
+        for stage in numbers.stages
+        if stage.probability is not None
+    ]
 
 
 def _slices(draft: Draft, numbers: RoiMeasurement, written: Written) -> list[sr.Measurement]:

@@ -56,7 +56,7 @@ def of(result: Result, outputs: tuple[Output, ...], trend: Trend) -> dict[str, A
         "trend": change.as_json(trend) if trend.entries or trend.unasked else None,
         "advice": protocol.advice(stack, organ) or None,
         "rois": [
-            {**_roi_summary(one), "words": _words(roi, one)}
+            {**_roi_summary(one), "staging": _staging(roi, one), "words": _words(roi, one)}
             for roi, one in zip(result.rois, result.measurements, strict=True)
         ],
         "quality": exam.of(result),
@@ -106,6 +106,7 @@ def _words(roi: Roi, one: RoiMeasurement) -> dict[str, str]:
         "lic_mg_per_g": iron,
         "lic_ci95": wording.interval(one.lic) if known and one.lic is not None else "",
         "range": wording.band(roi, one),
+        "staging": wording.chances(one),
         "signal_fat_fraction": wording.fat(one),
         "plain_r2star_per_s": wording.plain(one),
         "doubt": wording.doubt_of(one),
@@ -137,6 +138,23 @@ def _roi_summary(one: RoiMeasurement) -> dict[str, Any]:
         "slices": [dataclasses.asdict(slice_) for slice_ in one.slices],
         "flags": [{"code": f.code, "grade": f.grade.value, "sentence": f.sentence} for f in one.flags],
     }
+
+
+def _staging(roi: Roi, one: RoiMeasurement) -> dict[str, Any] | None:
+    """How likely each published range is, 0 to 1, the calibration's own error with it; null: nothing is said."""
+    ranges = wording.ranges_of(roi, one)
+    if ranges is None or not one.stages:
+        return None
+    bands = [
+        {
+            "name": stage.name,
+            "from": stage.low_mg_per_g,
+            "to": stage.high_mg_per_g,
+            "probability": None if stage.probability is None else round(stage.probability, 4),
+        }
+        for stage in one.stages
+    ]
+    return {"scheme": ranges.scheme, "unit": ranges.unit, "bands": bands}
 
 
 def _fat(one: RoiMeasurement) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dicomnode.measure.organ import Organ, Ranges
-    from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Statistics, Vial
+    from dicomnode.model import Drawn, Estimate, Flag, Limit, Result, Roi, RoiMeasurement, Stage, Statistics, Vial
 
 LIC_UNIT = "mg/g dry weight"
 GRADES = {  # the worst first: how each is marked, with a sign that needs no colour
@@ -282,6 +282,8 @@ def reach(numbers: RoiMeasurement) -> str:
 
 # ---- severity
 
+LIKELY = 0.005  # probability from which on a range is named
+
 
 def ranges_of(roi: Roi, numbers: RoiMeasurement) -> Ranges | None:
     """Return the published ranges of the organ that a region is of; None where it has none, or none at this field."""
@@ -328,6 +330,20 @@ def band(roi: Roi, numbers: RoiMeasurement) -> str:
     if first == last:
         return f"{first[2]} ({ranges.within(first)}, {ranges.scheme})"
     return f"between {first[2]} and {last[2]} ({ranges.scheme})"
+
+
+def chance(stage: Stage) -> str:
+    """Return the probability of a range to a per cent, or nothing where it is not known or rounds to none."""
+    share = stage.probability
+    if share is None or share < LIKELY:
+        return ""
+    return "> 99 %" if share > 1 - LIKELY else f"{100 * share:.0f} %"
+
+
+def chances(numbers: RoiMeasurement) -> str:
+    """Return the ranges with their probabilities, the likeliest first; nothing where they are not known."""
+    told = sorted(numbers.stages, key=lambda stage: -(stage.probability or 0.0))
+    return ", ".join(f"{stage.name} {chance(stage)}" for stage in told if chance(stage))
 
 
 def has_scale(roi: Roi, numbers: RoiMeasurement) -> bool:
@@ -383,6 +399,7 @@ def quality(result: Result) -> list[str]:
         return ["No region: only maps were made."]
     roi, numbers = first
     said = [_verdict(numbers), _where_from(result, roi, numbers), _decay(result), _noise(result), _fat(numbers)]
+    said += [_ranges(roi, numbers)]
     if not result.maps.record.converged:
         said.append(f"The fit did not converge: {result.maps.record.verdict}.")
     return [sentence for sentence in said if sentence]
@@ -440,6 +457,14 @@ def _noise(result: Result) -> str:
 
 def _fat(numbers: RoiMeasurement) -> str:
     return f"Signal fat fraction, not PDFF: {fat(numbers)}." if fat(numbers) else ""
+
+
+def _ranges(roi: Roi, numbers: RoiMeasurement) -> str:
+    """Return how likely each range is, and by what; the ranges are an organ's own."""
+    ranges, words = ranges_of(roi, numbers), chances(numbers)
+    if ranges is None or not words:
+        return ""
+    return f"Range by all that the interval holds, the calibration's own error with it: {words} ({ranges.scheme})."
 
 
 def author(drawn: Drawn) -> str:

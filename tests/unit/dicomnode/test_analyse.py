@@ -210,6 +210,24 @@ def test_beyond_the_range_there_is_a_bound_below_the_truth_and_advice(tmp_path):
     assert "0.9 ms" in one.advice
 
 
+def test_ranges_have_probabilities_where_iron_is_given_and_only_there(tmp_path):
+    one = measured(tmp_path, 270.0)
+    assert sum(stage.probability for stage in one.stages) == pytest.approx(1)
+    best = max(one.stages, key=lambda stage: stage.probability)
+    assert (best.name, one.lic_mg_per_g) == ("mild", pytest.approx(6.9))
+    assert 0.5 < best.probability < 0.9  # the limit of 7 is near
+    assert measured(tmp_path, 270.0, roi=Roi("drawn", np.ones((1, SIZE, SIZE), bool), finding="tissue")).stages == ()
+
+
+def test_beyond_the_range_the_bound_excludes_ranges_and_splits_nothing(tmp_path):
+    one = measured(tmp_path, np.zeros((1, SIZE, SIZE)), signal=decays(np.full((1, SIZE, SIZE), 1200.0), floor=6.3))
+    least = one.at_least.lic_mg_per_g
+    assert least > 7.0
+    for stage in one.stages:
+        ends_below = stage.high_mg_per_g is not None and stage.high_mg_per_g <= least
+        assert stage.probability == (0.0 if ends_below else None)
+
+
 def test_a_rate_beyond_the_calibration_is_given_and_its_iron_is_not(tmp_path):
     times = (0.3, 0.5, 0.7, 0.9, 1.1)
     rates = np.full((1, SIZE, SIZE), 1500.0)

@@ -36,6 +36,7 @@ from dicomnode.model import (
     RoiMeasurement,
     SequenceKind,
     SliceValue,
+    Stage,
     Statistics,
 )
 from dicomnode.report import source
@@ -232,6 +233,13 @@ MEASURED = (
         calibration_formula="LIC = -0.16 + 0.02603 · R2* at 1.5 T",
         plain_r2star_per_s=111.5,
         fat_fraction=Estimate(0.184, (0.157, 0.211), {"fit": 0.01, "model": 0.009}),
+        stages=(
+            Stage("normal", None, 1.8, 0.0),
+            Stage("borderline", 1.8, 3.2, 0.856),
+            Stage("mild", 3.2, 7.0, 0.144),
+            Stage("moderate", 7.0, 15.0, 0.0),
+            Stage("severe", 15.0, None, 0.0),
+        ),
     ),
     RoiMeasurement(
         "Whole liver",

@@ -13,9 +13,9 @@ from skimage.draw import polygon2mask
 
 from dicomnode import report
 from dicomnode.config import ReportSettings
-from dicomnode.measure.organs import LIVER
+from dicomnode.measure.organs import LIVER, ORGANS
 from dicomnode.model import Drawn, Identity
-from dicomnode.report import wording
+from dicomnode.report import codes, wording
 from tests.unit.dicomnode.report.conftest import STOP
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -113,6 +113,7 @@ def test_units_are_coded(everything):
         "Signal fat fraction, 95 % interval from": "%",
         "Signal fat fraction, 95 % interval to": "%",
         "R2* by one exponential, fat not allowed for": "/s",
+        **{f"Probability of LIC {name} (Reeder 2023)": "%" for *_, name in LIVER.ranges.limits},
     }
 
 
@@ -340,3 +341,19 @@ def test_writing_warns_of_nothing(bench):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bench.write()
+
+
+def test_each_range_has_a_code_and_its_probability(everything):
+    number, bound = _groups(everything["structured_report"][0])
+    found = {m.name.value: (m.value, m.unit.value) for m in number.get_measurements() if m.unit.value == "%"}
+    stated = [found[f"P-{name}"][0] for name in ("NORMAL", "BORDERLINE", "MILD", "MODERATE", "SEVERE")]
+    assert stated == pytest.approx([0, 85.6, 14.4, 0, 0])
+    assert not [m for m in bound.get_measurements() if m.name.value.startswith("P-")]  # nothing is split
+
+
+@pytest.mark.parametrize("organ", ORGANS.values(), ids=lambda organ: organ.name)
+def test_every_range_of_every_organ_has_a_code_of_its_own(organ):
+    names = [name for *_, name in organ.ranges.limits]
+    found = [codes.in_range(name, organ.symbol, organ.ranges.scheme) for name in names]
+    assert len({code.value for code in found}) == len(names)
+    assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in found)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dicomnode.measure.organs import LIVER
-from dicomnode.model import Drawn, Estimate, Grade, Limit
+from dicomnode.model import Drawn, Estimate, Grade, Limit, Stage
 from dicomnode.report import wording
 from tests.unit.dicomnode.report.conftest import DOUBT, STOP
 
@@ -136,3 +136,20 @@ def test_a_page_says_in_a_few_words_what_it_replaces_and_that_images_were_left_o
     assert wording.history(replaced) == f"replaces {'a' * 12}"
     partly = replace(result, stack=replace(result.stack, left_out=("3 images: derived",)))
     assert wording.history(partly) == "images left out: see report"
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "said"),
+    [
+        ((0.0, 0.0, 0.856, 0.144, 0.0), "mild 86 %, moderate 14 %"),
+        ((0.0, 0.003, 0.997, 0.0, 0.0), "mild > 99 %"),
+        ((0.0, 0.3, 0.7, 0.0, 0.0), "mild 70 %, borderline 30 %"),
+        ((0.0, 0.0, 0.0, None, None), ""),
+    ],
+)
+def test_ranges_are_said_the_likeliest_first_and_none_that_rounds_to_nothing(bench, probabilities, said):
+    stages = tuple(Stage(word, None, None, p) for (*_, word), p in zip(LIVER.ranges.limits, probabilities, strict=True))
+    result = answered(bench, stages=stages)
+    assert wording.chances(result.measurements[0]) == said
+    expected = [f"Range by all that the interval holds, the calibration's own error with it: {said} (Reeder 2023)."]
+    assert [line for line in wording.quality(result) if line.startswith("Range")] == (expected if said else [])
