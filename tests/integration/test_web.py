@@ -223,6 +223,21 @@ def test_earlier_results_are_shown_with_the_verdict_on_each(spool, opened):
     assert not [event for event in said if isinstance(event, events.PageBroke)]
 
 
+@pytest.mark.parametrize(("staging", "shown"), [("mild 80 %, borderline 20 %", 1), ("", 0), (None, 0)])
+def test_how_likely_each_range_is_stands_under_the_range(spool, opened, staging, shown):
+    job = study(spool, state="done")
+    words = dict.fromkeys(("lic_mg_per_g", "lic_ci95", "r2star_per_s", "r2star_ci95", "t2star_ms", "doubt"), "")
+    words["range"] = "between borderline and mild (Reeder 2023)"
+    words |= {} if staging is None else {"staging": staging}  # an earlier version's has none
+    job.write("summary.json", {"status": "done", "rois": [{"name": "liver", "words": words, "flags": []}]})
+    job.write("outputs.json", [])
+    browser, said, _ = opened()
+    text = browser.get(page_of(browser)).text
+    assert words["range"] in text
+    assert text.count("mild 80 %, borderline 20 %") == shown
+    assert not [event for event in said if isinstance(event, events.PageBroke)]
+
+
 def test_a_result_that_was_made_again_is_shown_beside_the_one_before_and_can_be_sent(spool, opened):
     job = study(spool, state="kept")
     job.write("outputs.json", [])
