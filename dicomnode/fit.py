@@ -171,7 +171,8 @@ def companion(
 SIGMA_DOUBT = 0.05  # of sigma, where the record of the maps does not say how well it is known
 _FEWEST_ECHOES = 4  # of which leaving out one says how much the rate hangs on each
 _FEWEST_FOR_RICHER, _MORE_FOR_EACH = 6, 2  # echoes; more of them for each parameter more
-SOME_FAT, ALTERNATING = 0.05, 0.06  # that any liver may hold, signal fraction; between odd and even echoes, relative
+MOST_FAT = 0.3  # signal fraction that a liver may hold where nothing tells: severe steatosis begins below it
+ALTERNATING = 0.06  # between odd and even echoes, relative
 UNTOLD_FAT = 0.075  # deviation of the fraction before anything is measured: a quarter of livers hold some
 HIDDEN_FAT = (0.03, 0.2)  # signal fractions: within what is normal for a liver, and steatosis
 _DRAWN = 100  # points of a curve
@@ -524,7 +525,7 @@ def fall(
     where nothing is left, and A² + 2Nσ². What is left at the least of the first, with sigma and N as wrong as they may
     be, against what may be left at the most of the second, is the slowest decay they allow; so is the fall to the
     first from ``s0``, which must be a cautious lower bound of the amplitude at time 0. The faster of the two is given,
-    less what read-outs that alternate and a little fat may make of two echoes.
+    less what read-outs that alternate and fat may make of two echoes.
     """
     square = np.square(signal[region][:, :2].astype(np.float64))
     middle, error = np.median(square, axis=0), square.std(axis=0) / np.sqrt(max(len(square) / _SHARED, 1))
@@ -546,7 +547,7 @@ def _faked(echo_times_ms: tuple[float, ...], field_strength_t: float | None) -> 
     """What looks like decay and is none, ln: to the first echo, and from it to the second."""
     faked = np.array([ALTERNATING, 2 * ALTERNATING])
     if field_strength_t is not None:
-        factor, _ = Model(field_strength_t).shape(np.asarray(echo_times_ms), np.array([SOME_FAT]))
+        factor, _ = Model(field_strength_t).shape(np.asarray(echo_times_ms), np.array([MOST_FAT]))
         logs = np.log(np.abs(factor))
         faked = faked + np.maximum([-logs[0], logs[0] - logs[1]], 0.0)
     return float(faked[0]), float(faked[1])

@@ -135,3 +135,19 @@ def test_how_much_too_high_a_field_makes_the_rate_is_told():
     bent = 400.0 * np.exp(-0.06 * t) * np.sinc(0.04 * t)
     alone = fit_decay(Magnitudes(bent, t, SIGMA, 1.0), Model(), (400.0, 60.0)).rate_per_s
     assert found.shift == pytest.approx(alone / 60.0 - 1, rel=0.1)
+
+
+@pytest.mark.parametrize("fat", [0.0, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("field_t", [1.5, 3.0])
+@pytest.mark.parametrize("times", [(0.9, 1.7), (1.2, 2.3), (2.58, 4.81)])
+def test_a_bound_is_below_the_truth_whatever_fat_the_liver_holds(times, field_t, fat):
+    shape, _ = Model(field_t).shape(np.array(times), np.array([fat]))
+    clean, rng = 400.0 * np.exp(-1.2 * np.array(times)) * np.abs(shape), np.random.default_rng(3)
+    noise = SIGMA * rng.standard_normal((2, VOXELS, 2))
+    signal = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
+    known = fit.Noise(SIGMA, 1.0, "air", "high", 0.02)
+    inside = np.ones(VOXELS, bool)
+    found = fit.fall(signal, times, inside, known, s0=0.7 * 400.0, field_strength_t=field_t)
+    assert found is None or found < 1200.0
+    if times[0] < 1.0:  # a train that is short enough says something all the same
+        assert found > 300.0
