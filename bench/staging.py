@@ -42,7 +42,7 @@ WATER_PPM, MHZ_PER_T = 4.70, 42.577
 LEAST_MG_PER_G, MOST_MG_PER_G = 0.6, 40.0
 LIMITS, NEAR = (1.8, 3.2, 7.0, 15.0), 0.12  # mg/g; deviation of ln about them of half of the exams
 RIM_MM = 4.0  # of the liver that a region leaves out, as the finder does
-FIRST_SEED = 52_000
+FIRST_SEED = 61_000  # nothing was mended after looking at those from here on
 SURE = 0.9
 EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
 
