@@ -18,6 +18,7 @@ from dicomnode.config import GroupingSettings
 from dicomnode.model import Component, GroupStatus
 from dicomnode.simulate import DIALECTS, ORIENTATIONS, SeriesPlan, Simulated
 from solver import phantom
+from solver.model import GYROMAGNETIC_RATIO_MHZ_PER_T
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,13 +90,14 @@ def test_companions_travel_with_the_stack(dialect: str, tmp_path: Path) -> None:
 def truth_complex(simulated: Simulated) -> NDArray[np.complex128]:
     """What the scanner saw, from the same plan written as real and imaginary numbers of no vendor."""
     plan = simulated.plan
+    frequency = DIALECTS[plan.dialect].frequency_mhz[plan.field_strength_t]
     drawn = phantom.Abdomen(
         (plan.rows, plan.columns),
         plan.slices,
         plan.spacing_mm[:2],
         plan.liver_t2star_ms,
         texture=plan.texture,
-        field_strength_t=plan.field_strength_t,
+        field_strength_t=plan.field_strength_t if frequency is None else frequency / GYROMAGNETIC_RATIO_MHZ_PER_T,
     )
     seen = phantom.complex_signal(phantom.abdomen(drawn, np.random.default_rng(plan.seed)), plan.echo_times_ms)
     return np.asarray(seen * simulated.truth.s0.max() / np.abs(seen[..., 0]).max(), complex)
