@@ -14,7 +14,7 @@ from dicomnode.compare.methods import METHODS, REFERENCE
 from dicomnode.region import statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -89,9 +89,16 @@ def compare(
         numbers={key: analyse.measure_regions(rois, stack, signal, one, measure)[1] for key, one in maps.items()},
         scanner=dataclasses.replace(found, map=None),
         scanner_numbers=tuple(_scanner_numbers(found.map, roi) for roi in rois),
-        remarks=(found.sentence,),
+        remarks=(found.sentence, *_within_regions(fits)),
     )
     return compared, Images(signal, maps, found.map)
+
+
+def _within_regions(keys: Iterable[str]) -> Iterator[str]:
+    """Which maps end where the regions do."""
+    labels = [METHODS[key].label for key in keys if METHODS[key].within_regions]
+    if labels:
+        yield f"fitted in the regions alone: {', '.join(labels)}"
 
 
 def _regions(stack: EchoStack, signal: NDArray[np.float32], own: Maps) -> tuple[Roi, ...]:

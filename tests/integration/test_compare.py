@@ -221,6 +221,7 @@ def test_methods_of_the_field_and_the_sweep_are_rows_and_fitted_where_something_
         most = 1.0 if key == "bi-exponential" else 0.35  # its r is that of the faster part
         assert abs(liver["methods"][key]["difference_t2star_ms"]) < most, key
         assert f"| {methods.METHODS[key].label} " in text
+    assert "fitted in the regions alone: with offset, truncated" in text
     assert one["fits"]["second-moment"]["noise"] == "second-moment"
     assert one["fits"]["bi-exponential"]["parameters"]["model"] == "bi-exponential"
     assert one["fits"]["laplacian"]["parameters"]["regulariser"] == "laplacian"
