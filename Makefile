@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no
 COVERED := 93
 COVERAGE := --cov=dicomnode --cov=solver --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-quality bench-receive faults study study-fat study-liver sweep fuzz train gallery wheelhouse deb lock clean
+.PHONY: demo test fast coverage check rooms reference validation manual site readers format lint types contracts audit bench bench-quality bench-receive faults study study-fat study-liver sweep fuzz train train-voxel gallery wheelhouse deb lock clean
 
 demo: $(READY)
 	$(BIN)/dicomnode demo
@@ -114,6 +114,10 @@ deb: wheelhouse
 # The weights of the liver finder, from this repository alone; the product never imports torch.
 train: $(TORCH)
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.training --fixture tests/unit/dicomnode/measure/liver/network_fixture.npz
+
+# The weights of method="learned", likewise: a few minutes on one thread.
+train-voxel: $(TORCH)
+	$(BIN)/python -m bench.training_voxel --fixture tests/unit/solver/learned_fixture.npz
 
 gallery: $(READY)
 	$(BIN)/python -m bench.gallery

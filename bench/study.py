@@ -94,13 +94,14 @@ def default(**arguments: Any) -> Method:
     return fit
 
 
-DEFAULT, GAUSSIAN, BAYESIAN = "default", 'default, noise="gaussian"', "Bayesian"
+DEFAULT, GAUSSIAN, BAYESIAN, LEARNED = "default", 'default, noise="gaussian"', "Bayesian", "learned"
 ALGORITHM_1, ALGORITHM_1_STRONG = "Algorithm 1, λ = 1e−5", "Algorithm 1, λ = 10"
 LM, LM_OTHER = "LM from [100, 0.2]", "LM from [50, 0.05]"
 
 
-def methods() -> Mapping[str, Method]:
-    """Every method of the phantom tables by the name it has there."""
+def methods(noise: str = RICIAN) -> Mapping[str, Method]:
+    """Every method of the phantom tables by the name it has there; the learned one knows only noise of magnitudes."""
+    learned = {LEARNED: default(method="learned")} if noise == RICIAN else {}
     return {
         **{f"Algorithm 1, λ = {number(value)}": algorithm_1(value, n) for value, n in PUBLISHED_LAMBDAS.items()},
         LM: levenberg_marquardt(published.START),
@@ -108,6 +109,7 @@ def methods() -> Mapping[str, Method]:
         DEFAULT: default(),
         GAUSSIAN: default(noise="gaussian"),
         BAYESIAN: default(method="bayesian"),
+        **learned,
         **_of_the_field(),
     }
 
@@ -379,7 +381,7 @@ def time_table(found: Mapping[str, list[Estimate]]) -> Table:
 
 
 def patient_methods() -> Mapping[str, Method]:
-    """Algorithm 1 with two weights, LM from both starts, the default, Bayesian, what others fit by."""
+    """Algorithm 1 with two weights, LM from both starts, the default, Bayesian, learned, what others fit by."""
     return {
         ALGORITHM_1: algorithm_1(1e-5, PATIENT_ITERATIONS),
         ALGORITHM_1_STRONG: algorithm_1(10.0, PATIENT_ITERATIONS),
@@ -387,6 +389,7 @@ def patient_methods() -> Mapping[str, Method]:
         LM_OTHER: levenberg_marquardt(published.OTHER_START),
         DEFAULT: default(),
         BAYESIAN: default(method="bayesian"),
+        LEARNED: default(method="learned"),
         **_of_the_field(),
     }
 
@@ -396,7 +399,7 @@ def study(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for ours in (default(), default(method="bayesian")):
         ours(paper_signal(MILD)[:, :8, :8])  # compile before the clock starts
-    runs = {noise: {name: fit(paper_signal(noise)) for name, fit in methods().items()} for noise in VARIANCES}
+    runs = {noise: {name: fit(paper_signal(noise)) for name, fit in methods(noise).items()} for noise in VARIANCES}
     tables = [table for noise, estimates in runs.items() for table in estimate_tables(noise, estimates)]
     subjects = patients()
     found = {name: [fit(p.signal) for p in subjects] for name, fit in patient_methods().items()}

@@ -44,13 +44,14 @@ def fit(
 ) -> Maps:
     """Fit a stack: ``signal`` is (slices, K, L, M), echo times ascend.
 
-    The published methods know one exponential, whatever the model of ``settings``. ``hyperparameters`` are theirs, as
-    ``solver.fit_t2star`` takes them.
+    The published methods and the learned one know one exponential, whatever the model of ``settings``.
+    ``hyperparameters`` are those of the published, as ``solver.fit_t2star`` takes them.
     """
     if settings.method not in FIT_METHODS:
         return _by_package(signal, echo_times_ms, pixel_spacing_mm, settings, field_strength_t)
     started = time.perf_counter()
-    model = "mono-exponential" if settings.method.endswith("-published") else settings.model
+    alone = settings.method == "learned" or settings.method.endswith("-published")
+    model = "mono-exponential" if alone else settings.model
     result = fit_t2star(
         signal,
         np.asarray(echo_times_ms),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-METHODS = ("admm", "nls", "bayesian", "admm-published", "lm-published")
+METHODS = ("admm", "nls", "bayesian", "learned", "admm-published", "lm-published")
 REGULARISED = frozenset({"admm", "bayesian", "admm-published"})
-LIKELIHOODS = frozenset({"admm", "bayesian"})  # methods of which magnitudes have a floor unless told otherwise
+LIKELIHOODS = frozenset({"admm", "bayesian", "learned"})  # methods that take noise as of magnitudes
+    {"admm", "bayesian", "learned"}
+)  # methods of which magnitudes have a floor unless told otherwise
 MOMENTS = {"first-moment": 1, "second-moment": 2}  # of the noise, that least squares are made on
 NOISES = ("rician", "gaussian", *MOMENTS)
 REGULARISERS = ("tv", "laplacian")
@@ -34,7 +36,7 @@ HYPERPARAMETERS = {
 # Keys of a result's parameters that are no arguments: what was found out about the noise.
 FINDINGS = (
     *("noise_source", "n_coils_source", "noise_confidence", "n_coils_range", "sigma_rel_sd", "sigma_varies"),
-    "fat_untold",
+    *("fat_untold", "network"),
 )
 # What others call an argument, where its spelling does not tell.
 ALSO_CALLED = {
@@ -75,6 +77,21 @@ class Settings:
     t_ms: NDArray[np.float64]
     dtype: Any
     hyperparameters: Mapping[str, Any]
+
+    @classmethod
+    def again(cls, parameters: Mapping[str, Any]) -> Settings:
+        """The settings that a result's parameters tell of, without what is only the published methods'."""
+        told = {one.name: parameters[one.name] for one in fields(cls) if one.name in parameters}
+        return cls(
+            **told
+            | {
+                "weights": weights(parameters["weights"]),
+                "n_coils_range": tuple(parameters["n_coils_range"]),
+                "t_ms": np.array(parameters["echo_times_ms"]),
+                "dtype": np.float32,
+                "hyperparameters": {},
+            }
+        )
 
     @property
     def unseen_coils(self) -> bool:
@@ -364,7 +381,7 @@ def pixel_spacing(spacing: Any) -> tuple[float, float]:
 def check_model(name: str, t_ms: NDArray[np.float64], field_strength_t: float | None, method: str, noise: str) -> str:
     """Return the model where the echo times can tell its parameters apart."""
     choice("model", name, model.MODELS)
-    if name != "mono-exponential" and method.endswith("-published"):
+    if name != "mono-exponential" and (method == "learned" or method.endswith("-published")):
         raise ValueError(f"model must be mono-exponential for method={method!r}")
     if name == "automatic" and noise in MOMENTS:
         raise ValueError(f"model='automatic' needs a likelihood: noise must not be {noise!r}")

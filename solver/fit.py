@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from solver import arguments
+from solver import arguments, learned
 from solver.arguments import Settings, rate_bounds
 from solver.estimate import estimate_noise
 from solver.labelled import Labels
@@ -184,10 +184,11 @@ def fit_t2star(
     itself. An xarray.DataArray has its echoes along the dimension called so ("echo", "te", ...), else along the
     last; its maps keep the others. ``echo_times_ms`` (M,) ascends. ``method``: "admm" regularises in the K-L plane,
     "nls" fits every voxel for itself, "bayesian" gives the posterior mean and deviation under a prior of edges and
-    smooth trends whose scales it finds itself (``seed`` of its draws: 0), "admm-published" and "lm-published" are
-    the paper's, their hyper-parameters as keywords. ``noise``: "rician" (default of "admm" and "bayesian";
-    non-central chi with ``n_coils``), "gaussian" (default of the others), least squares, or "first-moment" and
-    "second-moment", least squares on what noise makes of m and of m^2.
+    smooth trends whose scales it finds itself (``seed`` of its draws: 0), "learned" gives the median of each voxel's
+    posterior, where the voxel is like what a network was trained on (``solver.learned.posterior`` has the rest of it),
+    "admm-published" and "lm-published" are the paper's, their hyper-parameters as keywords. ``noise``: "rician"
+    (default of "admm", "bayesian" and "learned"; non-central chi with ``n_coils``), "gaussian" (default of the
+    others), least squares, or "first-moment" and "second-moment", least squares on what noise makes of m and of m^2.
     ``sigma``, one or broadcastable to (..., K, L), and ``n_coils`` are estimated where not given. ``weights``:
     "auto", or those of eq. 2 of the paper (lambda_s0, lambda_r2star) with r in 1/ms. ``mask`` (..., K, L): what may
     be fitted. ``spacing``: between rows, between columns. ``model``: one of ``solver.model.MODELS``; "fat-water"
@@ -217,6 +218,8 @@ def fit_t2star(
     hyperparameters, findings = arguments.further(
         further, method, (*(fit_t2star.__kwdefaults__ or ()), "echo_times_ms")
     )
+    if "network" in findings:
+        learned.check_weights(str(findings["network"]))
     layout = Layout(s.shape[:-1])
     if _method(method, layout) != method:
         method, hyperparameters = _method(method, layout), {}
@@ -395,7 +398,9 @@ def _assemble(
     longest = max(len(one.objective) for one in courses)
     history = [sum(one.objective[min(k, len(one.objective) - 1)] for one in courses) for k in range(longest)]
     fraction, fraction_sd, plain = (layout.back(map_) for map_ in maps.fat) if maps.fat else (None, None, None)
-    worst = next((one.verdict for one in courses if not one.converged), "converged")
+    made: dict[str, Any] = {"sigma_varies": sigma_map is not None}
+    made |= {"network": learned.weights()} if settings.method == "learned" else {}
+    worst = min(courses, key=lambda one: (one.converged, one.verdict == "converged")).verdict
     return T2StarFit(
         s0=layout.back(maps.s0),
         t2star_ms=layout.back(maps.t2star_ms),
@@ -415,5 +420,5 @@ def _assemble(
         fat_fraction=fraction,
         fat_fraction_sd=fraction_sd,
         plain_r2star_per_s=plain,
-        parameters=settings.as_parameters() | {"sigma_varies": sigma_map is not None},
+        parameters=settings.as_parameters() | made,
     )

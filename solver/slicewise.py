@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solver import bayesian, freed, published
+from solver import bayesian, freed, learned, published
 from solver.likelihood import Likelihood, MonoExponential, Profiled
 from solver.model import signal_model
 from solver.noise import GAUSSIAN, mean_of_noise
 from solver.proximal_newton import DEFAULT, ROUGH, Problem, Solution, minimise
 from solver.survey import sums_around
 from solver.tuning import automatic_weights, sharpened, smooth_start
-from solver.uncertainty import cramer_rao, floor_shift, gaussian_deviation, regularised_deviation
+from solver.uncertainty import cramer_rao, gaussian_deviation, regularised_deviation, with_doubt
 from solver.voxelwise import variable_projection
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def fit_slice(s: NDArray[Any], mask: NDArray[np.bool_], sigma: float | NDArray[A
     free = _detectable(stack, usable, settings.n_coils) if seen else usable
     box = _box(free)
     stack, inside = np.ascontiguousarray(stack[:, *box]), np.ascontiguousarray(free[box])
-    fit = {"nls": _voxelwise, "admm": _regularised, "bayesian": _bayesian}[settings.method]
+    fit = {"nls": _voxelwise, "admm": _regularised, "bayesian": _bayesian, "learned": _learned}[settings.method]
     return _pasted(fit(stack, inside, settings), box, free)
 
 
@@ -113,7 +113,7 @@ def _regularised(stack: NDArray[Any], free: NDArray[np.bool_], settings: Setting
     fat, plain = freed.look_for_fat(stack, found.x, free, settings), found.x[1]
     problem, found = freed.fit_beside(fat, problem, found, settings, DEFAULT)
     sd = regularised_deviation(problem, found, _deviation(found.x, problem, settings))
-    sd = freed.with_doubt_of(fat, _with_doubt(sd, found.x, settings), found.x, settings)
+    sd = freed.with_doubt_of(fat, with_doubt(sd, found.x, settings), found.x, settings)
     return _ended(found, free, sd, fat, plain)
 
 
@@ -133,7 +133,7 @@ def _bayesian(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) 
     if beside is not None:
         again = bayesian.posterior(*beside, where, seed)
         found = replace(again, iterations=found.iterations + again.iterations)
-    sd = _with_doubt(found.x[1] * found.relative_sd, found.x, settings)
+    sd = with_doubt(found.x[1] * found.relative_sd, found.x, settings)
     return _ended(found, free, freed.with_doubt_of(fat, sd, found.x, settings), fat, plain)
 
 
@@ -146,18 +146,6 @@ def _ended(
 ) -> SliceFit:
     told = None if fat is None else Fat(fat.fraction, fat.sd, plain)
     return SliceFit(found.x, free, sd, found.objective, found.iterations, found.converged, found.verdict, told)
-
-
-def _with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any]:
-    """Deviation of the rate with what is not known of the floor, 2 N sigma^2: neither N nor sigma."""
-    n = settings.floor_coils
-    if not n:
-        return sd
-    # What a relative deviation of sigma does to the floor is what as much more N would do.
-    floors = {settings.other_coils, n * (1 + settings.sigma_rel_sd) ** 2} - {n}
-    for other in floors:
-        sd = np.hypot(sd, floor_shift(x[0], x[1], settings.t, (n, other)))
-    return sd
 
 
 def _detectable(s: NDArray[Any], usable: NDArray[np.bool_], n_coils: float) -> NDArray[np.bool_]:
@@ -205,8 +193,19 @@ def _voxelwise(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings)
     fat, plain = freed.look_for_fat(stack, smooth, free, settings), found.x[1]
     problem, found = freed.fit_beside(fat, problem, found, settings, schedule)
     sd = _deviation(found.x, problem, settings)
-    sd = freed.with_doubt_of(fat, _with_doubt(sd, found.x, settings), found.x, settings)
+    sd = freed.with_doubt_of(fat, with_doubt(sd, found.x, settings), found.x, settings)
     return _ended(found, free, sd, fat, plain)
+
+
+def _learned(stack: NDArray[Any], free: NDArray[np.bool_], settings: Settings) -> SliceFit:
+    """Ask the network for every voxel; what is outside what it was trained on has no deviation."""
+    found = learned.read_decays(stack[:, free], settings)
+    x, sd = np.zeros((2, *free.shape), stack.dtype), np.full(free.shape, np.nan, stack.dtype)
+    x[:, free] = found.x
+    outside = learned.with_neighbours(found.outside, free)
+    sd[free] = np.where(outside, np.nan, found.sd)
+    answered = not outside.size or not outside.all()
+    return SliceFit(x, free, sd, (), 1, answered, learned.verdict(outside))
 
 
 def _start(x: NDArray[Any], settings: Settings) -> NDArray[Any]:

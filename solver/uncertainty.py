@@ -16,6 +16,8 @@ from solver.vector_math import fast_exp, kernel, row_kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from solver.arguments import Settings
+
 BLOCK = 512  # voxels whose scratch stays in the first-level cache
 WINDOW = 9  # pixels
 STEPS = 4  # from the fit under given weights; what has not settled by then is air under strong ones
@@ -187,6 +189,18 @@ def floor_shift(a: NDArray[Any], r: NDArray[Any], t: NDArray[Any], coils: tuple[
     a_flat, r_flat = (m.astype(np.float64).reshape(-1) for m in (a, r))
     _shifts(a_flat, r_flat, t.astype(np.float64), 2 * coils[0], 2 * coils[1], out)
     return out.reshape(a.shape)
+
+
+def with_doubt(sd: NDArray[Any], x: NDArray[Any], settings: Settings) -> NDArray[Any]:
+    """Deviation of the rate with what is not known of the floor, 2 N sigma^2: neither N nor sigma."""
+    n = settings.floor_coils
+    if not n:
+        return sd
+    # What a relative deviation of sigma does to the floor is what as much more N would do.
+    floors = {settings.other_coils, n * (1 + settings.sigma_rel_sd) ** 2} - {n}
+    for other in floors:
+        sd = np.hypot(sd, floor_shift(x[0], x[1], settings.t, (n, other)))
+    return sd
 
 
 def regularised_deviation(problem: Problem, found: Solution, bound: NDArray[Any]) -> NDArray[Any]:

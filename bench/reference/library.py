@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dicomnode import analyse, pixels
 from dicomnode.operate import offline
-from solver import T2StarFit, fit_t2star, phantom
+from solver import T2StarFit, fit_t2star, learned, phantom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BEGIN, END = "<!-- interface: made by `make reference` -->", "<!-- /interface -->"
 PUBLIC: tuple[Any, ...] = (
-    *(fit_t2star, T2StarFit),
+    *(fit_t2star, T2StarFit, learned.posterior, learned.Posterior),
     *(phantom.paper_images, phantom.Abdomen, phantom.abdomen, phantom.Phantom, phantom.Receiver, phantom.acquire),
     *(offline.find, offline.stack_of, pixels.load, analyse.fit_stack, offline.process),
 )

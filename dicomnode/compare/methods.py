@@ -78,6 +78,7 @@ SWEEP: Mapping[str, Method] = {
 ALGORITHM_1: Mapping[str, Method] = {
     "algorithm-1": Method("Algorithm 1, λ = 1e−5", "admm-published", _algorithm_1(1e-5)),
     "algorithm-1-lambda-10": Method("Algorithm 1, λ = 10", "admm-published", _algorithm_1(10.0)),
+    "learned": Method("learned", "learned"),
 }
 METHODS: Mapping[str, Method] = {
     REFERENCE: Method("ADMM", "admm"),
@@ -90,7 +91,7 @@ METHODS: Mapping[str, Method] = {
     **ALGORITHM_1,
 }
 # Without what takes most of a minute a slice, or several seconds.
-QUICK = ("nls", "bayesian", "lm-100", "lm-50", *(key for key in FIELD if key != "bi-exponential"))
+QUICK = ("nls", "bayesian", "learned", "lm-100", "lm-50", *(key for key in FIELD if key != "bi-exponential"))
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "quick": QUICK,
     "field": tuple(FIELD),
@@ -151,7 +152,7 @@ def warm_up(signal: NDArray[np.float32], stack: EchoStack, settings: FitSettings
     _, rows, columns, _ = stack.shape
     top, left = max(rows // 2 - 8, 0), max(columns // 2 - 8, 0)
     centre = np.s_[:1, top : top + 16, left : left + 16]
-    for key in (REFERENCE, "nls", "bayesian"):
+    for key in (REFERENCE, "nls", "bayesian", "learned"):
         fit(key, signal[centre], stack, settings)
 
 

@@ -27,7 +27,7 @@ PUBLISHED_CALIBRATIONS = tuple(name for names in PUBLISHED.values() for name in 
 Product = Literal["mr_maps", "parametric_maps", "segmentation", "structured_report", "pictures", "pdf"]
 
 
-FIT_METHODS = ("admm", "admm-published", "bayesian", "lm-published", "nls")
+FIT_METHODS = ("admm", "admm-published", "bayesian", "learned", "lm-published", "nls")
 
 
 def _known_method(name: str) -> str:

@@ -94,7 +94,7 @@ def test_fixed_damping_fails_where_adapted_damping_does_not():
 
 
 def test_every_figure_of_the_paper_is_drawn(tmp_path, subjects):
-    runs = {noise: dict.fromkeys(study.methods(), found()) for noise in study.VARIANCES}
+    runs = {noise: dict.fromkeys(study.methods(noise), found()) for noise in study.VARIANCES}
     signals = {noise: study.paper_signal(noise) for noise in runs}
     patients = {
         name: [Estimate(p.truth.s0, p.truth.t2star_ms, 1.0, 1, "") for p in subjects]

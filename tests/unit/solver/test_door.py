@@ -37,7 +37,7 @@ def test_one_decay_has_one_answer():
     assert float(fit.t2star_ms) == pytest.approx(8, rel=0.05)
 
 
-@pytest.mark.parametrize("method", ["admm", "nls", "bayesian", "lm-published"])
+@pytest.mark.parametrize("method", ["admm", "nls", "bayesian", "learned", "lm-published"])
 def test_decays_in_a_list_do_not_know_of_each_other(method):
     truth = np.array([2.0, 25.0, 4.0, 12.0, 8.0])
     signal = decays(truth)
@@ -85,6 +85,7 @@ def test_what_makes_neighbours_alike_needs_neighbours():
         {"method": "nls", "noise": "first-moment"},
         {"method": "nls", "noise": "second-moment"},
         {"weights": (10, 1e4), "spacing": (1.2, 1.7)},
+        {"method": "learned"},
         {"sigma": 5.0},
         {"n_coils": 2},
         {"sigma": 5.0, "n_coils": 1, "model": "offset"},

@@ -156,7 +156,7 @@ def test_air_outside_the_mask_tells_the_noise():
     assert fit.sigma == pytest.approx(7.5, rel=0.03)
 
 
-@pytest.mark.parametrize("method", ["admm", "nls", "bayesian"])
+@pytest.mark.parametrize("method", ["admm", "nls", "bayesian", "learned"])
 def test_a_map_of_sigma_that_is_one_number_everywhere_changes_nothing(method):
     _, s = image(3.0, 40)
     one, mapped = (

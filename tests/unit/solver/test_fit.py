@@ -68,7 +68,7 @@ def test_flipping_the_image_of_single_voxels_flips_the_answer():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 4, 5), (2, 1, 3, 4)])
-@pytest.mark.parametrize("method", ["admm", "nls", "bayesian"])
+@pytest.mark.parametrize("method", ["admm", "nls", "bayesian", "learned"])
 def test_any_shape_is_fitted(shape, method):
     fit = fit_t2star(decay(shape), T, method=method)
     assert all(getattr(fit, name).shape == shape for name in MAPS)
@@ -117,7 +117,7 @@ def test_voxels_that_cannot_be_used_are_invalid_and_the_others_are_not():
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, -7.0, np.nan])
-@pytest.mark.parametrize("method", ["admm", "nls", "bayesian"])
+@pytest.mark.parametrize("method", ["admm", "nls", "bayesian", "learned"])
 def test_an_image_without_decay_has_no_valid_voxel(value, method):
     fit = fit_t2star(np.full((6, 5, 8), value), T, method=method)
     assert not fit.valid.any()
@@ -191,7 +191,7 @@ def test_published_methods_take_their_hyperparameters():
 
 
 @pytest.mark.parametrize("model", ["offset", "truncation", "bi-exponential", "fat-water"])
-@pytest.mark.parametrize("method", ["admm", "nls", "bayesian"])
+@pytest.mark.parametrize("method", ["admm", "nls", "bayesian", "learned"])
 def test_richer_models_fit_one_exponential_too(model, method):
     t = np.array([1.2, 2.3, 3.5, 4.6, 5.9, 7.1, 8.4, 9.6, 11.0, 12.3, 14.0, 16.0])
     fit = fit_t2star(decay((8, 8), t=t, sigma=1.0), t, model=model, method=method, field_strength_t=3.0)

@@ -29,7 +29,7 @@ def coverage(fit, truth, region):
 
 
 @pytest.mark.parametrize(("t2star", "sigma"), [(3.0, 10.0), (6.0, 8.0), (12.0, 5.0), (20.0, 10.0)])
-@pytest.mark.parametrize("method", ["admm", "nls"])
+@pytest.mark.parametrize("method", ["admm", "nls", "learned"])
 def test_95_percent_intervals_cover_the_truth(method, t2star, sigma):
     found = []
     for seed in (0, 1):

@@ -1,0 +1,1 @@
+"""How the network of ``method="learned"`` is made: simulated decays, network, training."""
