@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 METHODS = ("admm", "nls", "bayesian", "learned", "admm-published", "lm-published")
 REGULARISED = frozenset({"admm", "bayesian", "admm-published"})
 LIKELIHOODS = frozenset({"admm", "bayesian", "learned"})  # methods that take noise as of magnitudes
-    {"admm", "bayesian", "learned"}
-)  # methods of which magnitudes have a floor unless told otherwise
 MOMENTS = {"first-moment": 1, "second-moment": 2}  # of the noise, that least squares are made on
 NOISES = ("rician", "gaussian", *MOMENTS)
 REGULARISERS = ("tv", "laplacian")

@@ -21,7 +21,7 @@ from solver.tokens import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from importlib.resources.abc import Traversable
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,7 @@ LAYERS = (
 # The better a rate is known, the nearer is its posterior to a Gaussian about the start: at this deviation half way.
 HALF_WAY = 0.02
 NARROWEST, WIDEST = -4.0, 3.0  # ln of a component's deviation over the start's
-_RECORD = "record"  # name of the JSON text among the arrays
+RECORD = "record"  # name of the JSON text among the arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +64,15 @@ def digest(arrays: Mapping[str, Array]) -> str:
     return running.hexdigest()
 
 
-def read(path: Path | Any) -> Network:
+def read(path: Traversable) -> Network:
     """Read weights from a file; raises ValueError where they are not what their record says."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files if name != _RECORD}
-        record = json.loads(str(stored[_RECORD]))
+        arrays = {name: stored[name] for name in stored.files if name != RECORD}
+        record = json.loads(str(stored[RECORD]))
     found = digest(arrays)
     if found != record["sha256"]:
         raise ValueError(f"the weights of {path} are damaged: their SHA-256 is {found}, not {record['sha256']}")
     return Network(arrays, record["name"], found, record["training"])
-
-
-def write(path: Path, network: Network) -> None:
-    """Store weights with their record."""
-    record = {"name": network.name, "sha256": digest(network.arrays), "training": dict(network.record)}
-    contents: dict[str, Any] = {**network.arrays, _RECORD: np.array(json.dumps(record))}
-    np.savez_compressed(path, **contents)
 
 
 @cache

@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from bench.training_voxel import samples, train
+from bench.training_voxel import samples, store, train
 from bench.training_voxel.train import Recipe
 from solver import deep_set, learned
 
@@ -41,7 +41,7 @@ def main() -> int:
     recipe = Recipe(steps=arguments.steps)
     net = train.train(recipe, say)
     made = deep_set.Network(train.exported(net), NAME, "", record(recipe, net))
-    deep_set.write(arguments.output, made)
+    store.write(arguments.output, made)
     if arguments.fixture:
         drawn = samples.batch(np.random.default_rng(FIXTURE_SEED), 1, FIXTURE_DECAYS)
         answers: dict[str, Any] = train.answered(net, drawn)

@@ -14,6 +14,11 @@ SOLVER_MAY_IMPORT = {"solver", "numpy", "scipy", "numba"} | {
     *("__future__", "collections", "dataclasses", "enum", "functools", "itertools", "math", "operator", "typing"),
     *("warnings", "concurrent", "os", "threading"),  # to run slices beside each other
     "difflib",  # to name the argument that was meant
+    *(
+        "hashlib",
+        "importlib",
+        "json",
+    ),  # the learned weights of its package, and that they are whole
 }
 
 

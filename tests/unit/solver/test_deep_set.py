@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.training_voxel import store
 from bench.training_voxel.samples import COUNTS, HELD_OUT
 from solver import deep_set
 
@@ -31,7 +32,7 @@ def test_the_shipped_weights_are_small_and_those_of_their_record():
 
 
 def test_damaged_weights_are_refused(tmp_path):
-    deep_set.write(tmp_path / "weights.npz", deep_set.shipped())
+    store.write(tmp_path / "weights.npz", deep_set.shipped())
     assert deep_set.read(tmp_path / "weights.npz").sha256 == deep_set.shipped().sha256
     stored = dict(np.load(tmp_path / "weights.npz"))
     np.savez(tmp_path / "damaged.npz", **stored | {"outb": stored["outb"] + 1})
