@@ -279,7 +279,7 @@ def _method(method: str, layout: Layout) -> str:
         return method
     if method == "admm-published":
         raise ValueError("method='admm-published' makes neighbours alike, signal must have the shape (..., K, L, M)")
-    return "nls" if method in arguments.LIKELIHOODS else method
+    return "nls" if method in arguments.LIKELIHOODS & arguments.REGULARISED else method
 
 
 def _each(fit: Callable[[int], _Course], count: int, threads: int) -> list[_Course]:
