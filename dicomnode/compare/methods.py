@@ -78,12 +78,12 @@ SWEEP: Mapping[str, Method] = {
 ALGORITHM_1: Mapping[str, Method] = {
     "algorithm-1": Method("Algorithm 1, λ = 1e−5", "admm-published", _algorithm_1(1e-5)),
     "algorithm-1-lambda-10": Method("Algorithm 1, λ = 10", "admm-published", _algorithm_1(10.0)),
-    "learned": Method("learned", "learned"),
 }
 METHODS: Mapping[str, Method] = {
     REFERENCE: Method("ADMM", "admm"),
     "nls": Method("voxelwise", "nls"),
     "bayesian": Method("Bayesian", "bayesian"),
+    "learned": Method("learned", "learned"),
     "lm-100": Method("LM from [100, 0.2]", "lm-published", {"start": (100.0, 0.2)}),
     "lm-50": Method("LM from [50, 0.05]", "lm-published", {"start": (50.0, 0.05)}),
     **FIELD,

@@ -109,7 +109,7 @@ def test_report_holds_the_tables_of_the_paper_and_says_what_was_not_run(done):
         "Time for all series",
     )
     assert all(f"**{caption}" in text for caption in captions)
-    assert "Not run: voxelwise; Bayesian; LM from [50, 0.05]; with offset" in text
+    assert "Not run: voxelwise; Bayesian; learned; LM from [50, 0.05]; with offset" in text
     assert "its header states no unit, 1/s is assumed" in text
     assert "refused: 1 echo" in text
 
@@ -254,7 +254,7 @@ def test_folder_without_a_series_to_fit_says_why(tmp_path):
 def test_unknown_method_is_bad_usage(tmp_path):
     ran = CliRunner().invoke(main, ["compare", str(tmp_path), "--methods", "nls,magic"])
     assert ran.exit_code == 2
-    assert "'magic' is none of admm, nls, bayesian, lm-100" in ran.stderr
+    assert "'magic' is none of admm, nls, bayesian, learned, lm-100" in ran.stderr
 
 
 def test_help_names_every_method():
