@@ -221,7 +221,7 @@ def without_field(roi: Roi, images: Images) -> Roi:
     It says so by a flag. What a person drew stays whole, and so does what would lose more than half: then the decay of
     all of it is judged.
     """
-    if not roi.automatic:
+    if not roi.automatic or not roi.mask.any():
         return roi
     region = _Region.of(roi, images)
     slices = [k for k, value, _ in region.slices() if value is not None]

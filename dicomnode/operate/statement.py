@@ -9,6 +9,7 @@ from pydicom.sr.coding import Code
 
 from dicomnode.intake import places
 from dicomnode.intake.commands import Status
+from dicomnode.measure.organs import ORGANS
 from dicomnode.model import Flag, Grade
 from dicomnode.report import codes
 from dicomnode.report.instance import KINDS
@@ -226,3 +227,6 @@ def _private_codes() -> Iterator[Code]:
     yield from (codes.grade(Flag("", grade, "")) for grade in Grade)
     yield from (codes.outcome(one) for one in Outcome if one is not Outcome.NOT_JUDGED)
     yield from map(codes.obstacle, Obstacle)
+    for organ in ORGANS.values():
+        if organ.ranges is not None and not organ.ranges.of_rate:  # of those in T2* no probability is told
+            yield from (codes.in_range(name, organ.symbol, organ.ranges.scheme) for *_, name in organ.ranges.limits)
